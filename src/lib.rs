@@ -1,0 +1,42 @@
+//! imagewatch keeps running containers on the newest image, and never loses one.
+//!
+//! This library exists for its own binary and its tests; there is no promise of stability.
+//!
+//! # The map
+//!
+//! Imports point down; `tests/architecture.rs` holds the modules to it.
+//!
+//! ```text
+//!               main ── serve, healthcheck      introduce everybody, then wait
+//!    admin ──► jobs ◄── watch                   mouth, queue and head: no I/O of their own
+//!              refresh ──► select, swap         hands: pull, choose, replace
+//!              swap ──► replacement             what the successor looks like: pure
+//!    registry          engine                   clients: no policy
+//!              http                             what both clients share
+//!    config credentials report status reference error time     words
+//! ```
+//!
+//! # Life of a refresh
+//!
+//! 1. [`watch`]: a round is due. [`registry`] answers the digest behind each tag.
+//! 2. First sight: remembered. Same as before: nothing. Moved: an order goes into [`jobs`], where
+//!    those of the admin endpoint ([`admin`]) wait as well; equal ones become one run.
+//! 3. [`refresh`], on the only thread that changes anything: the image is pulled ([`engine`]), the
+//!    managed containers are listed ([`select`]), those on an older image are replaced one after
+//!    the other ([`swap`]).
+//! 4. What was done comes back as a [`report::Report`], to everybody who asked, and stands in
+//!    [`status`]. After a failure the watcher forgets the new digest, so that the next round tries
+//!    again; an image that does not come up is rejected instead.
+//!
+//! # Logging
+//!
+//! See [`logging`]. A failure is either logged where it is handled or returned, never both.
+#![forbid(unsafe_code)]
+#![warn(missing_docs, unreachable_pub)]
+
+pub mod config;
+pub mod credentials;
+pub mod error;
+pub mod reference;
+pub mod report;
+pub mod time;

@@ -1,0 +1,140 @@
+//! Points in time and spans of time as text.
+
+use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+/// RFC 3339 in UTC, to the second: `2026-11-21T05:04:00Z`.
+#[must_use]
+pub fn rfc3339(time: SystemTime) -> String {
+    let secs = time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let (days, rest) = (secs / 86_400, secs % 86_400);
+    let (year, month, day) = civil(days);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        rest / 3600,
+        rest / 60 % 60,
+        rest % 60
+    )
+}
+
+/// Days since 1970-01-01 as a date of the Gregorian calendar. Counting from 1 March of the year 0
+/// puts the leap day at the end of a year, and 400 years are always 146,097 days.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12 + 1;
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    (year, month, day)
+}
+
+/// `30s`, `5m`, `1h30m`, `500ms`; a bare `0` is no time at all.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: u32 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let unit_length = rest
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        let unit = match &rest[..unit_length] {
+            "ms" => Duration::from_millis(1),
+            "s" => Duration::from_secs(1),
+            "m" => Duration::from_secs(60),
+            "h" => Duration::from_secs(3600),
+            "d" => Duration::from_secs(86_400),
+            _ => return None,
+        };
+        total = total.checked_add(unit.checked_mul(number)?)?;
+        rest = &rest[unit_length..];
+    }
+    // A year is more than anybody means, and keeps every sum with a clock far from overflow.
+    (!text.is_empty() && total <= Duration::from_secs(366 * 86_400)).then_some(total)
+}
+
+/// The shortest text that [`parse_duration`] reads back: `5m`, `1h30m`, `1500ms`.
+#[must_use]
+pub fn print_duration(duration: Duration) -> String {
+    if duration.subsec_millis() != 0 {
+        return format!("{}ms", duration.as_millis());
+    }
+    let secs = duration.as_secs();
+    let mut text = String::new();
+    for (size, unit) in [(3600, 'h'), (60, 'm'), (1, 's')] {
+        let count = match unit {
+            'h' => secs / 3600,
+            'm' => secs % 3600 / size,
+            _ => secs % 60,
+        };
+        if count > 0 {
+            text.push_str(&format!("{count}{unit}"));
+        }
+    }
+    if text.is_empty() {
+        "0s".to_owned()
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_moments_print_as_known() {
+        for (secs, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (951_868_800, "2000-03-01T00:00:00Z"),
+            (1_732_147_440, "2024-11-21T00:04:00Z"),
+            (4_102_444_799, "2099-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            let time = UNIX_EPOCH + Duration::from_secs(secs);
+            assert_eq!(rfc3339(time), expected);
+        }
+    }
+
+    #[test]
+    fn durations_read_and_print() {
+        for (text, millis) in [
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("1h30m", 5_400_000),
+            ("1500ms", 1_500),
+        ] {
+            let duration = Duration::from_millis(millis);
+            assert_eq!(parse_duration(text), Some(duration), "{text}");
+            assert_eq!(print_duration(duration), text);
+        }
+        assert_eq!(parse_duration("0"), Some(Duration::ZERO));
+        for text in [
+            "",
+            "5",
+            "m",
+            "-5m",
+            "5 m",
+            "5M",
+            "99999999999s",
+            "4000d",
+            "1.5h",
+        ] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+}
