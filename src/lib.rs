@@ -37,6 +37,8 @@
 pub mod config;
 pub mod credentials;
 pub mod error;
+mod http;
 pub mod reference;
+pub mod registry;
 pub mod report;
 pub mod time;

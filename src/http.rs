@@ -1,0 +1,173 @@
+//! What both HTTP clients share: an agent without surprises, bounded bodies, and the one place
+//! where a transport's failure becomes an [`Error`].
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::error::one_line;
+use std::io::Read;
+use std::time::Duration;
+use std::time::SystemTime;
+use ureq::Body;
+use ureq::config::Config;
+use ureq::config::ConfigBuilder;
+use ureq::http::HeaderMap;
+use ureq::http::Response;
+use ureq::typestate::AgentScope;
+
+/// How we introduce ourselves, so that a registry's operators know whom to talk to.
+pub(crate) const USER_AGENT: &str = concat!("imagewatch/", env!("CARGO_PKG_VERSION"));
+/// The most that is read of a body that only explains an error.
+pub(crate) const ERROR_BODY_LIMIT: u64 = 64 * 1024;
+/// Read buffer; also the longest response head, because ureq reports a head that does not fit its
+/// buffer as a closed connection.
+const INPUT_BUFFER: usize = 16 * 1024;
+const OUTPUT_BUFFER: usize = 8 * 1024;
+/// Shortest and longest time a peer can put us off for: GHCR asks for microseconds, and nobody
+/// gets to switch us off for a day.
+const RETRY_AFTER_RANGE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+
+/// The settings every agent starts from: a status is an answer and no error, redirects are ours to
+/// judge, proxies are never taken from the environment behind our back.
+pub(crate) fn agent_config() -> ConfigBuilder<AgentScope> {
+    Config::builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .proxy(None)
+        .user_agent(USER_AGENT)
+        .accept("")
+        .input_buffer_size(INPUT_BUFFER)
+        .max_response_header_size(INPUT_BUFFER)
+        .output_buffer_size(OUTPUT_BUFFER)
+}
+
+/// Turns a transport's failure into ours.
+pub(crate) fn failure(request: &str, error: &ureq::Error) -> Error {
+    let request = request.to_owned();
+    match error {
+        ureq::Error::Protocol(_)
+        | ureq::Error::LargeResponseHeader(..)
+        | ureq::Error::Http(_)
+        | ureq::Error::BodyStalled => Error::Malformed {
+            request,
+            reason: format!("not an HTTP answer ({})", one_line(&error.to_string())),
+        },
+        ureq::Error::BodyExceedsLimit(limit) => Error::Malformed {
+            request,
+            reason: format!("an answer longer than {limit} bytes"),
+        },
+        _ => Error::Unreachable {
+            request,
+            reason: reason(error),
+        },
+    }
+}
+
+/// The same for a failure met while a body is read.
+pub(crate) fn read_failure(request: &str, error: &std::io::Error) -> Error {
+    match error
+        .get_ref()
+        .and_then(|e| e.downcast_ref::<ureq::Error>())
+    {
+        Some(inner) => failure(request, inner),
+        None => Error::Unreachable {
+            request: request.to_owned(),
+            reason: one_line(&error.to_string()),
+        },
+    }
+}
+
+/// The cause in words, with what to do where we know it.
+fn reason(error: &ureq::Error) -> String {
+    let text = match error {
+        ureq::Error::Io(io) => match io.get_ref().and_then(|e| e.downcast_ref::<ureq::Error>()) {
+            Some(inner) => return reason(inner),
+            None => io.to_string(),
+        },
+        ureq::Error::HostNotFound => "host not found (is DNS working?)".to_owned(),
+        ureq::Error::Timeout(which) => format!("no answer in time ({which})"),
+        other => other.to_string(),
+    };
+    let hint = if text.contains("UnknownIssuer") {
+        " (for a private CA set SSL_CERT_FILE)"
+    } else if text.contains("CaUsedAsEndEntity") {
+        " (a self-signed certificate must not be a CA: make it with basicConstraints=CA:FALSE)"
+    } else {
+        ""
+    };
+    format!("{}{hint}", one_line(&text))
+}
+
+/// Reads a whole body of at most `limit` bytes.
+pub(crate) fn read_body(request: &str, response: Response<Body>, limit: u64) -> Result<Vec<u8>> {
+    response
+        .into_body()
+        .into_with_config()
+        .limit(limit)
+        .read_to_vec()
+        .map_err(|error| failure(request, &error))
+}
+
+/// Reads what a peer says about its refusal; as much as there is, because the status alone must
+/// never be lost to a broken body.
+pub(crate) fn read_words(response: Response<Body>) -> String {
+    let mut bytes = Vec::new();
+    let mut reader = response.into_body().into_reader().take(ERROR_BODY_LIMIT);
+    let _ = reader.read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// `Retry-After` (RFC 9110 §10.2.3): seconds or a date, within sane bounds.
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let value = headers.get("retry-after")?.to_str().ok()?.trim();
+    let wait = match value.parse::<u64>() {
+        Ok(secs) => Duration::from_secs(secs),
+        Err(_) => httpdate::parse_http_date(value)
+            .ok()
+            .map(|date| date.duration_since(now).unwrap_or_default())?,
+    };
+    Some(wait.clamp(RETRY_AFTER_RANGE.0, RETRY_AFTER_RANGE.1))
+}
+
+/// Percent-encodes what is not unreserved (RFC 3986 §2.3) or among `also`.
+pub(crate) fn percent_encode(text: &str, also: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        let c = char::from(byte);
+        if c.is_ascii_alphanumeric() || "-._~".contains(c) || also.contains(c) {
+            encoded.push(c);
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_read_in_every_form_and_kept_within_bounds() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        for (value, expected) in [
+            ("120", Some(120)),
+            ("0", Some(1)),
+            ("999999", Some(3600)),
+            ("Sun, 09 Sep 2001 01:47:10 GMT", Some(30)),
+            ("Sun, 09 Sep 2001 01:00:00 GMT", Some(1)),
+            ("880.092µs", None),
+            ("-5", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            let bytes = ureq::http::HeaderValue::from_bytes(value.as_bytes()).expect("legal");
+            headers.insert("retry-after", bytes);
+            let expected = expected.map(Duration::from_secs);
+            assert_eq!(retry_after(&headers, now), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn percent_encoding_leaves_only_the_unreserved() {
+        assert_eq!(percent_encode("a/b:c d~é", "/"), "a/b%3Ac%20d~%C3%A9");
+    }
+}

@@ -1,0 +1,630 @@
+//! Registries: from a [`Reference`] to the [`Digest`] its tag points at now.
+//!
+//! One HEAD a look-up. A token is asked for only when none is at hand, and kept; the way a host
+//! wants to be asked is learnt from its first 401 and remembered. Nothing is ever pulled here.
+//! Policy (when to look, what to do about it) lives elsewhere.
+
+mod challenge;
+mod proxy;
+mod token;
+mod wire;
+
+pub use challenge::Challenge;
+
+use crate::config::Proxies;
+use crate::credentials::Credentials;
+use crate::credentials::Login;
+use crate::credentials::Secret;
+use crate::error::Error;
+use crate::error::Result;
+use crate::error::one_line;
+use crate::http;
+use crate::reference::DOCKER_HUB;
+use crate::reference::Digest;
+use crate::reference::Reference;
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+use token::Token;
+use ureq::Body;
+use ureq::http::HeaderMap;
+use ureq::http::Method;
+use ureq::http::Response;
+use ureq::http::Uri;
+use ureq::tls::Certificate;
+use wire::Wire;
+
+/// Always all four and in this order: the answer's digest depends on it (OCI distribution spec,
+/// "Pulling manifests"; without the index types some registries convert and answer another one).
+const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
+     application/vnd.docker.distribution.manifest.list.v2+json, \
+     application/vnd.oci.image.manifest.v1+json, \
+     application/vnd.docker.distribution.manifest.v2+json";
+/// Where Docker Hub's API answers; `docker.io` itself does not.
+const DOCKER_HUB_API: &str = "registry-1.docker.io";
+/// Largest manifest that is read where a registry's HEAD says no digest (OCI distribution spec,
+/// "Pushing manifests": registries must take 4 MiB).
+const MANIFEST_LIMIT: u64 = 4 * 1024 * 1024;
+/// Largest token answer; real ones are below 4 KiB.
+const TOKEN_LIMIT: u64 = 64 * 1024;
+/// Redirects followed for one look-up.
+const MAX_REDIRECTS: usize = 5;
+/// How long a host that says "too many requests" without saying how long is left alone.
+const DEFAULT_PUT_OFF: Duration = Duration::from_secs(60);
+/// A host that does not answer this many look-ups in a row is not asked again in that round.
+const SILENT_LOOKUPS: usize = 2;
+/// Hosts asked at the same time.
+const PARALLEL_HOSTS: usize = 8;
+
+/// A client for all registries.
+#[derive(Debug)]
+pub struct Registry {
+    wire: Wire,
+    credentials: Credentials,
+    hosts: Mutex<HashMap<String, Host>>,
+}
+
+/// What is remembered of a host between look-ups.
+#[derive(Debug, Default)]
+struct Host {
+    challenge: Option<Challenge>,
+    /// By repository: one token for each is what every registry understands.
+    tokens: HashMap<String, Token>,
+    put_off: Option<(Instant, String)>,
+}
+
+/// Where one look-up stands: whom to ask, and as whom.
+struct Visit<'a> {
+    host: String,
+    path: String,
+    repository: &'a str,
+    login: Option<Login>,
+}
+
+impl Registry {
+    /// `certificates` are trusted besides the built-in roots; `insecure` hosts are spoken to over
+    /// plain HTTP.
+    #[must_use]
+    pub fn new(
+        credentials: Credentials,
+        certificates: Option<&[Certificate<'static>]>,
+        proxies: Proxies,
+        insecure: Vec<String>,
+    ) -> Self {
+        Self {
+            wire: Wire::new(certificates, proxies, insecure),
+            credentials,
+            hosts: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// The digest that `reference`'s tag points at now. Of a pinned reference, its own.
+    ///
+    /// # Errors
+    /// One that names the request which failed and what to do about it. [`Error::PutOff`] while
+    /// the host asked to be left alone.
+    pub fn digest(&self, reference: &Reference) -> Result<Digest> {
+        if let Some(digest) = reference.digest() {
+            return Ok(digest.clone());
+        }
+        let host = api_host(reference.registry());
+        self.check_put_off(host)?;
+        let outcome = self.look_up(host, reference);
+        if let Err(error) = &outcome {
+            self.note_put_off(host, error);
+        }
+        outcome
+    }
+
+    /// Looks up all `references`, and tells `sink` of each as soon as it is known: hosts side by
+    /// side, the references of one host one after the other on one connection, in the order
+    /// given. So no host is held up by another.
+    pub fn digests(
+        &self,
+        references: &[Reference],
+        mut sink: impl FnMut(&Reference, Result<Digest>),
+    ) {
+        let mut hosts: Vec<(&str, Vec<&Reference>)> = Vec::new();
+        for reference in references {
+            match hosts
+                .iter_mut()
+                .find(|(host, _)| *host == reference.registry())
+            {
+                Some((_, list)) => list.push(reference),
+                None => hosts.push((reference.registry(), vec![reference])),
+            }
+        }
+        if let [(_, only)] = hosts.as_slice() {
+            self.visit(only, |reference, outcome| sink(reference, outcome));
+            return;
+        }
+        let next = AtomicUsize::new(0);
+        let (sender, receiver) = mpsc::channel();
+        std::thread::scope(|scope| {
+            for _ in 0..hosts.len().min(PARALLEL_HOSTS) {
+                let (hosts, next, sender) = (&hosts, &next, sender.clone());
+                let work = move || {
+                    while let Some((_, list)) = hosts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        self.visit(list, |reference, outcome| {
+                            let _ = sender.send((reference, outcome));
+                        });
+                    }
+                };
+                let thread = std::thread::Builder::new().name("look-up".to_owned());
+                if let Err(error) = thread.spawn_scoped(scope, work) {
+                    log::warn!("look-up: no thread ({error}), going on with fewer");
+                }
+            }
+            drop(sender);
+            for (reference, outcome) in receiver {
+                sink(reference, outcome);
+            }
+        });
+        // Only if not one thread could be had.
+        while let Some((_, list)) = hosts.get(next.fetch_add(1, Ordering::Relaxed)) {
+            self.visit(list, |reference, outcome| sink(reference, outcome));
+        }
+    }
+
+    /// One host's references in order. Once it shows that it does not answer, the rest are not
+    /// tried: each would cost another deadline.
+    fn visit<'r>(
+        &self,
+        references: &[&'r Reference],
+        mut sink: impl FnMut(&'r Reference, Result<Digest>),
+    ) {
+        let mut silent = 0;
+        for reference in references {
+            if silent == SILENT_LOOKUPS {
+                let host = api_host(reference.registry());
+                sink(reference, Err(given_up(host)));
+                continue;
+            }
+            let outcome = self.digest(reference);
+            silent = match outcome {
+                Err(Error::Unreachable { .. }) => silent + 1,
+                _ => 0,
+            };
+            sink(reference, outcome);
+        }
+    }
+
+    fn look_up(&self, host: &str, reference: &Reference) -> Result<Digest> {
+        let visit = Visit {
+            host: host.to_owned(),
+            path: format!(
+                "/v2/{}/manifests/{}",
+                reference.repository(),
+                reference.tag().unwrap_or("latest")
+            ),
+            repository: reference.repository(),
+            login: self.credentials.for_registry(reference.registry()),
+        };
+        let (request, answer) = self.fetch(&Method::HEAD, visit.again())?;
+        match answer.status().as_u16() {
+            200 => match digest_header(answer.headers()) {
+                Some(digest) => Ok(digest),
+                None => self.digest_of_body(visit),
+            },
+            // Some proxies do not know HEAD.
+            405 | 501 => self.digest_of_body(visit),
+            _ => Err(refused(&request, answer, visit.login.is_some())),
+        }
+    }
+
+    /// For registries that do not say the digest: it is the SHA-256 of the manifest's bytes.
+    fn digest_of_body(&self, visit: Visit) -> Result<Digest> {
+        let has_login = visit.login.is_some();
+        let (request, answer) = self.fetch(&Method::GET, visit)?;
+        if answer.status() != 200 {
+            return Err(refused(&request, answer, has_login));
+        }
+        let body = http::read_body(&request, answer, MANIFEST_LIMIT)?;
+        let manifest: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+        if manifest.is_none_or(|json| json.get("schemaVersion").is_none()) {
+            return Err(Error::Malformed {
+                request,
+                reason: "neither a Docker-Content-Digest header nor a manifest".to_owned(),
+            });
+        }
+        let hash = ring::digest::digest(&ring::digest::SHA256, &body);
+        let hex: String = hash.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+        format!("sha256:{hex}").parse()
+    }
+
+    /// Sends the request, following redirects, answering challenges.
+    fn fetch(&self, method: &Method, mut visit: Visit) -> Result<(String, Response<Body>)> {
+        let (mut uri, mut answer) = self.authorised(method, &visit)?;
+        for _ in 0..MAX_REDIRECTS {
+            let request = format!("{method} {}", wire::redacted(&uri));
+            let Some(target) = redirect(&uri, &answer) else {
+                return Ok((request, answer));
+            };
+            let target = wire::parse_uri(method, &target)?;
+            self.check_target(&uri, &target, &request)?;
+            let host = wire::authority(&target);
+            if host == visit.host {
+                visit.path = path_and_query(&target);
+                (uri, answer) = self.authorised(method, &visit)?;
+            } else {
+                // Another host gets neither our login nor our token.
+                visit = Visit {
+                    path: path_and_query(&target),
+                    host,
+                    repository: visit.repository,
+                    login: None,
+                };
+                answer = self.anonymous(method, &target, &visit)?;
+                uri = target;
+            }
+        }
+        Err(Error::Malformed {
+            request: format!("{method} {}", wire::redacted(&uri)),
+            reason: format!("more than {MAX_REDIRECTS} redirects"),
+        })
+    }
+
+    /// Sends the request with what is known of the host, and once more after a challenge.
+    fn authorised(&self, method: &Method, visit: &Visit) -> Result<(Uri, Response<Body>)> {
+        let known = self.host(&visit.host, |host| host.challenge.clone());
+        let (header, fresh) = match &known {
+            Some(challenge) => self.authorization(challenge, visit)?,
+            None => (None, false),
+        };
+        let (uri, answer) = self.send(method, visit, header.as_ref())?;
+        if answer.status() != 401 || fresh {
+            return Ok((uri, answer));
+        }
+        let Some(challenge) = challenge_of(&answer) else {
+            return Ok((uri, answer));
+        };
+        // A body left unread would cost the connection.
+        drop(http::read_words(answer));
+        self.host(&visit.host, |host| {
+            host.tokens.remove(visit.repository);
+            host.challenge = Some(challenge.clone());
+        });
+        let (header, _) = self.authorization(&challenge, visit)?;
+        self.send(method, visit, header.as_ref())
+    }
+
+    /// For a host we were redirected to: its own challenge, answered as nobody.
+    fn anonymous(&self, method: &Method, uri: &Uri, visit: &Visit) -> Result<Response<Body>> {
+        let answer = self.wire.ask(method, uri, &[("Accept", ACCEPT)])?;
+        let Some(challenge) = challenge_of(&answer).filter(|_| answer.status() == 401) else {
+            return Ok(answer);
+        };
+        drop(http::read_words(answer));
+        let (header, _) = self.authorization(&challenge, visit)?;
+        let mut headers = vec![("Accept", ACCEPT)];
+        headers.extend(header.as_ref().map(|h| ("Authorization", h.reveal())));
+        self.wire.ask(method, uri, &headers)
+    }
+
+    fn send(
+        &self,
+        method: &Method,
+        visit: &Visit,
+        authorization: Option<&Secret>,
+    ) -> Result<(Uri, Response<Body>)> {
+        let mut headers = vec![("Accept", ACCEPT)];
+        headers.extend(authorization.map(|h| ("Authorization", h.reveal())));
+        self.wire
+            .ask_host(method, &visit.host, &visit.path, &headers)
+    }
+
+    /// The `Authorization` header that answers `challenge`, and whether it was made just now.
+    fn authorization(
+        &self,
+        challenge: &Challenge,
+        visit: &Visit,
+    ) -> Result<(Option<Secret>, bool)> {
+        let Challenge::Bearer { realm, service } = challenge else {
+            return Ok((visit.login.as_ref().map(Login::basic), true));
+        };
+        let cached = self.host(&visit.host, |host| {
+            host.tokens.get(visit.repository).cloned()
+        });
+        if let Some(token) = cached.filter(|token| token.is_fresh(Instant::now())) {
+            return Ok((Some(token.header), false));
+        }
+        let token = self.fetch_token(realm, service.as_deref(), visit)?;
+        let header = token.header.clone();
+        self.host(&visit.host, |host| {
+            host.tokens.insert(visit.repository.to_owned(), token);
+        });
+        Ok((Some(header), true))
+    }
+
+    /// Asks the token endpoint (distribution spec, "Requesting a Token").
+    fn fetch_token(&self, realm: &str, service: Option<&str>, visit: &Visit) -> Result<Token> {
+        let asked = format!("token for {}/{}", visit.host, visit.repository);
+        let scheme = self.wire.scheme(&visit.host);
+        let base = wire::parse_uri(&Method::GET, &format!("{scheme}://{}/", visit.host))?;
+        let realm = wire::parse_uri(&Method::GET, realm)?;
+        self.check_target(&base, &realm, &asked)?;
+        let uri = wire::parse_uri(&Method::GET, &token_url(&realm, service, visit.repository))?;
+        let basic = visit.login.as_ref().map(Login::basic);
+        let headers: Vec<(&str, &str)> = basic
+            .iter()
+            .map(|header| ("Authorization", header.reveal()))
+            .collect();
+        let request = format!("GET {}", wire::redacted(&uri));
+        let answer = self.wire.ask(&Method::GET, &uri, &headers)?;
+        if answer.status() != 200 {
+            return Err(refused(&request, answer, visit.login.is_some()));
+        }
+        let body = http::read_body(&request, answer, TOKEN_LIMIT)?;
+        Token::parse(&body, Instant::now()).map_err(|reason| Error::Malformed {
+            request,
+            reason: reason.to_owned(),
+        })
+    }
+
+    /// Refuses to be led from TLS to plain HTTP, or from a public registry into this box's own
+    /// network: a registry decides where we send requests, and must not gain by it.
+    fn check_target(&self, from: &Uri, to: &Uri, request: &str) -> Result<()> {
+        let (from_host, to_host) = (wire::authority(from), wire::authority(to));
+        let reason = if to.scheme_str() != Some("https") && to.scheme_str() != Some("http") {
+            "to something that is not HTTP"
+        } else if to.scheme_str() == Some("http")
+            && from.scheme_str() == Some("https")
+            && !self.wire.may_be_plain(&to_host)
+        {
+            "from https to http"
+        } else if wire::is_local_address(wire::host_name(&to_host))
+            && !wire::is_local_address(wire::host_name(&from_host))
+            && !self.wire.may_be_plain(&from_host)
+        {
+            "into the local network"
+        } else {
+            return Ok(());
+        };
+        Err(Error::Malformed {
+            request: request.to_owned(),
+            reason: format!(
+                "{from_host} leads {reason}, to {}: refused",
+                wire::redacted(to)
+            ),
+        })
+    }
+
+    fn check_put_off(&self, name: &str) -> Result<()> {
+        let now = Instant::now();
+        let put_off = self.host(name, |host| host.put_off.clone());
+        match put_off {
+            Some((until, reason)) if now < until => Err(Error::PutOff {
+                host: name.to_owned(),
+                remaining: until - now,
+                reason,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// 429 puts the host off, and so does any refusal that says for how long.
+    fn note_put_off(&self, name: &str, error: &Error) {
+        let Error::Refused {
+            status,
+            retry_after,
+            ..
+        } = error
+        else {
+            return;
+        };
+        let wait = match (status, retry_after) {
+            (429 | 503, Some(wait)) => *wait,
+            (429, None) => DEFAULT_PUT_OFF,
+            _ => return,
+        };
+        self.host(name, |host| {
+            host.put_off = Some((Instant::now() + wait, format!("it answered {status}")));
+        });
+    }
+
+    /// Reads or changes what is remembered of a host; never holds the lock longer than that.
+    fn host<T>(&self, name: &str, change: impl FnOnce(&mut Host) -> T) -> T {
+        let mut hosts: MutexGuard<HashMap<String, Host>> =
+            self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        match hosts.get_mut(name) {
+            Some(host) => change(host),
+            None => change(hosts.entry(name.to_owned()).or_default()),
+        }
+    }
+}
+
+impl Visit<'_> {
+    fn again(&self) -> Self {
+        Self {
+            host: self.host.clone(),
+            path: self.path.clone(),
+            repository: self.repository,
+            login: self.login.clone(),
+        }
+    }
+}
+
+/// Reads a PEM bundle.
+///
+/// # Errors
+/// What is wrong with it, in words: a bundle without certificates would make every connection
+/// fail later on without a hint why.
+pub fn certificates(pem: &[u8]) -> std::result::Result<Vec<Certificate<'static>>, String> {
+    let mut found = Vec::new();
+    for item in ureq::tls::parse_pem(pem) {
+        match item {
+            Ok(ureq::tls::PemItem::Certificate(certificate)) => found.push(certificate),
+            Ok(_) => {}
+            Err(error) => return Err(format!("not a PEM bundle ({error})")),
+        }
+    }
+    if found.is_empty() {
+        return Err("holds no certificate".to_owned());
+    }
+    Ok(found)
+}
+
+fn api_host(registry: &str) -> &str {
+    if registry == DOCKER_HUB {
+        DOCKER_HUB_API
+    } else {
+        registry
+    }
+}
+
+fn given_up(host: &str) -> Error {
+    Error::Unreachable {
+        request: host.to_owned(),
+        reason: format!("not asked, because it left {SILENT_LOOKUPS} look-ups unanswered"),
+    }
+}
+
+fn digest_header(headers: &HeaderMap) -> Option<Digest> {
+    headers
+        .get("docker-content-digest")?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}
+
+fn challenge_of(answer: &Response<Body>) -> Option<Challenge> {
+    let values = answer.headers().get_all("www-authenticate");
+    Challenge::best(values.iter().filter_map(|value| value.to_str().ok()))
+}
+
+fn token_url(realm: &Uri, service: Option<&str>, repository: &str) -> String {
+    let mut url = realm.to_string();
+    let mut separator = if realm.query().is_some() { '&' } else { '?' };
+    let scope = format!("repository:{repository}:pull");
+    for (key, value) in [("service", service), ("scope", Some(scope.as_str()))] {
+        if let Some(value) = value {
+            url.push(separator);
+            url.push_str(&format!("{key}={}", http::percent_encode(value, ":/")));
+            separator = '&';
+        }
+    }
+    url
+}
+
+/// Where a 3xx answer leads, as an absolute URL.
+fn redirect(from: &Uri, answer: &Response<Body>) -> Option<String> {
+    if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
+    }
+    let location = answer.headers().get("location")?.to_str().ok()?;
+    if location.starts_with('/') && !location.starts_with("//") {
+        let scheme = from.scheme_str().unwrap_or("https");
+        return Some(format!("{scheme}://{}{location}", wire::authority(from)));
+    }
+    Some(location.to_owned())
+}
+
+fn path_and_query(uri: &Uri) -> String {
+    uri.path_and_query().map_or("/", |p| p.as_str()).to_owned()
+}
+
+/// Turns an answer that is not 200 into an error with the registry's words and our hint.
+fn refused(request: &str, answer: Response<Body>, has_login: bool) -> Error {
+    let status = answer.status();
+    let retry_after = http::retry_after(answer.headers(), SystemTime::now());
+    let words = words(&http::read_words(answer));
+    let words = if words.is_empty() {
+        status
+            .canonical_reason()
+            .unwrap_or("no reason given")
+            .to_owned()
+    } else {
+        words
+    };
+    let hint = match (status.as_u16(), has_login) {
+        (401 | 403, false) => " (set credentials for this registry)",
+        (401 | 403, true) => " (the credentials for this registry were refused: are they expired?)",
+        (404, _) => " (does the tag exist? a private repository may answer so as well)",
+        (429, _) => " (too many requests: left alone for a while)",
+        _ => "",
+    };
+    Error::Refused {
+        request: request.to_owned(),
+        status: status.as_u16(),
+        message: format!("{words}{hint}"),
+        retry_after,
+    }
+}
+
+/// The registry's own words: the error list of the distribution spec, Docker Hub's `message`, the
+/// `details` of its token endpoint, or plain text; never a page of HTML.
+fn words(body: &str) -> String {
+    let Ok(json) = serde_json::from_str::<serde_json::Value>(body) else {
+        let text = one_line(body);
+        return if text.starts_with('<') {
+            "an HTML page".to_owned()
+        } else {
+            text
+        };
+    };
+    let first = &json["errors"][0];
+    let parts = [
+        &first["code"],
+        &first["message"],
+        &json["message"],
+        &json["details"],
+    ];
+    let parts: Vec<&str> = parts.iter().filter_map(|part| part.as_str()).collect();
+    one_line(&parts.join(": "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registrys_words_are_found_in_every_dialect() {
+        for (body, expected) in [
+            (
+                r#"{"errors":[{"code":"DENIED","message":"requested access is denied"}]}"#,
+                "DENIED: requested access is denied",
+            ),
+            (r#"{"message":"slow down"}"#, "slow down"),
+            (
+                r#"{"details":"incorrect username or password"}"#,
+                "incorrect username or password",
+            ),
+            ("Too Many\r\nRequests", "Too Many Requests"),
+            ("<html><body>502</body></html>", "an HTML page"),
+            ("{}", ""),
+            ("", ""),
+            ("7", ""),
+        ] {
+            assert_eq!(words(body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_asked_for_one_repository() {
+        let realm: Uri = "https://auth.example/token?a=b".parse().expect("URL");
+        assert_eq!(
+            token_url(&realm, Some("my registry"), "acme/api"),
+            "https://auth.example/token?a=b&service=my%20registry&scope=repository:acme/api:pull"
+        );
+        let realm: Uri = "https://auth.example/token".parse().expect("URL");
+        assert_eq!(
+            token_url(&realm, None, "a/b"),
+            "https://auth.example/token?scope=repository:a/b:pull"
+        );
+    }
+
+    #[test]
+    fn a_bundle_without_certificates_is_refused() {
+        assert!(certificates(b"").is_err());
+        assert!(certificates(b"no certificate here").is_err());
+    }
+}

@@ -1,0 +1,92 @@
+//! The token endpoint's answer (distribution spec, "Token Authentication") and how long it lasts.
+
+use crate::credentials::Secret;
+use serde_json::Value;
+use std::time::Duration;
+use std::time::Instant;
+
+/// Registries must accept a token for at least this long, whatever they say.
+const SHORTEST_LIFE: Duration = Duration::from_secs(60);
+/// Nor is one trusted for longer than this.
+const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
+/// A token is given up this much before its time, so that it does not expire on the way.
+const SAFETY: Duration = Duration::from_secs(5);
+
+/// A bearer token for one repository.
+#[derive(Debug, Clone)]
+pub(super) struct Token {
+    /// The value of the `Authorization` header.
+    pub(super) header: Secret,
+    /// When it is no longer used; `None` if the registry did not say (GHCR, Quay, Gitea): then it
+    /// is used until it is refused.
+    expires: Option<Instant>,
+}
+
+impl Token {
+    /// Reads the answer's body; an error says what was expected without quoting what was sent.
+    pub(super) fn parse(body: &[u8], now: Instant) -> Result<Self, &'static str> {
+        let answer: Value =
+            serde_json::from_slice(body).map_err(|_| "not the JSON of a token answer")?;
+        let token = [&answer["access_token"], &answer["token"]];
+        let token = token.iter().filter_map(|token| token.as_str());
+        let token = token
+            .into_iter()
+            .find(|token| !token.is_empty())
+            .ok_or("neither token nor access_token in the answer")?;
+        if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("a token with characters no header may hold");
+        }
+        let life = answer["expires_in"].as_i64().map(|secs| {
+            Duration::from_secs(secs.unsigned_abs() * u64::from(secs > 0))
+                .clamp(SHORTEST_LIFE, LONGEST_LIFE)
+        });
+        Ok(Self {
+            header: Secret::new(format!("Bearer {token}")),
+            expires: life.map(|life| now + life - SAFETY),
+        })
+    }
+
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        self.expires.is_none_or(|expires| now < expires)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn either_field_and_any_life_are_understood() {
+        let now = Instant::now();
+        for (body, header, life) in [
+            (r#"{"token":"a"}"#, "Bearer a", None),
+            (r#"{"access_token":"b","token":"a"}"#, "Bearer b", None),
+            (r#"{"access_token":"","token":"a"}"#, "Bearer a", None),
+            (r#"{"token":"a","expires_in":300}"#, "Bearer a", Some(295)),
+            (r#"{"token":"a","expires_in":1}"#, "Bearer a", Some(55)),
+            (r#"{"token":"a","expires_in":-7}"#, "Bearer a", Some(55)),
+        ] {
+            let token = Token::parse(body.as_bytes(), now).expect(body);
+            assert_eq!(token.header.reveal(), header);
+            let life = life.map(Duration::from_secs);
+            assert_eq!(token.expires, life.map(|life| now + life), "{body}");
+        }
+    }
+
+    #[test]
+    fn an_answer_without_a_token_is_an_error_that_quotes_nothing() {
+        for body in [
+            "",
+            "<html>",
+            "[]",
+            "{}",
+            r#"{"token":"a\nb"}"#,
+            r#"{"token":7}"#,
+        ] {
+            assert!(
+                Token::parse(body.as_bytes(), Instant::now()).is_err(),
+                "{body}"
+            );
+        }
+    }
+}
