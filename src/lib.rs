@@ -36,6 +36,7 @@
 
 pub mod config;
 pub mod credentials;
+pub mod engine;
 pub mod error;
 mod http;
 pub mod reference;

@@ -1,0 +1,282 @@
+//! What the Engine says of containers and images: the few fields we read by name, and the rest as
+//! the JSON it came in, so that what we do not know survives.
+
+use serde_json::Map;
+use serde_json::Value;
+
+/// One entry of `GET /containers/json`.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    json: Value,
+}
+
+impl Summary {
+    /// Takes the entry as it came.
+    #[must_use]
+    pub fn new(json: Value) -> Self {
+        Self { json }
+    }
+
+    /// The 64-digit id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        text(&self.json["Id"])
+    }
+
+    /// The container's own name: of several the one without a second slash, which links have.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let names = self.json["Names"].as_array().into_iter().flatten();
+        let names = names.map(|name| text(name).trim_start_matches('/'));
+        let mut own = names.clone().filter(|name| !name.contains('/'));
+        own.next()
+            .or_else(|| names.clone().next())
+            .unwrap_or(self.id())
+    }
+
+    /// A label's value.
+    #[must_use]
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.json["Labels"][name].as_str()
+    }
+
+    /// The network it was made in, or `container:<id>` where it shares another one's.
+    #[must_use]
+    pub fn network_mode(&self) -> &str {
+        text(&self.json["HostConfig"]["NetworkMode"])
+    }
+}
+
+/// What a container is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Its process runs.
+    Running,
+    /// Its process exited and the restart policy will start it again.
+    Restarting,
+    /// Frozen.
+    Paused,
+    /// Never started.
+    Created,
+    /// Not running.
+    Exited,
+    /// Being removed, or broken beyond use.
+    Gone,
+}
+
+/// The answer of `GET /containers/{id}/json`.
+#[derive(Debug, Clone)]
+pub struct Container {
+    json: Value,
+}
+
+impl Container {
+    /// Takes the answer as it came.
+    #[must_use]
+    pub fn new(json: Value) -> Self {
+        Self { json }
+    }
+
+    /// The 64-digit id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        text(&self.json["Id"])
+    }
+
+    /// The first twelve digits of the id, which the Engine uses as a default host name.
+    #[must_use]
+    pub fn short_id(&self) -> &str {
+        self.id().get(..12).unwrap_or(self.id())
+    }
+
+    /// The name without the Engine's slash.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        text(&self.json["Name"]).trim_start_matches('/')
+    }
+
+    /// The id of the image it runs.
+    #[must_use]
+    pub fn image_id(&self) -> &str {
+        text(&self.json["Image"])
+    }
+
+    /// The reference it was made from, as its owner wrote it.
+    #[must_use]
+    pub fn image_name(&self) -> &str {
+        text(&self.json["Config"]["Image"])
+    }
+
+    /// What its owner, the image and the Engine agreed on.
+    #[must_use]
+    pub fn config(&self) -> &Map<String, Value> {
+        object(&self.json["Config"])
+    }
+
+    /// What its owner wants of the host.
+    #[must_use]
+    pub fn host_config(&self) -> &Map<String, Value> {
+        object(&self.json["HostConfig"])
+    }
+
+    /// The networks it is in, by name.
+    #[must_use]
+    pub fn networks(&self) -> &Map<String, Value> {
+        object(&self.json["NetworkSettings"]["Networks"])
+    }
+
+    /// What is mounted, named volumes and binds alike.
+    #[must_use]
+    pub fn mounts(&self) -> &[Value] {
+        self.json["Mounts"].as_array().map_or(&[], Vec::as_slice)
+    }
+
+    /// A label's value.
+    #[must_use]
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.json["Config"]["Labels"][name].as_str()
+    }
+
+    /// What it is doing.
+    #[must_use]
+    pub fn state(&self) -> State {
+        let state = &self.json["State"];
+        match text(&state["Status"]) {
+            "running" => State::Running,
+            "restarting" => State::Restarting,
+            "paused" => State::Paused,
+            "created" | "configured" | "initialized" => State::Created,
+            "removing" | "dead" => State::Gone,
+            _ => State::Exited,
+        }
+    }
+
+    /// What it is doing, in the Engine's word.
+    #[must_use]
+    pub fn state_name(&self) -> &str {
+        text(&self.json["State"]["Status"])
+    }
+
+    /// The exit code of its last run.
+    #[must_use]
+    pub fn exit_code(&self) -> i64 {
+        self.json["State"]["ExitCode"].as_i64().unwrap_or(0)
+    }
+
+    /// The Engine's own words on why it does not run.
+    #[must_use]
+    pub fn error(&self) -> &str {
+        text(&self.json["State"]["Error"])
+    }
+
+    /// When its process was last started, in the Engine's format.
+    #[must_use]
+    pub fn started_at(&self) -> &str {
+        text(&self.json["State"]["StartedAt"])
+    }
+
+    /// How often the restart policy started it.
+    #[must_use]
+    pub fn restart_count(&self) -> u64 {
+        self.json["RestartCount"].as_u64().unwrap_or(0)
+    }
+
+    /// `starting`, `healthy` or `unhealthy`; `None` without a health check.
+    #[must_use]
+    pub fn health(&self) -> Option<&str> {
+        let status = self.json["State"]["Health"]["Status"].as_str()?;
+        (!matches!(status, "" | "none")).then_some(status)
+    }
+
+    /// What the last health check printed.
+    #[must_use]
+    pub fn health_output(&self) -> &str {
+        let log = self.json["State"]["Health"]["Log"].as_array();
+        log.and_then(|log| log.last())
+            .map_or("", |last| text(&last["Output"]))
+    }
+
+    /// Seconds between the stop signal and the kill, where its owner set them; negative is never.
+    #[must_use]
+    pub fn stop_timeout(&self) -> Option<i64> {
+        self.json["Config"]["StopTimeout"].as_i64()
+    }
+
+    /// Whether the Engine removes it when it stops (`--rm`).
+    #[must_use]
+    pub fn is_auto_removed(&self) -> bool {
+        self.json["HostConfig"]["AutoRemove"] == true
+    }
+
+    /// The restart policy, as the Engine wants it back.
+    #[must_use]
+    pub fn restart_policy(&self) -> Value {
+        self.json["HostConfig"]["RestartPolicy"].clone()
+    }
+}
+
+/// The answer of `GET /images/{name}/json`.
+#[derive(Debug, Clone)]
+pub struct Image {
+    json: Value,
+}
+
+impl Image {
+    /// Takes the answer as it came.
+    #[must_use]
+    pub fn new(json: Value) -> Self {
+        Self { json }
+    }
+
+    /// The id: the digest of its configuration, or on the containerd store of its index.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        text(&self.json["Id"])
+    }
+
+    /// What it gives to a container whose owner does not say otherwise.
+    #[must_use]
+    pub fn config(&self) -> &Map<String, Value> {
+        object(&self.json["Config"])
+    }
+
+    /// `name@digest` of everything it was pulled as.
+    pub fn repo_digests(&self) -> impl Iterator<Item = &str> {
+        let list = self.json["RepoDigests"].as_array();
+        list.into_iter().flatten().filter_map(Value::as_str)
+    }
+}
+
+/// A string, or nothing.
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// An object, or an empty one: the Engine writes `null` for what is not set.
+fn object(value: &Value) -> &Map<String, Value> {
+    static EMPTY: std::sync::OnceLock<Map<String, Value>> = std::sync::OnceLock::new();
+    value
+        .as_object()
+        .unwrap_or_else(|| EMPTY.get_or_init(Map::new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_links_name_is_not_the_containers_own() {
+        let json = serde_json::json!({"Id": "abc", "Names": ["/web/db", "/db"], "Labels": null});
+        let summary = Summary::new(json);
+        assert_eq!(summary.name(), "db");
+    }
+
+    #[test]
+    fn nothing_is_missing_that_the_engine_left_out() {
+        let container = Container::new(Value::Null);
+        assert_eq!(container.name(), "");
+        assert_eq!(container.state(), State::Exited);
+        assert!(container.networks().is_empty());
+        assert_eq!(container.health(), None);
+    }
+}

@@ -1,0 +1,591 @@
+//! The Engine: one method for each call of the Docker Engine API that we need, and no policy.
+//!
+//! Paths carry the API version: the newest one both sides know, asked for with `/_ping` and asked
+//! for again whenever the connection had to be made anew or the Engine says that it changed.
+//! Sources: Docker Engine API v1.41 to v1.51.
+
+mod container;
+mod pull;
+mod socket;
+
+pub use container::Container;
+pub use container::Image;
+pub use container::State;
+pub use container::Summary;
+pub use pull::PullLine;
+
+use crate::config::Endpoint;
+use crate::credentials::Secret;
+use crate::error::Error;
+use crate::error::Result;
+use crate::error::one_line;
+use crate::http;
+use crate::reference::Reference;
+use serde_json::Value;
+use serde_json::json;
+use socket::NoResolver;
+use socket::UnixConnector;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+use ureq::Agent;
+use ureq::AsSendBody;
+use ureq::Body;
+use ureq::http::Method;
+use ureq::http::Response;
+
+/// The newest API version we speak: from 1.52 on, inspect no longer shows a MAC address that the
+/// owner set.
+const NEWEST_API: ApiVersion = ApiVersion(1, 51);
+/// A ping is answered at once, or the Engine is not well.
+const PING_DEADLINE: Duration = Duration::from_secs(5);
+/// Reading and small changes. Busy Engines on small boxes take seconds.
+const CALL_DEADLINE: Duration = Duration::from_secs(60);
+/// Creating copies a volume's first contents, removing deletes a writable layer.
+const HEAVY_DEADLINE: Duration = Duration::from_secs(180);
+/// How long a pull may be silent. There is no limit on the whole of it.
+const PULL_IDLE: Duration = Duration::from_secs(300);
+/// What the Engine itself adds to a stop: the kill after the owner's timeout, and the clean-up.
+const STOP_MARGIN: Duration = Duration::from_secs(60);
+/// The Engine's own time between signal and kill where the owner set none.
+const DEFAULT_STOP: i64 = 10;
+/// The owner may say "wait for ever" (-1). We wait this long and then look at the real state.
+const LONGEST_STOP: i64 = 3600;
+/// Largest answer that is read; 1,000 containers make a list of 2 MiB.
+const BODY_LIMIT: u64 = 64 * 1024 * 1024;
+/// Longest piece of a container's log that is read.
+const LOG_LIMIT: u64 = 64 * 1024;
+/// A GET that failed this fast met a connection the Engine had just closed, and is sent once more.
+const STALE_CONNECTION: Duration = Duration::from_secs(1);
+
+/// A version of the Engine API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ApiVersion(pub u32, pub u32);
+
+impl ApiVersion {
+    fn parse(text: &str) -> Option<Self> {
+        let (major, minor) = text.trim().split_once('.')?;
+        Some(Self(major.parse().ok()?, minor.parse().ok()?))
+    }
+}
+
+impl std::fmt::Display for ApiVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
+    }
+}
+
+/// What `/_ping` and `/version` tell of the Engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// E.g. `Docker Engine` or `Podman Engine`.
+    pub name: String,
+    /// E.g. `28.5.2`.
+    pub version: String,
+    /// The API version we speak with it.
+    pub api: ApiVersion,
+}
+
+/// A client of one Engine. Cheap to share; each thread that calls has its own connection.
+#[derive(Debug)]
+pub struct Engine {
+    endpoint: Endpoint,
+    agent: Agent,
+    base: String,
+    api: Mutex<Option<ApiVersion>>,
+}
+
+impl Engine {
+    /// A client; nothing is sent before the first call.
+    #[must_use]
+    pub fn new(endpoint: &Endpoint) -> Self {
+        let config = http::agent_config().build();
+        let (agent, base) = match endpoint {
+            Endpoint::Unix(path) => (
+                Agent::with_parts(config, UnixConnector(path.clone()), NoResolver),
+                "http://engine".to_owned(),
+            ),
+            Endpoint::Tcp(address) => (Agent::new_with_config(config), format!("http://{address}")),
+        };
+        Self {
+            endpoint: endpoint.clone(),
+            agent,
+            base,
+            api: Mutex::new(None),
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Whether the Engine answers, and the API version to speak with it (`GET /_ping`).
+    ///
+    /// # Errors
+    /// See [`Error`]; so for every method here.
+    pub fn ping(&self) -> Result<ApiVersion> {
+        let request = self.named(&Method::GET, "/_ping");
+        let answer = self.send(&Call::new(Method::GET, "/_ping", PING_DEADLINE), "/_ping")?;
+        let header = answer.headers().get("api-version");
+        let offered = header.and_then(|value| ApiVersion::parse(value.to_str().ok()?));
+        if answer.status() != 200 {
+            return Err(refused(&request, answer));
+        }
+        let Some(offered) = offered else {
+            return Err(Error::Malformed {
+                request,
+                reason: "no Api-Version header (is this a Docker Engine?)".to_owned(),
+            });
+        };
+        drop(http::read_words(answer));
+        let agreed = offered.min(NEWEST_API);
+        *self.api.lock().unwrap_or_else(PoisonError::into_inner) = Some(agreed);
+        Ok(agreed)
+    }
+
+    /// The API version to speak; asks the Engine if it is not known.
+    pub fn api(&self) -> Result<ApiVersion> {
+        let known = *self.api.lock().unwrap_or_else(PoisonError::into_inner);
+        known.map_or_else(|| self.ping(), Ok)
+    }
+
+    /// Name and version (`GET /version`).
+    pub fn about(&self) -> Result<About> {
+        let json = self.get("/version", PING_DEADLINE)?;
+        let component = json["Components"][0]["Name"].as_str();
+        let name = match component {
+            Some("Engine") | None => "Docker Engine",
+            Some(other) => other,
+        };
+        Ok(About {
+            name: name.to_owned(),
+            version: json["Version"].as_str().unwrap_or_default().to_owned(),
+            api: self.api()?,
+        })
+    }
+
+    /// Every container, stopped ones too (`GET /containers/json`).
+    pub fn containers(&self) -> Result<Vec<Summary>> {
+        match self.get("/containers/json?all=1", CALL_DEADLINE)? {
+            Value::Array(list) => Ok(list.into_iter().map(Summary::new).collect()),
+            _ => Err(Error::Malformed {
+                request: self.named(&Method::GET, "/containers/json"),
+                reason: "not a list of containers".to_owned(),
+            }),
+        }
+    }
+
+    /// One container, by id or name (`GET /containers/{id}/json`).
+    pub fn container(&self, id: &str) -> Result<Container> {
+        let path = format!("/containers/{}/json", segment(id));
+        self.get(&path, CALL_DEADLINE).map(Container::new)
+    }
+
+    /// One image, by id or reference (`GET /images/{name}/json`).
+    pub fn image(&self, name: &str) -> Result<Image> {
+        let path = format!("/images/{}/json", http::percent_encode(name, "/:@"));
+        self.get(&path, CALL_DEADLINE).map(Image::new)
+    }
+
+    /// Pulls an image (`POST /images/create`) and reads the stream to its end.
+    ///
+    /// # Errors
+    /// Also when the error stands inside the stream of a 200, or when the stream stops for longer
+    /// than five minutes.
+    pub fn pull(
+        &self,
+        reference: &Reference,
+        platform: Option<&str>,
+        auth: Option<&Secret>,
+        on_line: impl FnMut(&PullLine),
+    ) -> Result<()> {
+        let tag = reference.digest().map_or_else(
+            || reference.tag().unwrap_or("latest").to_owned(),
+            ToString::to_string,
+        );
+        let mut path = format!(
+            "/images/create?fromImage={}&tag={}",
+            http::percent_encode(&reference.name(), ""),
+            http::percent_encode(&tag, "")
+        );
+        if let Some(platform) = platform {
+            path.push_str(&format!("&platform={}", http::percent_encode(platform, "")));
+        }
+        let request = format!("pull {reference} at {}", self.endpoint);
+        let call = Call {
+            method: Method::POST,
+            path: &path,
+            body: None,
+            auth,
+            deadline: Deadline::Idle(PULL_IDLE),
+        };
+        let answer = self
+            .call(&call)
+            .map_err(|error| pull_error(error, &request, reference))?;
+        match pull::read(answer.into_body().into_reader(), on_line) {
+            pull::End::Done => Ok(()),
+            pull::End::Failed(words) => Err(Error::Refused {
+                request,
+                status: 200,
+                message: format!("and then: {}", one_line(&words)),
+                retry_after: None,
+            }),
+            pull::End::Broken(error) => Err(http::read_failure(&request, &error)),
+        }
+    }
+
+    /// Creates a container and answers its id (`POST /containers/create`). What the Engine warns
+    /// of is logged.
+    pub fn create(&self, name: &str, platform: Option<&str>, body: &Value) -> Result<String> {
+        let mut path = format!("/containers/create?name={}", http::percent_encode(name, ""));
+        if let Some(platform) = platform {
+            path.push_str(&format!("&platform={}", http::percent_encode(platform, "")));
+        }
+        let json = self.post_json(&path, body, HEAVY_DEADLINE)?;
+        for warning in json["Warnings"].as_array().into_iter().flatten() {
+            log::debug!("{name}: the Engine warns: {warning}");
+        }
+        match json["Id"].as_str() {
+            Some(id) => Ok(id.to_owned()),
+            None => Err(Error::Malformed {
+                request: self.named(&Method::POST, &path),
+                reason: "an answer without an id".to_owned(),
+            }),
+        }
+    }
+
+    /// Starts a container; one that runs already is fine (`POST /containers/{id}/start`).
+    pub fn start(&self, id: &str) -> Result<()> {
+        let path = format!("/containers/{}/start", segment(id));
+        self.post(&path, HEAVY_DEADLINE)
+    }
+
+    /// Stops a container with its owner's signal and timeout; one that is stopped already is fine
+    /// (`POST /containers/{id}/stop`). Our deadline is longer than the owner's timeout.
+    pub fn stop(&self, container: &Container) -> Result<()> {
+        let seconds = match container.stop_timeout().unwrap_or(DEFAULT_STOP) {
+            negative if negative < 0 => LONGEST_STOP,
+            seconds => seconds.min(LONGEST_STOP),
+        };
+        let deadline = Duration::from_secs(seconds.unsigned_abs()) + STOP_MARGIN;
+        let path = format!("/containers/{}/stop", segment(container.id()));
+        self.post(&path, deadline)
+    }
+
+    /// Renames a container (`POST /containers/{id}/rename`).
+    pub fn rename(&self, id: &str, name: &str) -> Result<()> {
+        let name = http::percent_encode(name, "");
+        let path = format!("/containers/{}/rename?name={name}", segment(id));
+        self.post(&path, CALL_DEADLINE)
+    }
+
+    /// Joins a container to a network (`POST /networks/{id}/connect`); for Engines that take only
+    /// one network at creation, those before API 1.44.
+    pub fn connect(&self, network: &str, id: &str, endpoint: &Value) -> Result<()> {
+        let path = format!("/networks/{}/connect", segment(network));
+        let body = json!({"Container": id, "EndpointConfig": endpoint});
+        self.post_json(&path, &body, CALL_DEADLINE).map(drop)
+    }
+
+    /// Changes a container's restart policy (`POST /containers/{id}/update`).
+    pub fn set_restart_policy(&self, id: &str, policy: &Value) -> Result<()> {
+        let path = format!("/containers/{}/update", segment(id));
+        let body = json!({"RestartPolicy": policy});
+        self.post_json(&path, &body, CALL_DEADLINE).map(drop)
+    }
+
+    /// Removes a container (`DELETE /containers/{id}`).
+    pub fn remove(&self, id: &str, how: Removal) -> Result<()> {
+        let query = match how {
+            Removal::KeepVolumes => "force=0&v=0",
+            Removal::Force => "force=1&v=0",
+            Removal::ForceWithAnonymousVolumes => "force=1&v=1",
+        };
+        let path = format!("/containers/{}?{query}", segment(id));
+        let call = Call::new(Method::DELETE, &path, HEAVY_DEADLINE);
+        self.finish(&call).map(drop)
+    }
+
+    /// The last lines a container printed, of both streams (`GET /containers/{id}/logs`).
+    pub fn last_lines(&self, id: &str, count: u32) -> Result<String> {
+        let path = format!(
+            "/containers/{}/logs?stdout=1&stderr=1&tail={count}",
+            segment(id)
+        );
+        let call = Call::new(Method::GET, &path, CALL_DEADLINE);
+        let answer = self.call(&call)?;
+        let bytes = http::read_body(&self.named(&Method::GET, &path), answer, LOG_LIMIT)?;
+        Ok(String::from_utf8_lossy(&demultiplexed(&bytes)).into_owned())
+    }
+
+    fn get(&self, path: &str, deadline: Duration) -> Result<Value> {
+        let bytes = self.finish(&Call::new(Method::GET, path, deadline))?;
+        self.parse(&Method::GET, path, &bytes)
+    }
+
+    fn post(&self, path: &str, deadline: Duration) -> Result<()> {
+        self.finish(&Call::new(Method::POST, path, deadline))
+            .map(drop)
+    }
+
+    fn post_json(&self, path: &str, body: &Value, deadline: Duration) -> Result<Value> {
+        let call = Call {
+            body: Some(body),
+            ..Call::new(Method::POST, path, deadline)
+        };
+        let bytes = self.finish(&call)?;
+        if bytes.is_empty() {
+            return Ok(Value::Null);
+        }
+        self.parse(&Method::POST, path, &bytes)
+    }
+
+    fn parse(&self, method: &Method, path: &str, bytes: &[u8]) -> Result<Value> {
+        serde_json::from_slice(bytes).map_err(|error| Error::Malformed {
+            request: self.named(method, path),
+            reason: format!("not JSON ({error})"),
+        })
+    }
+
+    /// Makes the call and reads the whole answer.
+    fn finish(&self, call: &Call) -> Result<Vec<u8>> {
+        let answer = self.call(call)?;
+        http::read_body(&self.named(&call.method, call.path), answer, BODY_LIMIT)
+    }
+
+    /// Makes the call under the agreed version; once more if the Engine turns out to be another
+    /// one by now, or had just hung up on an idle connection.
+    fn call(&self, call: &Call) -> Result<Response<Body>> {
+        let begun = Instant::now();
+        match self.call_once(call) {
+            Err(Error::Refused {
+                status: 400,
+                message,
+                ..
+            }) if message.contains("client version") => {
+                self.forget_version();
+                self.call_once(call)
+            }
+            Err(error @ Error::Unreachable { .. }) => {
+                self.forget_version();
+                if call.method == Method::GET && begun.elapsed() < STALE_CONNECTION {
+                    return self.call_once(call);
+                }
+                Err(error)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn call_once(&self, call: &Call) -> Result<Response<Body>> {
+        let path = format!("/v{}{}", self.api()?, call.path);
+        let answer = self.send(call, &path)?;
+        match answer.status().as_u16() {
+            // 304: the container was started, or stopped, already.
+            200..=299 | 304 => Ok(answer),
+            _ => Err(refused(&self.named(&call.method, call.path), answer)),
+        }
+    }
+
+    fn send(&self, call: &Call, path: &str) -> Result<Response<Body>> {
+        let mut builder = ureq::http::Request::builder()
+            .method(&call.method)
+            .uri(format!("{}{path}", self.base));
+        if let Some(auth) = call.auth {
+            builder = builder.header("X-Registry-Auth", auth.reveal());
+        }
+        // A POST without a body still says so: its length is 0. Without that the Engine would be sent
+        // an empty chunked body, which it refuses for a start.
+        let sent = if call.method == Method::POST {
+            let body = call.body.map(Value::to_string).unwrap_or_default();
+            if !body.is_empty() {
+                builder = builder.header("Content-Type", "application/json");
+            }
+            let request = builder.body(body.into_bytes());
+            request.map(|request| self.run(request, call.deadline))
+        } else {
+            let request = builder.body(());
+            request.map(|request| self.run(request, call.deadline))
+        };
+        let sent = sent.map_err(ureq::Error::Http).and_then(|sent| sent);
+        let request = || self.named(&call.method, call.path);
+        sent.map_err(|error| self.explained(http::failure(&request(), &error)))
+    }
+
+    fn run(
+        &self,
+        request: ureq::http::Request<impl AsSendBody>,
+        deadline: Deadline,
+    ) -> std::result::Result<Response<Body>, ureq::Error> {
+        let configured = self.agent.configure_request(request);
+        let request = match deadline {
+            Deadline::Total(limit) => configured.timeout_global(Some(limit)),
+            Deadline::Idle(limit) => configured.timeout_per_read(Some(limit)),
+        };
+        self.agent.run(request.build())
+    }
+
+    fn forget_version(&self) {
+        *self.api.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// `METHOD unix:///path /containers/…`, without the query: names and ids say enough.
+    fn named(&self, method: &Method, path: &str) -> String {
+        let path = path.split('?').next().unwrap_or(path);
+        format!("{method} {} {path}", self.endpoint)
+    }
+
+    /// Adds what to do about an Engine that cannot be reached.
+    fn explained(&self, error: Error) -> Error {
+        let Error::Unreachable { request, reason } = error else {
+            return error;
+        };
+        let hint = if reason.contains("No such file") {
+            " (is the Engine running, and its socket mounted here?)"
+        } else if reason.contains("refused") {
+            " (is the Engine running?)"
+        } else if reason.contains("denied") {
+            " (run as root, or in the socket's group)"
+        } else {
+            ""
+        };
+        Error::Unreachable {
+            request,
+            reason: format!("{reason}{hint}"),
+        }
+    }
+}
+
+/// How a container is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// Only if it is stopped, and its anonymous volumes stay: its successor uses them.
+    KeepVolumes,
+    /// Whatever it does; its volumes stay.
+    Force,
+    /// Whatever it does; anonymous volumes that nothing else uses go with it.
+    ForceWithAnonymousVolumes,
+}
+
+/// One call, before the version is put in front of its path.
+struct Call<'a> {
+    method: Method,
+    path: &'a str,
+    body: Option<&'a Value>,
+    auth: Option<&'a Secret>,
+    deadline: Deadline,
+}
+
+impl<'a> Call<'a> {
+    fn new(method: Method, path: &'a str, deadline: Duration) -> Self {
+        Self {
+            method,
+            path,
+            body: None,
+            auth: None,
+            deadline: Deadline::Total(deadline),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Deadline {
+    /// For the whole exchange.
+    Total(Duration),
+    /// For each silence in it.
+    Idle(Duration),
+}
+
+/// The Engine's `{"message": …}`.
+fn refused(request: &str, answer: Response<Body>) -> Error {
+    let status = answer.status().as_u16();
+    let words = http::read_words(answer);
+    let json: Option<Value> = serde_json::from_str(&words).ok();
+    let message = json
+        .as_ref()
+        .and_then(|json| json["message"].as_str())
+        .unwrap_or(&words);
+    Error::Refused {
+        request: request.to_owned(),
+        status,
+        message: one_line(message),
+        retry_after: None,
+    }
+}
+
+/// Names a refused pull by its image, and says what may be done about a denial.
+fn pull_error(error: Error, request: &str, reference: &Reference) -> Error {
+    let Error::Refused {
+        status, message, ..
+    } = error
+    else {
+        return error;
+    };
+    let lower = message.to_ascii_lowercase();
+    let denied = ["denied", "unauthorized", "authentication", "no basic auth"];
+    let hint = if denied.iter().any(|word| lower.contains(word)) {
+        format!(
+            " (are the credentials for {} set and valid?)",
+            reference.registry()
+        )
+    } else {
+        String::new()
+    };
+    Error::Refused {
+        request: request.to_owned(),
+        status,
+        message: format!("{message}{hint}"),
+        retry_after: None,
+    }
+}
+
+/// One segment of a path.
+fn segment(text: &str) -> String {
+    http::percent_encode(text, "")
+}
+
+/// Takes the payloads out of the Engine's log frames: eight bytes of header, the last four of
+/// which are the length (Engine API, "ContainerAttach"). A terminal's output has no frames.
+fn demultiplexed(bytes: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((header, after)) = rest.split_first_chunk::<8>() {
+        if header[0] > 2 || header[1..4] != [0, 0, 0] {
+            return bytes.to_vec();
+        }
+        let length = u32::from_be_bytes([header[4], header[5], header[6], header[7]]) as usize;
+        let end = length.min(after.len());
+        text.extend_from_slice(&after[..end]);
+        rest = &after[end..];
+    }
+    text.extend_from_slice(rest);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn api_versions_compare_as_numbers() {
+        let parse = |text| ApiVersion::parse(text).expect("a version");
+        assert!(parse("1.9") < parse("1.41"));
+        assert_eq!(parse("1.55").min(NEWEST_API), NEWEST_API);
+        assert_eq!(ApiVersion::parse("latest"), None);
+    }
+
+    #[test]
+    fn log_frames_are_taken_apart() {
+        let framed = b"\x01\0\0\0\0\0\0\x03abc\x02\0\0\0\0\0\0\x02de";
+        assert_eq!(demultiplexed(framed), b"abcde");
+        assert_eq!(
+            demultiplexed(b"plain text of a terminal"),
+            b"plain text of a terminal"
+        );
+        assert_eq!(demultiplexed(b"\x01\0\0\0\0\0\x03\xe8cut"), b"cut");
+        assert_eq!(demultiplexed(b""), b"");
+    }
+}

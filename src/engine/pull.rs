@@ -1,0 +1,126 @@
+//! The stream of `POST /images/create`: one JSON object a line, and the error, if there is one,
+//! inside a 200.
+
+use serde_json::Value;
+use std::io;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
+
+/// Longest line that is read whole; real ones are below 1 KiB.
+const LINE_LIMIT: u64 = 64 * 1024;
+
+/// One line of the stream, as far as it is of use. Wordings differ between Engines, so they are
+/// only ever shown, never acted on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullLine {
+    /// E.g. `Downloading`.
+    pub status: String,
+    /// The layer, or the tag.
+    pub id: String,
+    /// How many bytes of that layer are done; 0 where the Engine does not say.
+    pub current: u64,
+    /// How many bytes it has; 0 where the Engine does not say.
+    pub total: u64,
+}
+
+impl PullLine {
+    fn of(json: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let bytes = |name: &str| json["progressDetail"][name].as_u64().unwrap_or(0);
+        Self {
+            status: text(&json["status"]),
+            id: text(&json["id"]),
+            current: bytes("current"),
+            total: bytes("total"),
+        }
+    }
+}
+
+/// How a stream ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// Normally.
+    Done,
+    /// With the Engine's report of an error.
+    Failed(String),
+    /// It broke off.
+    Broken(io::Error),
+}
+
+/// Reads the stream to its end, handing each line to `on_line`.
+pub(super) fn read(stream: impl Read, mut on_line: impl FnMut(&PullLine)) -> End {
+    let mut reader = BufReader::with_capacity(8 * 1024, stream);
+    let mut failure = None;
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match reader
+            .by_ref()
+            .take(LINE_LIMIT)
+            .read_until(b'\n', &mut line)
+        {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return End::Broken(error),
+        }
+        let Ok(json) = serde_json::from_slice::<Value>(&line) else {
+            continue;
+        };
+        let words = [&json["error"], &json["errorDetail"]["message"]];
+        let mut words = words.iter().filter_map(|words| words.as_str());
+        match words.find(|words| !words.is_empty()) {
+            None => on_line(&PullLine::of(&json)),
+            Some(words) => {
+                failure.get_or_insert_with(|| words.to_owned());
+            }
+        }
+    }
+    failure.map_or(End::Done, End::Failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(stream: &str) -> (Vec<String>, End) {
+        let mut seen = Vec::new();
+        let end = read(stream.as_bytes(), |line| seen.push(line.status.clone()));
+        (seen, end)
+    }
+
+    #[test]
+    fn a_good_stream_ends_well() {
+        let (seen, end) = run(concat!(
+            "{\"status\":\"Pulling from x\",\"id\":\"latest\"}\r\n",
+            "{\"status\":\"Downloading\",\"progressDetail\":{\"current\":1,\"total\":2},\"id\":\"a\"}\r\n",
+            "{\"status\":\"Extracting\",\"progressDetail\":{},\"unknown\":7}\r\n",
+            "\r\nnot json\r\n",
+            "{\"status\":\"Digest: sha256:…\"}",
+        ));
+        assert!(matches!(end, End::Done), "{end:?}");
+        assert_eq!(seen.len(), 4, "{seen:?}");
+    }
+
+    #[test]
+    fn the_error_inside_a_200_is_found() {
+        for stream in [
+            "{\"status\":\"a\"}\n{\"errorDetail\":{\"message\":\"no space\"},\"error\":\"no space\"}\n",
+            "{\"errorDetail\":{\"message\":\"no space\"}}\n{\"status\":\"b\"}\n",
+            "{\"error\":\"no space\"}",
+        ] {
+            let (_, end) = run(stream);
+            assert!(
+                matches!(end, End::Failed(words) if words == "no space"),
+                "{stream}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_endless_line_does_not_fill_memory() {
+        let endless = io::repeat(b'x').take(10 * LINE_LIMIT);
+        assert!(matches!(read(endless, |_| {}), End::Done));
+    }
+}

@@ -1,0 +1,153 @@
+//! ureq over a unix socket: a [`Connector`], its [`Transport`], and a resolver that asks nobody.
+
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Weak;
+use std::time::Duration;
+use std::time::Instant;
+use ureq::Error;
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::ResolvedSocketAddrs;
+use ureq::unversioned::resolver::Resolver;
+use ureq::unversioned::transport::Buffers;
+use ureq::unversioned::transport::ConnectionDetails;
+use ureq::unversioned::transport::Connector;
+use ureq::unversioned::transport::LazyBuffers;
+use ureq::unversioned::transport::NextTimeout;
+use ureq::unversioned::transport::ShutdownHandle;
+use ureq::unversioned::transport::Transport;
+
+/// Connects to one unix socket, whatever the URL says.
+#[derive(Debug)]
+pub(super) struct UnixConnector(pub(super) PathBuf);
+
+impl Connector<()> for UnixConnector {
+    type Out = UnixTransport;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        _chained: Option<()>,
+    ) -> Result<Option<UnixTransport>, Error> {
+        let stream = Arc::new(UnixStream::connect(&self.0)?);
+        let config = details.config;
+        let shutdown = Arc::new(Socket(Arc::clone(&stream)));
+        let weak = Arc::downgrade(&shutdown) as Weak<dyn ShutdownHandle>;
+        (details.register_shutdown)(weak)?;
+        Ok(Some(UnixTransport {
+            stream,
+            _shutdown: shutdown,
+            buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
+        }))
+    }
+}
+
+/// Lets `Agent::shutdown` end blocked reads.
+struct Socket(Arc<UnixStream>);
+
+impl ShutdownHandle for Socket {
+    fn shutdown(&self) {
+        // An error means that it is closed already.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
+/// One connection to the Engine.
+pub(super) struct UnixTransport {
+    stream: Arc<UnixStream>,
+    _shutdown: Arc<Socket>,
+    buffers: LazyBuffers,
+}
+
+impl Transport for UnixTransport {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        let timeout = timeout.for_write();
+        let limit = timeout.not_zero().map(|limit| *limit);
+        self.stream.set_write_timeout(limit)?;
+        let output = &self.buffers.output()[..amount];
+        (&*self.stream)
+            .write_all(output)
+            .map_err(|error| timed_out(error, timeout))
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let timeout = timeout.for_read();
+        let limit = timeout.not_zero().map(|limit| *limit);
+        let input = self.buffers.input_append_buf();
+        let amount = read(&self.stream, input, limit).map_err(|error| timed_out(error, timeout))?;
+        self.buffers.input_appended(amount);
+        Ok(amount > 0)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.probe().unwrap_or(false)
+    }
+}
+
+impl UnixTransport {
+    /// Nothing may be waiting on an idle connection: bytes are rubbish, an end is the Engine's.
+    fn probe(&mut self) -> io::Result<bool> {
+        self.stream.set_nonblocking(true)?;
+        let probed = (&*self.stream).read(&mut [0]);
+        self.stream.set_nonblocking(false)?;
+        Ok(matches!(probed, Err(error) if error.kind() == io::ErrorKind::WouldBlock))
+    }
+}
+
+impl std::fmt::Debug for UnixTransport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("UnixTransport")
+    }
+}
+
+/// A read that is not cut short by signals: with a timeout set, Linux does not restart it.
+fn read(stream: &UnixStream, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<usize> {
+    let begun = Instant::now();
+    loop {
+        let left = match limit {
+            Some(limit) => match limit.checked_sub(begun.elapsed()) {
+                Some(left) if !left.is_zero() => Some(left),
+                _ => return Err(io::ErrorKind::TimedOut.into()),
+            },
+            None => None,
+        };
+        stream.set_read_timeout(left)?;
+        let mut reader = stream;
+        match reader.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+fn timed_out(error: io::Error, timeout: NextTimeout) -> Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Error::Timeout(timeout.reason),
+        _ => Error::Io(error),
+    }
+}
+
+/// A unix socket has no address to look up; asking DNS for a made-up host would fail.
+#[derive(Debug)]
+pub(super) struct NoResolver;
+
+impl Resolver for NoResolver {
+    fn resolve(
+        &self,
+        _uri: &Uri,
+        _config: &Config,
+        _timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, Error> {
+        Ok(self.empty())
+    }
+}
