@@ -41,5 +41,7 @@ pub mod error;
 mod http;
 pub mod reference;
 pub mod registry;
+pub mod replacement;
 pub mod report;
+pub mod swap;
 pub mod time;
