@@ -1,0 +1,223 @@
+//! The queue of refreshes and the one thread that does them.
+//!
+//! One refresh at a time, on the whole Engine, by construction. Orders that arrive while one is
+//! being done wait; all equal ones among them become a single run, and everybody who asked gets
+//! its report. So no call is refused, none is lost, and a hundred calls cost two runs.
+
+use crate::refresh::Extent;
+use crate::refresh::Order;
+use crate::refresh::Outcomes;
+use crate::status::Board;
+use crate::status::Refreshed;
+use crate::time::rfc3339;
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::sync::mpsc;
+use std::sync::mpsc::Receiver;
+use std::sync::mpsc::Sender;
+use std::time::SystemTime;
+
+/// Who asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// The watcher.
+    Watcher,
+    /// A caller of the admin endpoint.
+    Admin,
+}
+
+impl Asker {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Watcher => "watcher",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// What came of a run: `Err` only if the program itself failed.
+pub type Answer = Result<Outcomes, String>;
+
+/// Called once, on the worker's thread, with what came of the run; it must not block.
+pub type Reply = Box<dyn FnOnce(&Answer) + Send>;
+
+struct Job {
+    order: Order,
+    asker: Asker,
+    reply: Reply,
+}
+
+/// Takes orders. Cheap to clone.
+#[derive(Clone)]
+pub struct Jobs {
+    sender: Sender<Job>,
+}
+
+impl Jobs {
+    /// A queue, and the end that a worker takes from.
+    #[must_use]
+    pub fn new() -> (Self, Worker) {
+        let (sender, receiver) = mpsc::channel();
+        (Self { sender }, Worker { receiver })
+    }
+
+    /// Puts an order into the queue.
+    pub fn submit(&self, order: Order, asker: Asker, reply: Reply) {
+        let job = Job {
+            order,
+            asker,
+            reply,
+        };
+        if let Err(lost) = self.sender.send(job) {
+            (lost.0.reply)(&Err("imagewatch is stopping".to_owned()));
+        }
+    }
+
+    /// Puts an order into the queue and waits for what comes of it.
+    #[must_use]
+    pub fn wait(&self, order: Order, asker: Asker) -> Answer {
+        let (sender, receiver) = mpsc::channel();
+        let reply = move |answer: &Answer| {
+            let _ = sender.send(answer.clone());
+        };
+        self.submit(order, asker, Box::new(reply));
+        receiver
+            .recv()
+            .unwrap_or_else(|_| Err("imagewatch is stopping".to_owned()))
+    }
+}
+
+impl std::fmt::Debug for Jobs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Jobs")
+    }
+}
+
+/// The end of the queue that does the work.
+pub struct Worker {
+    receiver: Receiver<Job>,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Worker")
+    }
+}
+
+impl Worker {
+    /// Works until every [`Jobs`] is gone, and calls `answered` whenever everybody who waited for
+    /// a run has its report. A panic in `run` fails that run and no more.
+    pub fn work(self, board: &Board, run: impl Fn(&Order) -> Outcomes, answered: impl Fn()) {
+        let mut waiting = VecDeque::new();
+        loop {
+            if waiting.is_empty() {
+                match self.receiver.recv() {
+                    Ok(job) => waiting.push_back(job),
+                    Err(_) => return,
+                }
+            }
+            waiting.extend(self.receiver.try_iter());
+            let Some(first) = waiting.front() else {
+                continue;
+            };
+            let (order, asker) = (first.order.clone(), first.asker);
+            let started = SystemTime::now();
+            let answer = catch_unwind(AssertUnwindSafe(|| run(&order)))
+                .map_err(|_| "a bug in imagewatch ended this refresh; see its log".to_owned());
+            if let Ok(outcomes) = &answer {
+                if order.extent != Extent::Pull {
+                    for (reference, verdict) in &outcomes.verdicts {
+                        board.judge(reference, verdict);
+                    }
+                }
+                board.refreshed(Refreshed {
+                    started: rfc3339(started),
+                    finished: rfc3339(SystemTime::now()),
+                    asked_by: asker.name(),
+                    report: outcomes.report.clone(),
+                    error: outcomes.list_error.clone(),
+                });
+            }
+            let (served, rest): (Vec<Job>, Vec<Job>) =
+                waiting.into_iter().partition(|job| job.order == order);
+            waiting = rest.into();
+            for job in served {
+                (job.reply)(&answer);
+            }
+            answered();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering;
+
+    fn order(extent: Extent) -> Order {
+        Order {
+            targets: Vec::new(),
+            extent,
+        }
+    }
+
+    #[test]
+    fn equal_orders_that_wait_become_one_run() {
+        let (jobs, worker) = Jobs::new();
+        let runs = &AtomicUsize::new(0);
+        let (enter, entered) = mpsc::channel();
+        let (leave, may_leave) = mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let run = |_: &Order| {
+                    enter.send(()).expect("received");
+                    may_leave.recv().expect("sent");
+                    runs.fetch_add(1, Ordering::SeqCst);
+                    Outcomes::default()
+                };
+                worker.work(&Board::default(), run, || ());
+            });
+            let (done, all_done) = mpsc::channel();
+            let submit = |extent| {
+                let done = done.clone();
+                let reply = move |answer: &Answer| done.send(answer.is_ok()).expect("received");
+                jobs.submit(order(extent), Asker::Admin, Box::new(reply));
+            };
+            submit(Extent::Recreate);
+            entered.recv().expect("the first run");
+            for _ in 0..8 {
+                submit(Extent::Recreate);
+            }
+            submit(Extent::Pull);
+            leave.send(()).expect("received");
+            entered.recv().expect("the run of the eight");
+            leave.send(()).expect("received");
+            entered.recv().expect("the run of the other kind");
+            leave.send(()).expect("received");
+            for _ in 0..10 {
+                assert_eq!(all_done.recv(), Ok(true));
+            }
+            drop(jobs);
+        });
+        assert_eq!(runs.load(Ordering::SeqCst), 3);
+    }
+
+    #[test]
+    fn a_panic_fails_one_run_and_no_more() {
+        let (jobs, worker) = Jobs::new();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let run = |order: &Order| {
+                    assert!(order.extent != Extent::Force, "made to fail");
+                    Outcomes::default()
+                };
+                worker.work(&Board::default(), run, || ());
+            });
+            assert!(jobs.wait(order(Extent::Force), Asker::Admin).is_err());
+            assert!(jobs.wait(order(Extent::Pull), Asker::Admin).is_ok());
+            drop(jobs);
+        });
+    }
+}

@@ -1,0 +1,242 @@
+//! What everybody may know: written by whoever does the work, read by the admin endpoint.
+//!
+//! A snapshot behind a mutex that is only ever held for a copy. What is written here is public to
+//! whoever holds the admin token; nothing secret gets here.
+
+use crate::reference::Reference;
+use crate::refresh::Target;
+use crate::refresh::Verdict;
+use crate::report::Report;
+use crate::time::print_duration;
+use crate::time::rfc3339;
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+
+/// Refreshes that are remembered.
+const HISTORY: usize = 20;
+/// A watcher that has shown no sign of life for its interval and this long besides is stuck. A
+/// pull may be silent for five minutes, and a health check may take a few.
+const STALLED: Duration = Duration::from_secs(900);
+
+/// How things stand with one reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Not looked at yet, or never with success.
+    Unknown,
+    /// The digest seen last is the registry's, and was refreshed or is the seed.
+    Current,
+    /// The registry has another digest, which is being refreshed.
+    Refreshing,
+    /// The registry has another digest; refreshing failed and will be tried again.
+    Outdated,
+    /// The registry's digest does not come up, and waits for another one.
+    Rejected,
+}
+
+/// One watched reference.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Watched {
+    /// The reference.
+    pub reference: String,
+    /// What it is called: the runtime, or the reference again.
+    pub name: String,
+    /// The digest that was seen last and needs no refresh any more.
+    pub seen_digest: Option<String>,
+    /// The digest the registry answered last.
+    pub registry_digest: Option<String>,
+    /// How things stand.
+    pub state: Standing,
+    /// What went wrong last, until it goes well again.
+    pub last_error: Option<String>,
+    /// When the registry was asked last.
+    pub last_check: Option<String>,
+}
+
+/// The watcher's clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
+pub struct WatcherStatus {
+    /// Whether it runs.
+    pub enabled: bool,
+    /// Time between rounds.
+    pub interval: String,
+    /// When the last round began.
+    pub last_round: Option<String>,
+    /// When the next one is due.
+    pub next_round: Option<String>,
+}
+
+/// One refresh that was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refreshed {
+    /// When it began.
+    pub started: String,
+    /// When it ended.
+    pub finished: String,
+    /// Who asked for it: `watcher` or `admin`.
+    pub asked_by: &'static str,
+    /// What it did.
+    pub report: Report,
+    /// Why the containers could not be listed, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// All of it.
+#[derive(Debug, Default)]
+pub struct Board {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    watcher: WatcherStatus,
+    interval: Duration,
+    sign_of_life: Option<Instant>,
+    references: Vec<Watched>,
+    refreshes: VecDeque<Refreshed>,
+}
+
+/// A copy for readers.
+#[derive(Debug, Clone, Serialize)]
+pub struct Snapshot {
+    /// The watcher's clock.
+    pub watcher: WatcherStatus,
+    /// Every watched reference.
+    pub references: Vec<Watched>,
+    /// The last refreshes, newest first.
+    pub refreshes: Vec<Refreshed>,
+}
+
+impl Board {
+    /// Notes that the watcher runs.
+    pub fn watcher_started(&self, interval: Duration) {
+        let mut inner = self.lock();
+        inner.watcher.enabled = true;
+        inner.watcher.interval = print_duration(interval);
+        inner.interval = interval;
+        inner.sign_of_life = Some(Instant::now());
+    }
+
+    /// Notes that a round begins.
+    pub fn round_started(&self) {
+        let mut inner = self.lock();
+        inner.watcher.last_round = Some(rfc3339(SystemTime::now()));
+        inner.watcher.next_round = None;
+        inner.sign_of_life = Some(Instant::now());
+    }
+
+    /// Notes when the next round is due.
+    pub fn round_finished(&self, next_in: Duration) {
+        let mut inner = self.lock();
+        inner.watcher.next_round = Some(rfc3339(SystemTime::now() + next_in));
+        inner.sign_of_life = Some(Instant::now());
+    }
+
+    /// Notes that the work goes on.
+    pub fn alive(&self) {
+        self.lock().sign_of_life = Some(Instant::now());
+    }
+
+    /// Why the watcher does not count as alive, if so.
+    #[must_use]
+    pub fn stalled(&self) -> Option<String> {
+        let inner = self.lock();
+        if !inner.watcher.enabled {
+            return None;
+        }
+        let silent = inner.sign_of_life.map_or(Duration::ZERO, |at| at.elapsed());
+        (silent > inner.interval * 2 + STALLED)
+            .then(|| format!("watcher: no sign of life for {}", print_duration(silent)))
+    }
+
+    /// Puts up the references that are watched, keeping what is known of them.
+    pub fn watch(&self, targets: &[Target]) {
+        let mut inner = self.lock();
+        let known = std::mem::take(&mut inner.references);
+        let entry = |target: &Target| {
+            let reference = target.reference.to_string();
+            let found = known.iter().find(|entry| entry.reference == reference);
+            found.cloned().unwrap_or(Watched {
+                reference,
+                name: target.name.clone(),
+                seen_digest: None,
+                registry_digest: None,
+                state: Standing::Unknown,
+                last_error: None,
+                last_check: None,
+            })
+        };
+        inner.references = targets.iter().map(entry).collect();
+    }
+
+    /// Changes how things stand with a reference.
+    pub fn update(&self, reference: &Reference, change: impl FnOnce(&mut Watched)) {
+        let reference = reference.to_string();
+        let mut inner = self.lock();
+        let mut entries = inner.references.iter_mut();
+        if let Some(entry) = entries.find(|entry| entry.reference == reference) {
+            change(entry);
+        }
+    }
+
+    /// Enters what came of refreshing a reference.
+    pub fn judge(&self, reference: &Reference, verdict: &Verdict) {
+        self.update(reference, |entry| {
+            (entry.state, entry.last_error) = match verdict {
+                Verdict::Done => (Standing::Current, None),
+                Verdict::Retry(reason) => (Standing::Outdated, Some(reason.clone())),
+                Verdict::Rejected(reason) => (Standing::Rejected, Some(reason.clone())),
+            };
+        });
+    }
+
+    /// Remembers a refresh.
+    pub fn refreshed(&self, refreshed: Refreshed) {
+        let mut inner = self.lock();
+        inner.refreshes.push_front(refreshed);
+        inner.refreshes.truncate(HISTORY);
+    }
+
+    /// A copy of it all.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let inner = self.lock();
+        Snapshot {
+            watcher: inner.watcher.clone(),
+            references: inner.references.clone(),
+            refreshes: inner.refreshes.iter().cloned().collect(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watcher_counts_as_alive_from_its_start() {
+        let board = Board::default();
+        assert_eq!(board.stalled(), None);
+        board.watcher_started(Duration::from_secs(1));
+        assert_eq!(board.stalled(), None);
+        let long_ago = Instant::now().checked_sub(Duration::from_secs(1000));
+        if let Some(long_ago) = long_ago {
+            board.lock().sign_of_life = Some(long_ago);
+            let reason = board.stalled().expect("stalled");
+            assert!(reason.contains("16m40s"), "{reason}");
+            board.alive();
+            assert_eq!(board.stalled(), None);
+        }
+    }
+}
