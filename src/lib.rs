@@ -50,3 +50,4 @@ pub mod select;
 pub mod status;
 pub mod swap;
 pub mod time;
+pub mod watch;

@@ -1,0 +1,494 @@
+//! The watcher: which digest was seen of each reference, and what to do when another one shows up.
+//!
+//! No I/O and no clock in here: [`Hands`] does the one, whoever calls [`Watcher::tick`] has the
+//! other.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::reference::Digest;
+use crate::reference::Reference;
+use crate::refresh::Target;
+use crate::refresh::Verdict;
+use crate::status::Board;
+use crate::status::Standing;
+use crate::time::rfc3339;
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::hash::Hasher;
+use std::hash::RandomState;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::SystemTime;
+
+/// A round comes this many percent late at most, so that a fleet does not knock in step.
+const JITTER_PERCENT: u32 = 5;
+
+/// What the watcher has done for it.
+pub trait Hands {
+    /// The references to watch now.
+    ///
+    /// # Errors
+    /// When the Engine cannot be asked which containers there are.
+    fn targets(&self) -> Result<Vec<Target>>;
+
+    /// Looks up all references and hands on each digest as soon as it is known.
+    fn look_up(&self, references: &[Reference], sink: &mut dyn FnMut(&Reference, Result<Digest>));
+
+    /// Whether what runs, or was pulled, is older than `digest`.
+    ///
+    /// # Errors
+    /// When the Engine cannot be asked.
+    fn is_behind(&self, reference: &Reference, digest: &Digest) -> Result<bool>;
+
+    /// Pulls the image and renews what runs it.
+    fn refresh(&self, target: &Target) -> Verdict;
+}
+
+/// What happens at the first sight of a reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstSight {
+    /// The digest is remembered, and that is all.
+    Seed,
+    /// What is behind already is refreshed too.
+    CatchUp,
+}
+
+/// Keeps the books of one set of references.
+#[derive(Debug)]
+pub struct Watcher<H> {
+    hands: H,
+    first_sight: FirstSight,
+    board: Arc<Board>,
+    targets: Vec<Target>,
+    /// The digest that needs no refresh any more.
+    seen: HashMap<Reference, Digest>,
+    /// What went wrong last, so that it is said once and not every round.
+    complaints: HashMap<String, String>,
+}
+
+impl<H: Hands> Watcher<H> {
+    /// `targets` are watched until [`Hands::targets`] says otherwise.
+    pub fn new(hands: H, first_sight: FirstSight, board: Arc<Board>, targets: Vec<Target>) -> Self {
+        Self {
+            hands,
+            first_sight,
+            board,
+            targets,
+            seen: HashMap::new(),
+            complaints: HashMap::new(),
+        }
+    }
+
+    /// One round: looks up every reference, and refreshes what moved, and only that.
+    pub fn tick(&mut self) {
+        self.board.round_started();
+        match self.hands.targets() {
+            Ok(targets) => {
+                self.complaints.remove("targets");
+                self.targets = targets;
+            }
+            Err(error) => complain(&mut self.complaints, "targets", &error),
+        }
+        self.board.watch(&self.targets);
+        let targets = &self.targets;
+        let known = |reference: &Reference| targets.iter().any(|t| t.reference == *reference);
+        self.seen.retain(|reference, _| known(reference));
+
+        // One that hangs must not keep the others of its host waiting round after round.
+        let (failed, mut references): (Vec<Reference>, Vec<Reference>) = targets
+            .iter()
+            .map(|target| target.reference.clone())
+            .partition(|reference| self.complaints.contains_key(&reference.to_string()));
+        references.extend(failed);
+        let mut books = Books {
+            hands: &self.hands,
+            first_sight: self.first_sight,
+            board: &self.board,
+            seen: &mut self.seen,
+            complaints: &mut self.complaints,
+        };
+        self.hands.look_up(&references, &mut |reference, outcome| {
+            if let Some(target) = targets.iter().find(|t| t.reference == *reference) {
+                books.enter(target, outcome);
+            }
+        });
+    }
+}
+
+/// The part of a watcher that changes while a round is on.
+struct Books<'a, H> {
+    hands: &'a H,
+    first_sight: FirstSight,
+    board: &'a Board,
+    seen: &'a mut HashMap<Reference, Digest>,
+    complaints: &'a mut HashMap<String, String>,
+}
+
+impl<H: Hands> Books<'_, H> {
+    /// Enters what one look-up found, and acts on it.
+    fn enter(&mut self, target: &Target, outcome: Result<Digest>) {
+        let digest = match outcome {
+            Ok(digest) => digest,
+            Err(error) => return self.failed(target, &error),
+        };
+        let reference = &target.reference;
+        self.complaints.remove(&reference.to_string());
+        let seen = self.seen.get(reference).cloned();
+        self.board.update(reference, |entry| {
+            entry.last_check = Some(rfc3339(SystemTime::now()));
+            entry.registry_digest = Some(digest.to_string());
+            if seen.as_ref() == Some(&digest) && entry.state != Standing::Rejected {
+                entry.last_error = None;
+            }
+        });
+        match seen {
+            Some(seen) if seen == digest => log::debug!("{}: unchanged", target.name),
+            Some(seen) => {
+                log::info!(
+                    "image-auto-refresh: {} digest moved {} → {}, refreshing",
+                    target.name,
+                    seen.short(),
+                    digest.short()
+                );
+                self.refresh(target, digest);
+            }
+            None => self.first_sight(target, digest),
+        }
+    }
+
+    fn first_sight(&mut self, target: &Target, digest: Digest) {
+        let Target { name, reference } = target;
+        let behind = self.first_sight == FirstSight::CatchUp
+            && self
+                .hands
+                .is_behind(reference, &digest)
+                .unwrap_or_else(|error| {
+                    complain(self.complaints, &reference.to_string(), &error);
+                    false
+                });
+        if behind {
+            log::info!(
+                "image-auto-refresh: {name} is behind {}, refreshing",
+                digest.short()
+            );
+            return self.refresh(target, digest);
+        }
+        log::debug!("{name}: seeded with {}", digest.short());
+        self.board.update(reference, |entry| {
+            entry.state = Standing::Current;
+            entry.last_error = None;
+        });
+        self.remember(reference, digest);
+    }
+
+    /// Remembers the digest only if there is nothing left to do about it.
+    fn refresh(&mut self, target: &Target, digest: Digest) {
+        let reference = &target.reference;
+        self.board
+            .update(reference, |entry| entry.state = Standing::Refreshing);
+        let verdict = self.hands.refresh(target);
+        self.board.judge(reference, &verdict);
+        match verdict {
+            Verdict::Done => self.remember(reference, digest),
+            Verdict::Retry(_) => {}
+            Verdict::Rejected(reason) => {
+                log::error!(
+                    "image-auto-refresh: {} {} is rejected until the tag moves on: {reason}",
+                    target.name,
+                    digest.short()
+                );
+                self.remember(reference, digest);
+            }
+        }
+    }
+
+    fn remember(&mut self, reference: &Reference, digest: Digest) {
+        let shown = digest.to_string();
+        self.board
+            .update(reference, |entry| entry.seen_digest = Some(shown));
+        self.seen.insert(reference.clone(), digest);
+    }
+
+    /// What was seen stays as it is.
+    fn failed(&mut self, target: &Target, error: &Error) {
+        self.board.update(&target.reference, |entry| {
+            entry.last_check = Some(rfc3339(SystemTime::now()));
+            entry.last_error = Some(error.to_string());
+        });
+        complain(self.complaints, &target.reference.to_string(), error);
+    }
+}
+
+/// Says a trouble when it begins or changes, not each round that it lasts.
+fn complain(complaints: &mut HashMap<String, String>, about: &str, error: &Error) {
+    // How long a host is still put off changes every round and is no news.
+    let kind = match error {
+        Error::PutOff { reason, .. } => reason.clone(),
+        other => other.to_string(),
+    };
+    if complaints.get(about) == Some(&kind) {
+        log::debug!("{error}");
+    } else {
+        log::warn!("{error}");
+        complaints.insert(about.to_owned(), kind);
+    }
+}
+
+/// How long to wait for the next round.
+#[must_use]
+pub fn with_jitter(interval: Duration) -> Duration {
+    let random = RandomState::new().build_hasher().finish() % 1000;
+    let share = u32::try_from(random).unwrap_or(0) * JITTER_PERCENT;
+    interval + interval / 100_000 * share
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+    use std::rc::Rc;
+
+    /// A registry and an Engine in a few cells.
+    #[derive(Default)]
+    struct World {
+        digests: RefCell<HashMap<String, Result<Digest>>>,
+        verdicts: RefCell<VecDeque<Verdict>>,
+        refreshed: RefCell<Vec<String>>,
+        behind: RefCell<bool>,
+        names: RefCell<Vec<&'static str>>,
+        order: RefCell<Vec<String>>,
+        engine_is_down: RefCell<bool>,
+    }
+
+    impl Hands for Rc<World> {
+        fn targets(&self) -> Result<Vec<Target>> {
+            if *self.engine_is_down.borrow() {
+                return Err(trouble());
+            }
+            Ok(self
+                .names
+                .borrow()
+                .iter()
+                .map(|name| target(name))
+                .collect())
+        }
+
+        fn look_up(
+            &self,
+            references: &[Reference],
+            sink: &mut dyn FnMut(&Reference, Result<Digest>),
+        ) {
+            *self.order.borrow_mut() = references.iter().map(ToString::to_string).collect();
+            for reference in references {
+                let found = self.digests.borrow()[reference.repository()].clone();
+                sink(reference, found);
+            }
+        }
+
+        fn is_behind(&self, _: &Reference, _: &Digest) -> Result<bool> {
+            Ok(*self.behind.borrow())
+        }
+
+        fn refresh(&self, target: &Target) -> Verdict {
+            self.refreshed.borrow_mut().push(target.name.clone());
+            self.verdicts
+                .borrow_mut()
+                .pop_front()
+                .unwrap_or(Verdict::Done)
+        }
+    }
+
+    fn target(name: &str) -> Target {
+        Target {
+            name: name.to_owned(),
+            reference: format!("reg.example/{name}").parse().expect("valid"),
+        }
+    }
+
+    fn digest(of: char) -> Digest {
+        format!("sha256:{}", of.to_string().repeat(64))
+            .parse()
+            .expect("valid")
+    }
+
+    fn trouble() -> Error {
+        Error::Unreachable {
+            request: "HEAD x".into(),
+            reason: "no answer in time".into(),
+        }
+    }
+
+    struct Lab {
+        world: Rc<World>,
+        watcher: Watcher<Rc<World>>,
+        board: Arc<Board>,
+    }
+
+    impl Lab {
+        fn new(first_sight: FirstSight) -> Self {
+            let world = Rc::new(World::default());
+            *world.names.borrow_mut() = vec!["a", "b"];
+            let board = Arc::new(Board::default());
+            let watcher = Watcher::new(
+                Rc::clone(&world),
+                first_sight,
+                Arc::clone(&board),
+                Vec::new(),
+            );
+            let lab = Self {
+                world,
+                watcher,
+                board,
+            };
+            lab.set("a", Ok(digest('1')));
+            lab.set("b", Ok(digest('2')));
+            lab
+        }
+
+        fn set(&self, name: &str, found: Result<Digest>) {
+            self.world
+                .digests
+                .borrow_mut()
+                .insert(name.to_owned(), found);
+        }
+
+        /// One round; what it refreshed.
+        fn tick(&mut self) -> Vec<String> {
+            self.watcher.tick();
+            self.world.refreshed.take()
+        }
+
+        fn verdict(&self, verdict: Verdict) {
+            self.world.verdicts.borrow_mut().push_back(verdict);
+        }
+
+        fn state(&self, name: &str) -> (Standing, Option<String>) {
+            let entry = self.board.snapshot().references;
+            let entry = entry
+                .iter()
+                .find(|entry| entry.name == name)
+                .expect("watched");
+            (entry.state, entry.last_error.clone())
+        }
+    }
+
+    #[test]
+    fn the_first_sight_seeds_and_never_refreshes() {
+        let mut lab = Lab::new(FirstSight::Seed);
+        *lab.world.behind.borrow_mut() = true;
+        assert!(lab.tick().is_empty());
+        assert!(lab.tick().is_empty());
+        assert_eq!(lab.state("a"), (Standing::Current, None));
+    }
+
+    #[test]
+    fn a_moved_digest_refreshes_that_reference_and_only_it() {
+        let mut lab = Lab::new(FirstSight::Seed);
+        lab.tick();
+        lab.set("b", Ok(digest('3')));
+        assert_eq!(lab.tick(), ["b"]);
+        assert!(lab.tick().is_empty());
+    }
+
+    #[test]
+    fn a_failed_look_up_leaves_the_seen_digest_and_the_others_alone() {
+        let mut lab = Lab::new(FirstSight::Seed);
+        lab.tick();
+        lab.set("a", Err(trouble()));
+        lab.set("b", Ok(digest('3')));
+        assert_eq!(lab.tick(), ["b"]);
+        assert_eq!(lab.state("a").1, Some(trouble().to_string()));
+        lab.set("a", Ok(digest('1')));
+        assert!(lab.tick().is_empty(), "the digest seen before still counts");
+        assert_eq!(lab.state("a"), (Standing::Current, None));
+    }
+
+    #[test]
+    fn a_reference_that_failed_is_looked_up_last() {
+        let mut lab = Lab::new(FirstSight::Seed);
+        lab.set("a", Err(trouble()));
+        lab.tick();
+        lab.tick();
+        assert_eq!(
+            *lab.world.order.borrow(),
+            ["reg.example/b:latest", "reg.example/a:latest"]
+        );
+    }
+
+    #[test]
+    fn a_failed_refresh_is_tried_again_until_it_works() {
+        let mut lab = Lab::new(FirstSight::Seed);
+        lab.tick();
+        lab.set("a", Ok(digest('3')));
+        lab.verdict(Verdict::Retry("pull: no".into()));
+        assert_eq!(lab.tick(), ["a"]);
+        assert_eq!(
+            lab.state("a"),
+            (Standing::Outdated, Some("pull: no".into()))
+        );
+        assert_eq!(lab.tick(), ["a"]);
+        assert_eq!(lab.state("a"), (Standing::Current, None));
+        assert!(lab.tick().is_empty());
+    }
+
+    #[test]
+    fn a_rejected_digest_waits_for_the_tag_to_move_on() {
+        let mut lab = Lab::new(FirstSight::Seed);
+        lab.tick();
+        lab.set("a", Ok(digest('3')));
+        lab.verdict(Verdict::Rejected("it exited".into()));
+        assert_eq!(lab.tick(), ["a"]);
+        assert!(lab.tick().is_empty());
+        assert_eq!(
+            lab.state("a"),
+            (Standing::Rejected, Some("it exited".into()))
+        );
+        lab.set("a", Ok(digest('4')));
+        assert_eq!(lab.tick(), ["a"]);
+        assert_eq!(lab.state("a"), (Standing::Current, None));
+    }
+
+    #[test]
+    fn catching_up_refreshes_at_first_sight_what_is_behind() {
+        let mut lab = Lab::new(FirstSight::CatchUp);
+        assert!(lab.tick().is_empty(), "nothing is behind");
+        let mut lab = Lab::new(FirstSight::CatchUp);
+        *lab.world.behind.borrow_mut() = true;
+        lab.verdict(Verdict::Retry("pull: no".into()));
+        assert_eq!(lab.tick(), ["a", "b"]);
+        assert_eq!(lab.tick(), ["a"], "what failed is tried again");
+        assert!(lab.tick().is_empty());
+    }
+
+    #[test]
+    fn references_come_and_go_without_a_restart() {
+        let mut lab = Lab::new(FirstSight::Seed);
+        lab.tick();
+        *lab.world.names.borrow_mut() = vec!["b"];
+        lab.tick();
+        assert_eq!(lab.board.snapshot().references.len(), 1);
+        lab.set("a", Ok(digest('9')));
+        *lab.world.names.borrow_mut() = vec!["a", "b"];
+        assert!(lab.tick().is_empty(), "seen anew, it is seeded anew");
+    }
+
+    #[test]
+    fn an_engine_that_is_away_does_not_make_us_forget() {
+        let mut lab = Lab::new(FirstSight::Seed);
+        lab.tick();
+        *lab.world.engine_is_down.borrow_mut() = true;
+        lab.tick();
+        *lab.world.engine_is_down.borrow_mut() = false;
+        lab.set("a", Ok(digest('3')));
+        assert_eq!(lab.tick(), ["a"]);
+    }
+
+    #[test]
+    fn jitter_is_small_and_never_early() {
+        for _ in 0..100 {
+            let wait = with_jitter(Duration::from_secs(100));
+            assert!(wait >= Duration::from_secs(100) && wait <= Duration::from_secs(105));
+        }
+    }
+}
