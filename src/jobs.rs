@@ -4,6 +4,9 @@
 //! being done wait; all equal ones among them become a single run, and everybody who asked gets
 //! its report. So no call is refused, none is lost, and a hundred calls cost two runs.
 
+use crate::queue::Inlet;
+use crate::queue::Outlet;
+use crate::queue::queue;
 use crate::refresh::Extent;
 use crate::refresh::Order;
 use crate::refresh::Outcomes;
@@ -13,9 +16,6 @@ use crate::time::rfc3339;
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
-use std::sync::mpsc;
-use std::sync::mpsc::Receiver;
-use std::sync::mpsc::Sender;
 use std::time::SystemTime;
 
 /// Who asked.
@@ -51,40 +51,33 @@ struct Job {
 /// Takes orders. Cheap to clone.
 #[derive(Clone)]
 pub struct Jobs {
-    sender: Sender<Job>,
+    inlet: Inlet<Job>,
 }
 
 impl Jobs {
     /// A queue, and the end that a worker takes from.
     #[must_use]
     pub fn new() -> (Self, Worker) {
-        let (sender, receiver) = mpsc::channel();
-        (Self { sender }, Worker { receiver })
+        let (inlet, outlet) = queue();
+        (Self { inlet }, Worker { outlet })
     }
 
     /// Puts an order into the queue.
     pub fn submit(&self, order: Order, asker: Asker, reply: Reply) {
-        let job = Job {
+        self.inlet.push(Job {
             order,
             asker,
             reply,
-        };
-        if let Err(lost) = self.sender.send(job) {
-            (lost.0.reply)(&Err("imagewatch is stopping".to_owned()));
-        }
+        });
     }
 
     /// Puts an order into the queue and waits for what comes of it.
-    #[must_use]
     pub fn wait(&self, order: Order, asker: Asker) -> Answer {
-        let (sender, receiver) = mpsc::channel();
-        let reply = move |answer: &Answer| {
-            let _ = sender.send(answer.clone());
-        };
+        let (inlet, outlet) = queue();
+        let reply = move |answer: &Answer| inlet.push(answer.clone());
         self.submit(order, asker, Box::new(reply));
-        receiver
-            .recv()
-            .unwrap_or_else(|_| Err("imagewatch is stopping".to_owned()))
+        let answer = outlet.pop();
+        answer.unwrap_or_else(|| Err("imagewatch is stopping".to_owned()))
     }
 }
 
@@ -96,7 +89,7 @@ impl std::fmt::Debug for Jobs {
 
 /// The end of the queue that does the work.
 pub struct Worker {
-    receiver: Receiver<Job>,
+    outlet: Outlet<Job>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -112,12 +105,12 @@ impl Worker {
         let mut waiting = VecDeque::new();
         loop {
             if waiting.is_empty() {
-                match self.receiver.recv() {
-                    Ok(job) => waiting.push_back(job),
-                    Err(_) => return,
+                match self.outlet.pop() {
+                    Some(job) => waiting.push_back(job),
+                    None => return,
                 }
             }
-            waiting.extend(self.receiver.try_iter());
+            waiting.extend(self.outlet.drain());
             let Some(first) = waiting.front() else {
                 continue;
             };
@@ -155,6 +148,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicUsize;
     use std::sync::atomic::Ordering;
+    use std::sync::mpsc;
 
     fn order(extent: Extent) -> Order {
         Order {

@@ -41,6 +41,7 @@ pub mod error;
 pub mod gate;
 mod http;
 pub mod jobs;
+pub mod queue;
 pub mod reference;
 pub mod refresh;
 pub mod registry;

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::error::one_line;
 use crate::http;
+use crate::queue::queue;
 use crate::reference::DOCKER_HUB;
 use crate::reference::Digest;
 use crate::reference::Reference;
@@ -28,7 +29,6 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
 use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
@@ -142,18 +142,18 @@ impl Registry {
             }
         }
         if let [(_, only)] = hosts.as_slice() {
-            self.visit(only, |reference, outcome| sink(reference, outcome));
+            self.visit(only, &mut sink);
             return;
         }
         let next = AtomicUsize::new(0);
-        let (sender, receiver) = mpsc::channel();
+        let (inlet, outlet) = queue();
         std::thread::scope(|scope| {
             for _ in 0..hosts.len().min(PARALLEL_HOSTS) {
-                let (hosts, next, sender) = (&hosts, &next, sender.clone());
+                let (hosts, next, inlet) = (&hosts, &next, inlet.clone());
                 let work = move || {
                     while let Some((_, list)) = hosts.get(next.fetch_add(1, Ordering::Relaxed)) {
                         self.visit(list, |reference, outcome| {
-                            let _ = sender.send((reference, outcome));
+                            inlet.push((reference, outcome));
                         });
                     }
                 };
@@ -162,14 +162,14 @@ impl Registry {
                     log::warn!("look-up: no thread ({error}), going on with fewer");
                 }
             }
-            drop(sender);
-            for (reference, outcome) in receiver {
+            drop(inlet);
+            while let Some((reference, outcome)) = outlet.pop() {
                 sink(reference, outcome);
             }
         });
         // Only if not one thread could be had.
         while let Some((_, list)) = hosts.get(next.fetch_add(1, Ordering::Relaxed)) {
-            self.visit(list, |reference, outcome| sink(reference, outcome));
+            self.visit(list, &mut sink);
         }
     }
 
