@@ -34,6 +34,8 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
 
+pub mod admin;
+pub mod clerk;
 pub mod config;
 pub mod credentials;
 pub mod engine;

@@ -1,0 +1,212 @@
+//! One request: read whole within its limits, checked, and written anew.
+//!
+//! Strict where parsers differ: what two of them could read in two ways is refused, so that the
+//! inner server never sees another request than the one that was checked.
+
+use std::io::{ErrorKind, Read};
+use std::net::TcpStream;
+use std::time::Instant;
+
+use super::{End, timed_out};
+
+const MAX_HEAD: usize = 8 * 1024;
+const MAX_HEADERS: usize = 64;
+const MAX_TARGET: usize = 4 * 1024;
+const MAX_BODY: usize = 16 * 1024;
+
+/// Reads one request and returns what the inner server is to be sent.
+pub(super) fn read_request(
+    client: &TcpStream,
+    received: &mut Vec<u8>,
+    deadline: Instant,
+) -> Result<Vec<u8>, End> {
+    let mut seen = 0;
+    let end = loop {
+        read_more(client, received, deadline)?;
+        let end = head_end(received, seen)?;
+        if end.unwrap_or(received.len()) > MAX_HEAD {
+            return Err(End::Refused(431, "the request head is longer than 8 KiB"));
+        }
+        if let Some(end) = end {
+            break end;
+        }
+        seen = received.len();
+    };
+    let (mut request, length) = rebuild(&received[..end])?;
+    while received.len() < end + length {
+        read_more(client, received, deadline)?;
+    }
+    // What follows is a pipelined request; it is not read, and falls with the connection.
+    request.extend_from_slice(&received[end..end + length]);
+    Ok(request)
+}
+
+/// Appends what the client sends next.
+pub(super) fn read_more(
+    mut client: &TcpStream,
+    received: &mut Vec<u8>,
+    deadline: Instant,
+) -> Result<(), End> {
+    let mut piece = [0; 2048];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // A zero timeout would mean none; std refuses it, and an error here means we are late.
+        if client.set_read_timeout(Some(left)).is_err() {
+            return Err(late(received));
+        }
+        match client.read(&mut piece) {
+            Ok(0) if received.is_empty() => return Err(End::Gone),
+            Ok(0) => return Err(End::Refused(400, "the request is not complete")),
+            Ok(count) => {
+                received.extend_from_slice(&piece[..count]);
+                return Ok(());
+            }
+            Err(error) if timed_out(&error) => return Err(late(received)),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return Err(End::Gone),
+        }
+    }
+}
+
+/// A connection that never said a word (a probe, a browser's spare one) is not argued with.
+fn late(received: &[u8]) -> End {
+    if received.is_empty() {
+        End::Gone
+    } else {
+        End::Refused(408, "the request took too long")
+    }
+}
+
+/// Returns where the head ends, once it does. Looks only at what is new since `seen`.
+fn head_end(received: &[u8], seen: usize) -> Result<Option<usize>, End> {
+    for at in seen..received.len() {
+        let after_cr = at > 0 && received[at - 1] == b'\r';
+        // Strictly CR LF: whoever takes a bare one for a line end sees another request than we do.
+        if received[at] == 0 || (received[at] == b'\n') != after_cr {
+            return Err(End::Refused(
+                400,
+                "the request head has a bare CR or LF or a NUL",
+            ));
+        }
+        if received[..=at].ends_with(b"\r\n\r\n") {
+            return Ok(Some(at + 1));
+        }
+    }
+    Ok(None)
+}
+
+/// Checks the head and writes it anew, returning that and the length of the body.
+///
+/// Only what is understood is passed on, byte for byte; the rest of the head is dropped.
+fn rebuild(head: &[u8]) -> Result<(Vec<u8>, usize), End> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut parsed = httparse::Request::new(&mut headers);
+    match parsed.parse(head) {
+        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err(End::Refused(431, "there are more than 64 headers"));
+        }
+        Err(httparse::Error::Version) => {
+            return Err(End::Refused(
+                505,
+                "only HTTP/1.0 and HTTP/1.1 are spoken here",
+            ));
+        }
+        _ => return Err(End::Refused(400, "the request is malformed")),
+    }
+    let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version)
+    else {
+        return Err(End::Refused(400, "the request is malformed"));
+    };
+    check_line(method, target)?;
+    let mut request = format!("{method} {target} HTTP/1.{minor}\r\n").into_bytes();
+    let length = copy_headers(parsed.headers, minor, &mut request)?;
+    if length > 0 {
+        request.extend_from_slice(format!("Content-Length: {length}\r\n").as_bytes());
+    }
+    request.extend_from_slice(b"Connection: close\r\n\r\n");
+    Ok((request, length))
+}
+
+/// Methods that are merely wrong for a path pass, so that the handler can answer with `Allow`.
+fn check_line(method: &str, target: &str) -> Result<(), End> {
+    if !matches!(
+        method,
+        "GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "PATCH" | "OPTIONS"
+    ) {
+        return Err(End::Refused(501, "the method is not known"));
+    }
+    if target.len() > MAX_TARGET {
+        return Err(End::Refused(414, "the target is longer than 4 KiB"));
+    }
+    if !target.starts_with('/') || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(End::Refused(
+            400,
+            "the target is not a path of printable ASCII",
+        ));
+    }
+    Ok(())
+}
+
+/// Copies the headers the handler may see, and returns the length of the body.
+fn copy_headers(
+    headers: &[httparse::Header<'_>],
+    minor: u8,
+    request: &mut Vec<u8>,
+) -> Result<usize, End> {
+    let mut seen: Vec<String> = Vec::new();
+    let mut length = 0;
+    for header in headers {
+        let name = header.name.to_ascii_lowercase();
+        match name.as_str() {
+            "transfer-encoding" => {
+                return Err(End::Refused(
+                    411,
+                    "send Content-Length, not Transfer-Encoding",
+                ));
+            }
+            "expect" => return Err(End::Refused(417, "Expect is not supported")),
+            "content-length" => length = content_length(header.value)?,
+            "accept" | "authorization" | "content-type" | "host" | "origin" => {
+                copy_header(header, request)?
+            }
+            _ => continue,
+        }
+        // Of two, we could believe one and the handler the other. Only Accept is a list.
+        if name != "accept" && seen.contains(&name) {
+            return Err(End::Refused(
+                400,
+                "a header that may be there once is there twice",
+            ));
+        }
+        seen.push(name);
+    }
+    if minor == 1 && !seen.iter().any(|name| name == "host") {
+        return Err(End::Refused(400, "the Host header is missing"));
+    }
+    Ok(length)
+}
+
+/// tiny_http hangs up on non-ASCII without a word, so that is refused here.
+fn copy_header(header: &httparse::Header<'_>, request: &mut Vec<u8>) -> Result<(), End> {
+    if !header.value.iter().all(|byte| (b' '..=b'~').contains(byte)) {
+        return Err(End::Refused(400, "a header value is not printable ASCII"));
+    }
+    for part in [header.name.as_bytes(), b": ", header.value, b"\r\n"] {
+        request.extend_from_slice(part);
+    }
+    Ok(())
+}
+
+fn content_length(value: &[u8]) -> Result<usize, End> {
+    let digits = std::str::from_utf8(value).unwrap_or_default();
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(End::Refused(400, "Content-Length is not a number"));
+    }
+    // All digits, so what does not parse is too large for the machine.
+    digits
+        .parse()
+        .ok()
+        .filter(|length| *length <= MAX_BODY)
+        .ok_or(End::Refused(413, "the body is longer than 16 KiB"))
+}

@@ -1,0 +1,365 @@
+//! From a request to what is to be done about it: pure.
+
+use crate::credentials::Secret;
+use crate::refresh::Extent;
+use crate::refresh::Order;
+use crate::refresh::Target;
+use serde::Serialize;
+use serde_json::json;
+use std::net::IpAddr;
+
+/// A request, as far as it decides anything.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) method: &'a str,
+    pub(super) target: &'a str,
+    pub(super) authorization: Option<&'a str>,
+    pub(super) origin: Option<&'a str>,
+    pub(super) host: Option<&'a str>,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Action {
+    Health,
+    Status,
+    Refresh(Order),
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    /// JSON.
+    pub(super) body: String,
+    /// The methods that would have been fine, for a 405.
+    pub(super) allow: Option<&'static str>,
+}
+
+impl Reply {
+    /// Keys keep the order in which they are declared.
+    pub(super) fn new(status: u16, body: &impl Serialize) -> Self {
+        Self {
+            status,
+            body: serde_json::to_string(body).unwrap_or_default(),
+            allow: None,
+        }
+    }
+
+    pub(super) fn error(status: u16, reason: &str) -> Self {
+        Self::new(status, &json!({ "error": reason }))
+    }
+}
+
+/// Decides; an `Err` is the answer already.
+pub(super) fn action(
+    asked: &Asked,
+    token: Option<&Secret>,
+    catalogue: &[Target],
+) -> Result<Action, Reply> {
+    let (path, query) = asked.target.split_once('?').unwrap_or((asked.target, ""));
+    if path == "/health" {
+        only(asked.method, "GET, HEAD")?;
+        return Ok(Action::Health);
+    }
+    authorise(asked, token)?;
+    match path {
+        "/admin/workspace-images/refresh" => {
+            only(asked.method, "POST")?;
+            refresh(query, catalogue).map(Action::Refresh)
+        }
+        "/admin/status" => {
+            only(asked.method, "GET, HEAD")?;
+            Ok(Action::Status)
+        }
+        _ => Err(Reply::error(404, "not found")),
+    }
+}
+
+fn only(method: &str, allowed: &'static str) -> Result<(), Reply> {
+    if allowed.split(", ").any(|word| word == method) {
+        return Ok(());
+    }
+    Err(Reply {
+        allow: Some(allowed),
+        ..Reply::error(405, "method not allowed")
+    })
+}
+
+fn authorise(asked: &Asked, token: Option<&Secret>) -> Result<(), Reply> {
+    let Some(token) = token else {
+        return same_box(asked);
+    };
+    let shown = asked.authorization.and_then(|value| {
+        let (scheme, rest) = value.trim().split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim())
+    });
+    match shown {
+        None | Some("") => Err(Reply::error(401, "admin auth required")),
+        Some(shown) if is_equal(shown, token.reveal()) => Ok(()),
+        Some(_) => Err(Reply::error(401, "invalid admin auth token")),
+    }
+}
+
+/// Without a token only this box is served, and its browsers are part of it: a page from elsewhere
+/// must not be able to act through one, be it by a request of its own (`Origin`) or under a name
+/// that it made resolve to this box (`Host`).
+fn same_box(asked: &Asked) -> Result<(), Reply> {
+    let host = asked.host.unwrap_or_default();
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => host.split(':').next().unwrap_or(host),
+    };
+    let local = name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok();
+    let same_origin = asked.origin.is_none_or(|origin| {
+        let authority = origin.split_once("://").map_or(origin, |(_, rest)| rest);
+        authority.eq_ignore_ascii_case(host)
+    });
+    if (local || host.is_empty()) && same_origin {
+        return Ok(());
+    }
+    Err(Reply::error(
+        403,
+        "without ADMIN_TOKEN only localhost may ask, and no page from elsewhere",
+    ))
+}
+
+/// Compares digests instead of the texts, so that the time it takes tells nothing about either.
+fn is_equal(shown: &str, token: &str) -> bool {
+    let digest = |text: &str| ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    let (shown, token) = (digest(shown), digest(token));
+    let differing = shown.as_ref().iter().zip(token.as_ref());
+    differing.fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
+}
+
+/// Reads `runtime`, `recreate` and `force`. A misspelt parameter would refresh more than was
+/// meant, so it is an error.
+fn refresh(query: &str, catalogue: &[Target]) -> Result<Order, Reply> {
+    let (mut runtime, mut recreate, mut force) = (None, None, None);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (Some(key), Some(value)) = (decode(key), decode(value)) else {
+            return Err(Reply::error(400, "the query is not percent-encoded UTF-8"));
+        };
+        let slot = match key.as_str() {
+            "runtime" => &mut runtime,
+            "recreate" => &mut recreate,
+            "force" => &mut force,
+            _ => return Err(Reply::error(400, &format!("unknown parameter: {key}"))),
+        };
+        if slot.replace(value).is_some() {
+            return Err(Reply::error(400, &format!("given more than once: {key}")));
+        }
+    }
+    let recreate = recreate.is_none_or(|value| value == "true");
+    let force = force.is_some_and(|value| value == "true");
+    let extent = match (recreate, force) {
+        (false, _) => Extent::Pull,
+        (true, false) => Extent::Recreate,
+        (true, true) => Extent::Force,
+    };
+    let targets = match runtime.filter(|name| !name.is_empty()) {
+        None => catalogue.to_vec(),
+        Some(name) => match catalogue.iter().find(|target| target.name == name) {
+            Some(target) => vec![target.clone()],
+            None => return Err(unknown_runtime(&name, catalogue)),
+        },
+    };
+    Ok(Order { targets, extent })
+}
+
+fn unknown_runtime(name: &str, catalogue: &[Target]) -> Reply {
+    let known: Vec<&str> = catalogue
+        .iter()
+        .map(|target| target.name.as_str())
+        .collect();
+    let error = format!("unknown runtime: {name}");
+    Reply::new(400, &json!({"error": error, "known_runtimes": known}))
+}
+
+/// `+` and `%xx` of a query (WHATWG URL, "application/x-www-form-urlencoded").
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digit = |byte: u8| char::from(byte).to_digit(16);
+                let high = digit(rest.next()?)?;
+                let low = digit(rest.next()?)?;
+                u8::try_from(high * 16 + low).ok()?
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    fn body(reply: &Reply) -> Value {
+        serde_json::from_str(&reply.body).expect("JSON")
+    }
+
+    fn catalogue() -> Vec<Target> {
+        let target = |name: &str| Target {
+            name: name.to_owned(),
+            reference: format!("reg.example/{name}").parse().expect("valid"),
+        };
+        vec![target("hermes"), target("claude-code")]
+    }
+
+    fn ask(method: &str, target: &str) -> Result<Action, Reply> {
+        let asked = Asked {
+            method,
+            target,
+            authorization: None,
+            origin: None,
+            host: Some("127.0.0.1:8080"),
+        };
+        action(&asked, None, &catalogue())
+    }
+
+    fn post(query: &str) -> Result<Order, Reply> {
+        match ask("POST", &format!("/admin/workspace-images/refresh{query}"))? {
+            Action::Refresh(order) => Ok(order),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_refresh_is_read_from_its_query() {
+        for (query, names, extent) in [
+            ("", &["hermes", "claude-code"][..], Extent::Recreate),
+            ("?", &["hermes", "claude-code"], Extent::Recreate),
+            ("?runtime=claude-code", &["claude-code"], Extent::Recreate),
+            ("?runtime=claude%2dcode", &["claude-code"], Extent::Recreate),
+            ("?runtime=", &["hermes", "claude-code"], Extent::Recreate),
+            ("?recreate=false", &["hermes", "claude-code"], Extent::Pull),
+            ("?recreate=TRUE", &["hermes", "claude-code"], Extent::Pull),
+            ("?recreate", &["hermes", "claude-code"], Extent::Pull),
+            (
+                "?recreate=true&force=true",
+                &["hermes", "claude-code"],
+                Extent::Force,
+            ),
+            ("?force=1", &["hermes", "claude-code"], Extent::Recreate),
+            (
+                "?force=true&recreate=no",
+                &["hermes", "claude-code"],
+                Extent::Pull,
+            ),
+        ] {
+            let order = post(query).expect(query);
+            let seen: Vec<&str> = order.targets.iter().map(|t| t.name.as_str()).collect();
+            assert_eq!((seen.as_slice(), order.extent), (names, extent), "{query}");
+        }
+    }
+
+    #[test]
+    fn bad_queries_change_nothing() {
+        for (query, error) in [
+            ("?runtime=x", "unknown runtime: x"),
+            ("?runtme=hermes", "unknown parameter: runtme"),
+            ("?runtime=hermes&runtime=x", "given more than once: runtime"),
+            ("?runtime=%zz", "the query is not percent-encoded UTF-8"),
+            ("?runtime=%ff", "the query is not percent-encoded UTF-8"),
+        ] {
+            let reply = post(query).expect_err(query);
+            assert_eq!(reply.status, 400, "{query}");
+            assert_eq!(body(&reply)["error"], error, "{query}");
+        }
+        let unknown = post("?runtime=x").expect_err("unknown");
+        assert_eq!(
+            body(&unknown)["known_runtimes"],
+            json!(["hermes", "claude-code"])
+        );
+    }
+
+    #[test]
+    fn each_path_has_its_methods() {
+        for (method, target, status, allow) in [
+            ("GET", "/admin/workspace-images/refresh", 405, Some("POST")),
+            ("POST", "/admin/status", 405, Some("GET, HEAD")),
+            ("DELETE", "/health", 405, Some("GET, HEAD")),
+            ("GET", "/nothing", 404, None),
+            ("POST", "/admin/workspace-images/refresh/", 404, None),
+        ] {
+            let reply = ask(method, target).expect_err(target);
+            assert_eq!(
+                (reply.status, reply.allow),
+                (status, allow),
+                "{method} {target}"
+            );
+        }
+        assert_eq!(ask("GET", "/health"), Ok(Action::Health));
+        assert_eq!(ask("HEAD", "/admin/status"), Ok(Action::Status));
+    }
+
+    #[test]
+    fn with_a_token_everything_but_health_wants_it() {
+        let token = Secret::new("s3cret");
+        let ask = |target: &str, authorization: Option<&str>| {
+            let asked = Asked {
+                method: "GET",
+                target,
+                authorization,
+                origin: Some("https://elsewhere.example"),
+                host: Some("imagewatch:8080"),
+            };
+            action(&asked, Some(&token), &catalogue()).map_err(|reply| {
+                (
+                    reply.status,
+                    body(&reply)["error"]
+                        .as_str()
+                        .unwrap_or_default()
+                        .to_owned(),
+                )
+            })
+        };
+        let required = Err((401, "admin auth required".to_owned()));
+        let invalid = Err((401, "invalid admin auth token".to_owned()));
+        assert_eq!(ask("/health", None), Ok(Action::Health));
+        assert_eq!(
+            ask("/admin/status", Some("Bearer s3cret")),
+            Ok(Action::Status)
+        );
+        assert_eq!(
+            ask("/admin/status", Some("bearer  s3cret ")),
+            Ok(Action::Status)
+        );
+        assert_eq!(ask("/admin/status", None), required);
+        assert_eq!(ask("/admin/status", Some("Basic s3cret")), required);
+        assert_eq!(ask("/admin/status", Some("Bearer ")), required);
+        assert_eq!(ask("/admin/status", Some("Bearer S3cret")), invalid);
+        assert_eq!(ask("/admin/status", Some("Bearer s3cre")), invalid);
+        assert_eq!(ask("/nothing", None), required);
+    }
+
+    #[test]
+    fn without_a_token_no_page_from_elsewhere_gets_through() {
+        for (host, origin, fine) in [
+            ("127.0.0.1:8080", None, true),
+            ("localhost:8080", None, true),
+            ("[::1]:8080", None, true),
+            ("127.0.0.1:8080", Some("http://127.0.0.1:8080"), true),
+            ("127.0.0.1:8080", Some("https://evil.example"), false),
+            ("127.0.0.1:8080", Some("null"), false),
+            ("evil.example:8080", None, false),
+        ] {
+            let asked = Asked {
+                method: "POST",
+                target: "/admin/workspace-images/refresh",
+                authorization: None,
+                origin,
+                host: Some(host),
+            };
+            let allowed = action(&asked, None, &catalogue()).is_ok();
+            assert_eq!(allowed, fine, "{host} {origin:?}");
+        }
+    }
+}
