@@ -1,0 +1,282 @@
+//! `imagewatch serve`: introduces everybody to everybody, then waits for the signal to stop.
+//!
+//! Threads: `admin` and those of its guard, `health` and `status` (questions to the Engine that
+//! callers must not wait for), `refresh` (the only one that changes containers), `watcher` (and a
+//! short-lived `look-up` for each registry host where there are several).
+
+use crate::admin::Admin;
+use crate::admin::guard::Guard;
+use crate::clerk::Clerk;
+use crate::config::Config;
+use crate::credentials::Credentials;
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::gate::Gate;
+use crate::jobs::Asker;
+use crate::jobs::Jobs;
+use crate::jobs::Worker;
+use crate::queue::Outlet;
+use crate::queue::queue;
+use crate::reference::Digest;
+use crate::reference::Reference;
+use crate::refresh::Extent;
+use crate::refresh::Order;
+use crate::refresh::Refresher;
+use crate::refresh::Rejections;
+use crate::refresh::Target;
+use crate::refresh::Verdict;
+use crate::registry;
+use crate::registry::Registry;
+use crate::select::Selection;
+use crate::status::Board;
+use crate::swap::Acceptance;
+use crate::time::print_duration;
+use crate::watch::FirstSight;
+use crate::watch::Hands;
+use crate::watch::Watcher;
+use crate::watch::with_jitter;
+use signal_hook::consts::SIGINT;
+use signal_hook::consts::SIGTERM;
+use signal_hook::iterator::Signals;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::thread::Builder;
+use std::time::Duration;
+
+/// How long callers that wait for the report of an interrupted refresh have to get it.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Why it cannot start, on one line.
+pub fn serve(config: &Config) -> std::result::Result<(), String> {
+    // Before any thread is spawned, so that none of them is met by a signal unprepared.
+    let mut signals =
+        Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("signals: {error}"))?;
+    let parts = Parts::of(config)?;
+    let (jobs, worker) = Jobs::new();
+    let finished = parts.spawn_worker(worker)?;
+    if let Some(address) = config.listen {
+        parts.spawn_admin(config, address, &jobs)?;
+    }
+    if config.auto_refresh {
+        parts.spawn_watcher(config, jobs)?;
+    } else {
+        parts.board.watch(&parts.catalogue);
+        log::info!("watcher off (IMAGE_AUTO_REFRESH=true switches it on)");
+    }
+    let signal = signals.forever().next();
+    log::debug!("signal {signal:?}");
+    if config.auto_refresh {
+        log::info!("image-auto-refresh: stopping");
+    }
+    parts.gate.close();
+    let _ = finished.pop_within(LAST_WORDS);
+    Ok(())
+}
+
+/// What the threads share.
+struct Parts {
+    engine: Arc<Engine>,
+    registry: Arc<Registry>,
+    refresher: Arc<Refresher>,
+    selection: Selection,
+    board: Arc<Board>,
+    gate: Arc<Gate>,
+    catalogue: Vec<Target>,
+}
+
+impl Parts {
+    fn of(config: &Config) -> std::result::Result<Self, String> {
+        let engine = Arc::new(Engine::new(&config.engine));
+        let credentials = Credentials::new(config.ghcr.clone(), config.docker_config.as_deref());
+        let certificates = match &config.certificates {
+            None => None,
+            Some(path) => {
+                let name = path.display();
+                let pem = std::fs::read(path)
+                    .map_err(|error| format!("SSL_CERT_FILE={name}: {error}"))?;
+                let found = registry::certificates(&pem)
+                    .map_err(|reason| format!("SSL_CERT_FILE={name}: {reason}"))?;
+                Some(found)
+            }
+        };
+        let registry = Registry::new(
+            credentials.clone(),
+            certificates.as_deref(),
+            config.proxies.clone(),
+            config.insecure_registries.clone(),
+        );
+        let selection = Selection::new(config.select, &config.prefix, &config.runtimes);
+        let gate = Arc::new(Gate::default());
+        let refresher = Refresher {
+            engine: Arc::clone(&engine),
+            credentials,
+            selection: selection.clone(),
+            recreate: config.recreate,
+            acceptance: Acceptance {
+                settle: config.settle,
+                health_timeout: config.health_timeout,
+            },
+            platform: config.platform.clone(),
+            gate: Arc::clone(&gate),
+            rejected: Rejections::default(),
+        };
+        Ok(Self {
+            engine,
+            registry: Arc::new(registry),
+            refresher: Arc::new(refresher),
+            selection,
+            board: Arc::new(Board::default()),
+            gate,
+            catalogue: config.runtimes.iter().map(Target::from).collect(),
+        })
+    }
+
+    /// The thread that does refreshes. What is answered closes when a refresh that was cut short
+    /// by a stop has been reported.
+    fn spawn_worker(&self, worker: Worker) -> std::result::Result<Outlet<()>, String> {
+        let (board, gate) = (Arc::clone(&self.board), Arc::clone(&self.gate));
+        let refresher = Arc::clone(&self.refresher);
+        let (inlet, finished) = queue();
+        let work = move || {
+            let alive = || board.alive();
+            worker.work(
+                &board,
+                |order| refresher.run(order, &alive),
+                || {
+                    if gate.is_closed() {
+                        inlet.push(());
+                    }
+                },
+            );
+        };
+        spawn("refresh", work)?;
+        Ok(finished)
+    }
+
+    fn spawn_admin(
+        &self,
+        config: &Config,
+        address: std::net::SocketAddr,
+        jobs: &Jobs,
+    ) -> std::result::Result<(), String> {
+        let clerk = |name: &str| Clerk::start(name).map_err(|error| format!("{name}: {error}"));
+        let admin = Arc::new(Admin {
+            token: config.admin_token.clone(),
+            catalogue: self.catalogue.clone(),
+            jobs: jobs.clone(),
+            board: Arc::clone(&self.board),
+            engine: Arc::clone(&self.engine),
+            selection: self.selection.clone(),
+            health_clerk: clerk("health")?,
+            status_clerk: clerk("status")?,
+            last_ping: Mutex::new(None),
+        });
+        let guard = Guard::bind(address).map_err(|error| {
+            format!("IMAGEWATCH_LISTEN={address}: {error} (is another one running?)")
+        })?;
+        log::info!("listening on http://{}", guard.local_addr());
+        spawn("listener", move || {
+            let outcome = guard.serve(move |request| admin.handle(request));
+            // Without its endpoint the program is not what its owner runs it for; the restart
+            // policy is the way back.
+            log::error!("the admin endpoint ended: {outcome:?}");
+            std::process::exit(1);
+        })
+    }
+
+    fn spawn_watcher(&self, config: &Config, jobs: Jobs) -> std::result::Result<(), String> {
+        let hands = Wired {
+            registry: Arc::clone(&self.registry),
+            refresher: Arc::clone(&self.refresher),
+            catalogue: self.catalogue.clone(),
+            jobs,
+        };
+        let first_sight = if config.catch_up {
+            FirstSight::CatchUp
+        } else {
+            FirstSight::Seed
+        };
+        let (board, gate) = (Arc::clone(&self.board), Arc::clone(&self.gate));
+        let catalogue = self.catalogue.clone();
+        let mut watcher = Watcher::new(hands, first_sight, Arc::clone(&board), catalogue);
+        let interval = config.interval;
+        board.watcher_started(interval);
+        log::info!(
+            "image-auto-refresh: started (interval={}, runtimes={})",
+            print_duration(interval),
+            config.runtimes.len()
+        );
+        spawn("watcher", move || {
+            while !gate.is_closed() {
+                if catch_unwind(AssertUnwindSafe(|| watcher.tick())).is_err() {
+                    log::error!("a bug ended this round of the watcher; the next one comes");
+                }
+                let wait = with_jitter(interval);
+                board.round_finished(wait);
+                std::thread::sleep(wait);
+            }
+        })
+    }
+}
+
+/// The watcher's hands, for real.
+struct Wired {
+    registry: Arc<Registry>,
+    refresher: Arc<Refresher>,
+    catalogue: Vec<Target>,
+    jobs: Jobs,
+}
+
+impl Hands for Wired {
+    /// The catalogue, and whatever else the managed containers were made from.
+    fn targets(&self) -> Result<Vec<Target>> {
+        let mut targets = self.catalogue.clone();
+        if !self.refresher.selection.reaches_beyond_catalogue() {
+            return Ok(targets);
+        }
+        for managed in self.refresher.selection.managed(&self.refresher.engine)? {
+            if targets
+                .iter()
+                .all(|known| known.reference != managed.reference)
+            {
+                targets.push(Target {
+                    name: managed.reference.to_string(),
+                    reference: managed.reference,
+                });
+            }
+        }
+        Ok(targets)
+    }
+
+    fn look_up(&self, references: &[Reference], sink: &mut dyn FnMut(&Reference, Result<Digest>)) {
+        self.registry.digests(references, sink);
+    }
+
+    fn is_behind(&self, reference: &Reference, digest: &Digest) -> Result<bool> {
+        self.refresher.is_behind(reference, digest)
+    }
+
+    fn refresh(&self, target: &Target) -> Verdict {
+        let order = Order {
+            targets: vec![target.clone()],
+            extent: Extent::Recreate,
+        };
+        match self.jobs.wait(order, Asker::Watcher) {
+            Ok(outcomes) => outcomes.verdict(&target.reference),
+            Err(reason) => Verdict::Retry(reason),
+        }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::result::Result<(), String> {
+    let thread = Builder::new().name(name.to_owned());
+    thread
+        .spawn(work)
+        .map(drop)
+        .map_err(|error| format!("thread {name}: {error}"))
+}
