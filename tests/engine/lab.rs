@@ -1,0 +1,182 @@
+//! One test's corner of the Engine: names, repositories and a program that nobody else has.
+
+use crate::support::docker::Docker;
+use crate::support::images::ImageSpec;
+use crate::support::images::Registry;
+use crate::support::program::Program;
+use crate::support::server::Server;
+use crate::support::token_proxy::Rules;
+use crate::support::unique;
+use serde_json::Value;
+use serde_json::json;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Once;
+use std::sync::PoisonError;
+use std::sync::RwLock;
+use std::sync::RwLockReadGuard;
+use std::sync::RwLockWriteGuard;
+
+/// Held for reading by every test, for writing by the one that restarts the Engine.
+static ENGINE: RwLock<()> = RwLock::new(());
+
+enum Claim {
+    Shared(#[allow(dead_code, reason = "held, not read")] RwLockReadGuard<'static, ()>),
+    Whole(#[allow(dead_code, reason = "held, not read")] RwLockWriteGuard<'static, ()>),
+}
+
+/// A registry, a token proxy before it, and a part of the Engine's names.
+pub(crate) struct Lab {
+    pub(crate) docker: Docker,
+    pub(crate) registry: Registry,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) proxy: Server,
+    pub(crate) prefix: String,
+    pub(crate) login: (&'static str, &'static str),
+    socket: PathBuf,
+    claim: Claim,
+}
+
+impl Lab {
+    /// `None`, said on the standard error, where there is no Engine.
+    pub(crate) fn new() -> Option<Self> {
+        let claim = || Claim::Shared(ENGINE.read().unwrap_or_else(PoisonError::into_inner));
+        Self::with(claim)
+    }
+
+    /// The same with the Engine to itself.
+    pub(crate) fn alone() -> Option<Self> {
+        let claim = || Claim::Whole(ENGINE.write().unwrap_or_else(PoisonError::into_inner));
+        Self::with(claim)
+    }
+
+    fn with(claim: impl FnOnce() -> Claim) -> Option<Self> {
+        let Some(socket) = std::env::var_os("LAB_ENGINE").map(PathBuf::from) else {
+            // Not `eprintln!`, which a passing test keeps to itself.
+            let words = b"left out: the tests with a real Engine (scripts/test.sh runs them)\n";
+            static SAID: Once = Once::new();
+            SAID.call_once(|| drop(std::io::stderr().write_all(words)));
+            return None;
+        };
+        let claim = claim();
+        let registry = Registry::start();
+        let login = ("robot", "s3cret-pat");
+        let rules = Rules::new(registry.host(), login);
+        let proxy = rules.serve();
+        Some(Self {
+            docker: Docker::new(&socket),
+            proxy,
+            rules,
+            registry,
+            prefix: format!("t{}-", unique()),
+            login,
+            socket,
+            claim,
+        })
+    }
+
+    /// The repository of a runtime: `acme/NAME`.
+    pub(crate) fn repository(runtime: &str) -> String {
+        format!("acme/{runtime}")
+    }
+
+    /// The reference the program watches for a runtime.
+    pub(crate) fn reference(&self, runtime: &str) -> String {
+        format!("{}/{}:latest", self.proxy.host(), Self::repository(runtime))
+    }
+
+    /// Publishes an image for a runtime and answers its digest.
+    pub(crate) fn publish(&self, runtime: &str, image: &ImageSpec) -> String {
+        self.registry
+            .publish(&Self::repository(runtime), "latest", image)
+    }
+
+    /// Has the Engine pull a runtime's image, as whoever started the workspaces did.
+    #[track_caller]
+    pub(crate) fn pull(&self, runtime: &str) {
+        let name = format!("{}/{}", self.proxy.host(), Self::repository(runtime));
+        let path = format!(
+            "/images/create?fromImage={}&tag=latest",
+            name.replace('/', "%2F")
+        );
+        let (status, body) = self.docker.ask("POST", &path, b"");
+        let body = String::from_utf8_lossy(&body);
+        assert!(
+            status == 200 && !body.contains("\"error\""),
+            "pull: {status} {body}"
+        );
+    }
+
+    /// Starts a workspace of a runtime, whose image is published and pulled.
+    #[track_caller]
+    pub(crate) fn workspace(&self, name: &str, runtime: &str) -> String {
+        self.docker
+            .run(&self.name(name), &json!({"Image": self.reference(runtime)}))
+    }
+
+    /// The full name of a container of this test.
+    pub(crate) fn name(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// The variables the program gets, and more.
+    pub(crate) fn program(&self, runtimes: &str, more: &[(&str, &str)]) -> Program {
+        let host = format!("unix://{}", self.socket.display());
+        let image = format!("{}/acme/{{runtime}}:latest", self.proxy.host());
+        let mut vars = vec![
+            ("DOCKER_HOST", host.as_str()),
+            ("IMAGEWATCH_IMAGE", image.as_str()),
+            ("IMAGEWATCH_RUNTIMES", runtimes),
+            ("IMAGEWATCH_PREFIX", self.prefix.as_str()),
+            ("IMAGEWATCH_INTERVAL", "1s"),
+            ("IMAGEWATCH_SETTLE", "1s"),
+            // Not what another test labelled.
+            ("IMAGEWATCH_SELECT", "workspaces"),
+        ];
+        vars.extend(more);
+        Program::start(&vars)
+    }
+
+    pub(crate) fn watcher(&self, runtimes: &str, more: &[(&str, &str)]) -> Program {
+        let mut vars = vec![("IMAGE_AUTO_REFRESH", "true")];
+        vars.extend(more);
+        self.program(runtimes, &vars)
+    }
+
+    /// What a container is, by its short name.
+    pub(crate) fn inspect(&self, name: &str) -> Value {
+        self.docker.inspect(&self.name(name))
+    }
+
+    /// The mark of the image a container runs.
+    pub(crate) fn version(&self, name: &str) -> String {
+        let inspect = self.inspect(name);
+        inspect["Config"]["Labels"]["version"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    /// The names of all containers of this test, without the prefix.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let names = self.docker.names(&self.prefix);
+        names
+            .iter()
+            .map(|name| name[self.prefix.len()..].to_owned())
+            .collect()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.docker.clean(&self.prefix, &self.proxy.host());
+        // The claim goes last.
+        let _ = &self.claim;
+    }
+}
+
+/// An image that runs on.
+pub(crate) fn good(mark: &str) -> ImageSpec {
+    ImageSpec::new(mark)
+}

@@ -1,0 +1,8 @@
+//! Against a real Engine and a real registry behind GHCR's manners.
+//!
+//! `LAB_ENGINE` is the Engine's socket; without it these tests say that they were left out.
+
+mod lab;
+mod refresh;
+mod service;
+mod watch;

@@ -1,0 +1,131 @@
+//! The watcher's life on a real registry and a real Engine.
+
+use super::lab::Lab;
+use super::lab::good;
+use crate::support::eventually;
+use crate::support::server::Answer;
+use serde_json::json;
+use std::process::Command;
+
+#[test]
+fn seeding_does_nothing_and_one_moved_tag_refreshes_just_that_one() {
+    let Some(lab) = Lab::new() else { return };
+    for runtime in ["hermes", "crewai"] {
+        lab.publish(runtime, &good("v1"));
+        lab.pull(runtime);
+    }
+    let hermes = lab.workspace("1", "hermes");
+    let crewai = lab.workspace("2", "crewai");
+    // Behind already at the start: a seed is not a reason to touch anything.
+    let v2 = lab.publish("hermes", &good("v2"));
+    let program = lab.watcher("hermes,crewai", &[]);
+    program.await_line("image-auto-refresh: started (interval=1s, runtimes=2)");
+    program.await_lines("hermes: unchanged", 2);
+    assert_eq!(lab.inspect("1")["Id"], json!(hermes));
+    assert!(!program.log().contains("pulled"));
+
+    let v3 = lab.publish("hermes", &good("v3"));
+    let line = program.await_line("image-auto-refresh: hermes digest moved");
+    let moved = format!("{} → {}, refreshing", &v2[..19], &v3[..19]);
+    assert!(line.ends_with(&moved), "{line}");
+    program.await_line("recreated container=");
+    assert_eq!(lab.version("1"), "v3");
+    assert_eq!(lab.inspect("2")["Id"], json!(crewai));
+    assert_eq!(program.log().matches("pulled image=").count(), 1);
+}
+
+#[test]
+fn catching_up_refreshes_what_was_missed() {
+    let Some(lab) = Lab::new() else { return };
+    lab.publish("hermes", &good("v1"));
+    lab.pull("hermes");
+    lab.workspace("1", "hermes");
+    lab.publish("hermes", &good("v2"));
+    let program = lab.watcher("hermes", &[("IMAGEWATCH_CATCH_UP", "true")]);
+    program.await_line("hermes is behind");
+    program.await_line("recreated container=");
+    program.await_lines("hermes: unchanged", 1);
+    assert_eq!(lab.version("1"), "v2");
+}
+
+#[test]
+fn a_labelled_container_is_watched_whatever_its_image() {
+    let Some(lab) = Lab::new() else { return };
+    lab.publish("other", &good("v1"));
+    lab.pull("other");
+    let labels = json!({"imagewatch.enable": "true"});
+    let body = json!({"Image": lab.reference("other"), "Labels": labels});
+    let name = format!("other-{}", lab.prefix);
+    lab.docker.run(&name, &body);
+    let program = lab.watcher("none", &[("IMAGEWATCH_SELECT", "labelled")]);
+    program.await_line("seeded");
+    lab.publish("other", &good("v2"));
+    program.await_line("recreated container=");
+    let inspect = lab.docker.inspect(&name);
+    lab.docker.remove(&name);
+    assert_eq!(inspect["Config"]["Labels"]["version"], "v2");
+    assert_eq!(inspect["Config"]["Labels"]["imagewatch.enable"], "true");
+}
+
+#[test]
+fn a_rejected_digest_is_tried_once_and_the_next_one_again() {
+    let Some(lab) = Lab::new() else { return };
+    lab.publish("hermes", &good("v1"));
+    lab.pull("hermes");
+    let id = lab.workspace("1", "hermes");
+    let program = lab.watcher("hermes", &[]);
+    program.await_line("seeded");
+    lab.publish("hermes", &good("bad").with("Cmd", json!(["/bin/false"])));
+    program.await_line("is rejected until the tag moves on");
+    let (_, status) = program.ask("GET", "/admin/status");
+    assert_eq!(status["references"][0]["state"], "rejected");
+    let unchanged = program.log().matches("hermes: unchanged").count();
+    program.await_lines("hermes: unchanged", unchanged + 2);
+    assert_eq!(program.log().matches("rolled back").count(), 1);
+    assert_eq!(lab.inspect("1")["Id"], json!(id));
+    lab.publish("hermes", &good("v3"));
+    program.await_line("recreated container=");
+    assert_eq!(lab.version("1"), "v3");
+}
+
+#[test]
+fn a_registry_in_trouble_changes_nothing_and_a_revoked_token_is_replaced() {
+    let Some(lab) = Lab::new() else { return };
+    lab.publish("hermes", &good("v1"));
+    lab.pull("hermes");
+    let id = lab.workspace("1", "hermes");
+    let program = lab.watcher("hermes", &[]);
+    program.await_line("seeded");
+    lab.rules.set_trouble(Some(Answer::new(500, &[], "oops")));
+    program.await_line("500 Internal Server Error");
+    lab.rules.set_trouble(None);
+    lab.rules.revoke_tokens();
+    let before = program.log().matches("hermes: unchanged").count();
+    program.await_lines("hermes: unchanged", before + 2);
+    assert_eq!(lab.inspect("1")["Id"], json!(id));
+    let said = program.log();
+    let warned = |line: &&str| line.contains("WARN") && line.contains("500 Internal");
+    assert_eq!(said.lines().filter(warned).count(), 1, "said once:\n{said}");
+}
+
+#[test]
+fn an_engine_that_is_restarted_is_met_again() {
+    let (Some(lab), Some(restart)) = (Lab::alone(), std::env::var_os("LAB_ENGINE_RESTART")) else {
+        return;
+    };
+    lab.publish("hermes", &good("v1"));
+    lab.pull("hermes");
+    lab.workspace("1", "hermes");
+    let program = lab.watcher("hermes", &[]);
+    program.await_line("seeded");
+    assert_eq!(program.ask("GET", "/health").0, 200);
+    let status = Command::new("sh").arg("-c").arg(&restart).status();
+    assert!(status.expect("the restart").success());
+    lab.docker.start(&lab.name("1"));
+    eventually("healthy again", || {
+        (program.ask("GET", "/health").0 == 200).then_some(())
+    });
+    lab.publish("hermes", &good("v2"));
+    program.await_line("recreated container=");
+    assert_eq!(lab.version("1"), "v2");
+}

@@ -1,0 +1,155 @@
+//! The Engine, spoken to without our own client: a second opinion on what it did.
+
+use serde_json::Value;
+use serde_json::json;
+use std::io::Read;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+/// A client of one Engine, one connection a request.
+#[derive(Clone)]
+pub(crate) struct Docker {
+    socket: PathBuf,
+}
+
+impl Docker {
+    pub(crate) fn new(socket: impl Into<PathBuf>) -> Self {
+        Self {
+            socket: socket.into(),
+        }
+    }
+
+    /// Sends a request and answers status and body.
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
+        let mut stream = UnixStream::connect(&self.socket).expect("the Engine's socket");
+        let kind = if body.first() == Some(&b'{') {
+            "application/json"
+        } else {
+            "application/x-tar"
+        };
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\
+             Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).expect("the Engine reads");
+        stream.write_all(body).expect("the Engine reads");
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).expect("the Engine answers");
+        parse(&bytes)
+    }
+
+    /// The same with JSON both ways.
+    pub(crate) fn json(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let (status, bytes) = self.ask(method, path, body.as_bytes());
+        (
+            status,
+            serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        )
+    }
+
+    /// Creates a container and answers its id.
+    #[track_caller]
+    pub(crate) fn create(&self, name: &str, body: &Value) -> String {
+        let (status, json) = self.json("POST", &format!("/containers/create?name={name}"), body);
+        assert_eq!(status, 201, "create {name}: {json}");
+        json["Id"].as_str().expect("an id").to_owned()
+    }
+
+    #[track_caller]
+    pub(crate) fn start(&self, id: &str) {
+        let (status, json) = self.json("POST", &format!("/containers/{id}/start"), &Value::Null);
+        assert!(matches!(status, 204 | 304), "start {id}: {status} {json}");
+    }
+
+    /// Creates and starts a container.
+    #[track_caller]
+    pub(crate) fn run(&self, name: &str, body: &Value) -> String {
+        let id = self.create(name, body);
+        self.start(&id);
+        id
+    }
+
+    /// `null` if there is none.
+    pub(crate) fn inspect(&self, id: &str) -> Value {
+        let (status, json) = self.json("GET", &format!("/containers/{id}/json"), &Value::Null);
+        if status == 200 { json } else { Value::Null }
+    }
+
+    pub(crate) fn image(&self, name: &str) -> Value {
+        self.json("GET", &format!("/images/{name}/json"), &Value::Null)
+            .1
+    }
+
+    pub(crate) fn remove(&self, id: &str) {
+        self.ask("DELETE", &format!("/containers/{id}?force=1&v=1"), b"");
+    }
+
+    pub(crate) fn stop(&self, id: &str) {
+        self.ask("POST", &format!("/containers/{id}/stop?t=1"), b"");
+    }
+
+    /// Names of all containers that begin so.
+    pub(crate) fn names(&self, prefix: &str) -> Vec<String> {
+        let (_, list) = self.json("GET", "/containers/json?all=1", &Value::Null);
+        let all = list.as_array().cloned().unwrap_or_default();
+        let names = all.iter().filter_map(|one| one["Names"][0].as_str());
+        let mut names: Vec<String> = names
+            .map(|name| name.trim_start_matches('/').to_owned())
+            .filter(|name| name.starts_with(prefix))
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Removes every container whose name begins so, and the images of these repositories.
+    pub(crate) fn clean(&self, prefix: &str, repository_mark: &str) {
+        for name in self.names(prefix) {
+            self.remove(&name);
+        }
+        let (_, list) = self.json("GET", "/images/json", &json!(null));
+        for image in list.as_array().into_iter().flatten() {
+            for field in ["RepoTags", "RepoDigests"] {
+                for name in image[field].as_array().into_iter().flatten() {
+                    let name = name.as_str().unwrap_or_default();
+                    if name.contains(repository_mark) {
+                        self.ask("DELETE", &format!("/images/{name}?force=1"), b"");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Status and body of a whole answer, chunks put together.
+fn parse(bytes: &[u8]) -> (u16, Vec<u8>) {
+    let end = bytes
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .expect("a head")
+        + 4;
+    let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
+    let mut body = &bytes[end..];
+    let status = status.expect("a status");
+    if !head.contains("transfer-encoding: chunked") {
+        return (status, body.to_vec());
+    }
+    let mut whole = Vec::new();
+    while let Some(line) = body.windows(2).position(|two| two == b"\r\n") {
+        let size = std::str::from_utf8(&body[..line]).expect("a size");
+        let size = usize::from_str_radix(size.trim(), 16).expect("a size");
+        if size == 0 {
+            break;
+        }
+        whole.extend_from_slice(&body[line + 2..line + 2 + size]);
+        body = &body[line + 2 + size + 2..];
+    }
+    (status, whole)
+}

@@ -1,0 +1,254 @@
+//! A real registry, and images put into it without any Engine: a layer with a static busybox, a
+//! configuration, a manifest.
+
+use super::Folder;
+use ring::digest::SHA256;
+use ring::digest::digest;
+use serde_json::Value;
+use serde_json::json;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::Duration;
+use std::time::Instant;
+
+/// Debian's `docker-registry` on a free loopback port, with a folder of its own.
+pub(crate) struct Registry {
+    process: Child,
+    host: String,
+    _folder: Folder,
+}
+
+impl Registry {
+    pub(crate) fn start() -> Self {
+        let folder = Folder::new();
+        let config = format!(
+            "version: 0.1\nlog:\n  level: info\n  accesslog:\n    disabled: true\nstorage:\n  \
+             filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:0\n",
+            folder.path().join("data").display()
+        );
+        let config = folder.write("config.yml", config);
+        let mut process = Command::new("docker-registry")
+            .args(["serve", &config])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("docker-registry (scripts/lab.sh installs it)");
+        let mut lines = BufReader::new(process.stderr.take().expect("its log")).lines();
+        let host = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| {
+                let (_, rest) = line.split_once("listening on ")?;
+                Some(rest.split(['"', ' ', ',']).next()?.to_owned())
+            })
+            .expect("the registry's address");
+        // Somebody has to go on reading, or the registry blocks on its log.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self {
+            process,
+            host,
+            _folder: folder,
+        }
+    }
+
+    /// `127.0.0.1:port`.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Publishes an image under `repository:tag` and answers the manifest's digest.
+    pub(crate) fn publish(&self, repository: &str, tag: &str, image: &ImageSpec) -> String {
+        let layer = image.layer();
+        let layer_digest = self.put_blob(repository, &layer);
+        let config = json!({
+            "architecture": "amd64", "os": "linux", "config": image.config,
+            "created": "2026-01-01T00:00:00Z",
+            "history": [{"created_by": image.mark}],
+            "rootfs": {"type": "layers", "diff_ids": [layer_digest]},
+        })
+        .to_string();
+        let config_digest = self.put_blob(repository, config.as_bytes());
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "config": {"mediaType": "application/vnd.docker.container.image.v1+json",
+                       "size": config.len(), "digest": config_digest},
+            "layers": [{"mediaType": "application/vnd.docker.image.rootfs.diff.tar",
+                        "size": layer.len(), "digest": layer_digest}],
+        })
+        .to_string();
+        let path = format!("/v2/{repository}/manifests/{tag}");
+        let kind = "application/vnd.docker.distribution.manifest.v2+json";
+        let answer = agent()
+            .put(format!("http://{}{path}", self.host))
+            .header("Content-Type", kind)
+            .send(manifest.as_bytes())
+            .expect("the registry answers");
+        assert_eq!(answer.status(), 201, "publish {repository}:{tag}");
+        sha256(manifest.as_bytes())
+    }
+
+    fn put_blob(&self, repository: &str, bytes: &[u8]) -> String {
+        let name = sha256(bytes);
+        let base = format!("http://{}", self.host);
+        let known = agent()
+            .head(format!("{base}/v2/{repository}/blobs/{name}"))
+            .call();
+        if known.expect("the registry answers").status() == 200 {
+            return name;
+        }
+        let begun = agent()
+            .post(format!("{base}/v2/{repository}/blobs/uploads/"))
+            .send_empty()
+            .expect("the registry answers");
+        let location = begun.headers()["location"]
+            .to_str()
+            .expect("text")
+            .to_owned();
+        let location = if location.starts_with('/') {
+            format!("{base}{location}")
+        } else {
+            location
+        };
+        let separator = if location.contains('?') { '&' } else { '?' };
+        let answer = agent()
+            .put(format!("{location}{separator}digest={name}"))
+            .header("Content-Type", "application/octet-stream")
+            .send(bytes)
+            .expect("the registry answers");
+        assert_eq!(answer.status(), 201, "blob {name}");
+        name
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// What an image is like. Two specs with different marks have different digests.
+#[derive(Clone)]
+pub(crate) struct ImageSpec {
+    pub(crate) mark: String,
+    pub(crate) config: Value,
+    /// Files besides busybox: path, mode, contents.
+    pub(crate) files: Vec<(String, u32, Vec<u8>)>,
+}
+
+impl ImageSpec {
+    /// An image that runs until it is stopped, and stops at once.
+    pub(crate) fn new(mark: &str) -> Self {
+        let wait = "trap 'exit 0' TERM; while :; do sleep 1 & wait; done";
+        Self {
+            mark: mark.to_owned(),
+            config: json!({
+                "Cmd": ["/bin/busybox", "sh", "-c", format!("echo I am {mark}; {wait}")],
+                "Env": ["PATH=/bin", format!("VERSION={mark}")],
+                "Labels": {"version": mark},
+            }),
+            files: Vec::new(),
+        }
+    }
+
+    /// The same with something else in its configuration.
+    pub(crate) fn with(mut self, key: &str, value: Value) -> Self {
+        self.config[key] = value;
+        self
+    }
+
+    /// A tar with busybox and what else is asked for.
+    fn layer(&self) -> Vec<u8> {
+        let busybox = std::fs::read("/bin/busybox").expect("busybox-static (scripts/lab.sh)");
+        let mut tar = Vec::new();
+        for folder in ["bin/", "tmp/", "etc/", "proc/", "sys/", "dev/"] {
+            tar_entry(&mut tar, folder, 0o755, b'5', &[]);
+        }
+        tar_entry(&mut tar, "bin/busybox", 0o755, b'0', &busybox);
+        for applet in [
+            "sh", "sleep", "cat", "ls", "true", "false", "httpd", "touch",
+        ] {
+            tar_link(&mut tar, &format!("bin/{applet}"), "busybox");
+        }
+        for (path, mode, contents) in &self.files {
+            tar_entry(&mut tar, path, *mode, b'0', contents);
+        }
+        tar.extend([0; 1024]);
+        tar
+    }
+}
+
+fn tar_link(tar: &mut Vec<u8>, path: &str, target: &str) {
+    let mut header = tar_header(path, 0o777, b'2', 0);
+    header[157..157 + target.len()].copy_from_slice(target.as_bytes());
+    push_header(tar, header);
+}
+
+fn tar_entry(tar: &mut Vec<u8>, path: &str, mode: u32, kind: u8, contents: &[u8]) {
+    push_header(tar, tar_header(path, mode, kind, contents.len()));
+    tar.extend_from_slice(contents);
+    tar.resize(tar.len().next_multiple_of(512), 0);
+}
+
+/// A header of the ustar format (POSIX.1-2001, pax).
+fn tar_header(path: &str, mode: u32, kind: u8, size: usize) -> [u8; 512] {
+    let mut header = [0; 512];
+    header[..path.len()].copy_from_slice(path.as_bytes());
+    for (at, text) in [
+        (100, format!("{mode:07o}")),
+        (108, "0000000".to_owned()),
+        (116, "0000000".to_owned()),
+        (124, format!("{size:011o}")),
+        (136, "00000000000".to_owned()),
+    ] {
+        header[at..at + text.len()].copy_from_slice(text.as_bytes());
+    }
+    header[156] = kind;
+    header[257..265].copy_from_slice(b"ustar\x0000");
+    header
+}
+
+fn push_header(tar: &mut Vec<u8>, mut header: [u8; 512]) {
+    header[148..156].fill(b' ');
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    let text = format!("{sum:06o}\0 ");
+    header[148..156].copy_from_slice(text.as_bytes());
+    tar.extend_from_slice(&header);
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    let hash = digest(&SHA256, bytes);
+    let hex: String = hash
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("sha256:{hex}")
+}
+
+pub(crate) fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .proxy(None)
+        .max_redirects(0)
+        .build()
+        .new_agent()
+}
+
+/// Waits until something answers on `host`.
+#[allow(dead_code, reason = "for tests that restart a server")]
+pub(crate) fn await_port(host: &str) {
+    let begun = Instant::now();
+    while std::net::TcpStream::connect(host).is_err() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "{host} does not answer"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,216 @@
+//! The real program, its log, and what it answers to `curl`.
+
+use super::images::agent;
+use serde_json::Value;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitStatus;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+/// How long anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+    grown: Condvar,
+}
+
+impl Log {
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A running `imagewatch serve`. It is killed at the end.
+pub(crate) struct Program {
+    process: Child,
+    log: Arc<Log>,
+    token: Option<String>,
+}
+
+impl Program {
+    /// Starts it with these variables and no others, on a free port.
+    pub(crate) fn start(vars: &[(&str, &str)]) -> Self {
+        let program = Self::spawn(vars);
+        program.await_line("listening on ");
+        program
+    }
+
+    /// The same with another build of the program.
+    pub(crate) fn start_binary(path: &str, vars: &[(&str, &str)]) -> Self {
+        let program = Self::spawn_binary(path, vars);
+        program.await_line("listening on ");
+        program
+    }
+
+    /// Starts it without waiting for it to listen.
+    pub(crate) fn spawn(vars: &[(&str, &str)]) -> Self {
+        Self::spawn_binary(env!("CARGO_BIN_EXE_imagewatch"), vars)
+    }
+
+    fn spawn_binary(path: &str, vars: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(path);
+        command
+            .env_clear()
+            .env("IMAGEWATCH_LISTEN", "127.0.0.1:0")
+            .env("IMAGEWATCH_LOG", "debug")
+            .envs(vars.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut process = command.spawn().expect("the program starts");
+        let stderr = process.stderr.take().expect("its log");
+        let log = Arc::new(Log::default());
+        let for_thread = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                for_thread.lock().push(line);
+                for_thread.grown.notify_all();
+            }
+        });
+        let token = vars.iter().find(|(name, _)| *name == "ADMIN_TOKEN");
+        Self {
+            process,
+            log,
+            token: token.map(|(_, value)| (*value).to_owned()),
+        }
+    }
+
+    /// The first line that holds `text`, as soon as there is one.
+    #[track_caller]
+    pub(crate) fn await_line(&self, text: &str) -> String {
+        self.await_lines(text, 1).remove(0)
+    }
+
+    /// The first `count` lines that hold `text`.
+    #[track_caller]
+    pub(crate) fn await_lines(&self, text: &str, count: usize) -> Vec<String> {
+        let begun = Instant::now();
+        let mut lines = self.log.lock();
+        loop {
+            let found: Vec<String> = lines
+                .iter()
+                .filter(|line| line.contains(text))
+                .take(count)
+                .cloned()
+                .collect();
+            if found.len() == count {
+                return found;
+            }
+            let left = PATIENCE.saturating_sub(begun.elapsed());
+            assert!(
+                !left.is_zero(),
+                "no {count} lines with {text:?} in the log:\n{}",
+                lines.join("\n")
+            );
+            lines = self
+                .log
+                .grown
+                .wait_timeout(lines, left)
+                .expect("no panic")
+                .0;
+        }
+    }
+
+    /// The log so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().join("\n")
+    }
+
+    /// `127.0.0.1:port`.
+    pub(crate) fn host(&self) -> String {
+        let line = self.await_line("listening on http://");
+        line.rsplit_once("http://")
+            .expect("an address")
+            .1
+            .to_owned()
+    }
+
+    /// Asks the admin endpoint, with the token if there is one.
+    pub(crate) fn ask(&self, method: &str, target: &str) -> (u16, Value) {
+        let url = format!("http://{}{target}", self.host());
+        let mut request = ureq::http::Request::builder().method(method).uri(url);
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        // A POST says that its length is 0, as curl's does.
+        let answer = if method == "POST" {
+            agent().run(request.body(Vec::new()).expect("a request"))
+        } else {
+            agent().run(request.body(()).expect("a request"))
+        };
+        let mut answer = answer.expect("the program answers");
+        let body = answer.body_mut().read_to_string().expect("a body");
+        (
+            answer.status().as_u16(),
+            serde_json::from_str(&body).unwrap_or(Value::Null),
+        )
+    }
+
+    /// `POST /admin/workspace-images/refresh` with this query.
+    pub(crate) fn refresh(&self, query: &str) -> (u16, Value) {
+        self.ask("POST", &format!("/admin/workspace-images/refresh{query}"))
+    }
+
+    /// A figure of `/proc/PID/smaps_rollup`, in bytes.
+    pub(crate) fn memory(&self, field: &str) -> u64 {
+        let path = format!("/proc/{}/smaps_rollup", self.process.id());
+        let text = std::fs::read_to_string(path).expect("its memory");
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(field))
+            .expect("the field");
+        let kilobytes = line.split_whitespace().nth(1).expect("a number");
+        kilobytes.parse::<u64>().expect("a number") * 1024
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        let path = format!("/proc/{}/task", self.process.id());
+        std::fs::read_dir(path).expect("its threads").count()
+    }
+
+    /// Sends a signal by its name, e.g. `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args(["-s", name, &self.process.id().to_string()])
+            .status();
+        assert!(status.expect("kill").success());
+    }
+
+    /// Waits for it to end by itself.
+    #[track_caller]
+    pub(crate) fn await_exit(&mut self) -> (ExitStatus, Duration) {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.process.try_wait().expect("its status") {
+                return (status, begun.elapsed());
+            }
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "it does not end:\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the program's log ---\n{}", self.log());
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! GHCR's manners before a real registry: a 401 with a Bearer challenge, `/token`, tokens that last
+//! until they are revoked and carry no `expires_in`, private repositories. Manifests, blobs and
+//! digests stay the real registry's.
+
+use super::images::agent;
+use super::server::Answer;
+use super::server::Seen;
+use super::server::Server;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+/// What the proxy knows besides what the registry holds.
+pub(crate) struct Rules {
+    upstream: String,
+    /// How clients reach the proxy, for the realm it names.
+    realm: Mutex<String>,
+    /// Repositories that only `login` may read.
+    private: Mutex<HashSet<String>>,
+    login: (String, String),
+    /// Valid tokens begin with this; changing it revokes them all.
+    generation: AtomicU64,
+    /// Answered to every manifest request while set.
+    trouble: Mutex<Option<Answer>>,
+}
+
+impl Rules {
+    pub(crate) fn new(upstream: &str, login: (&str, &str)) -> Arc<Self> {
+        Arc::new(Self {
+            upstream: upstream.to_owned(),
+            realm: Mutex::default(),
+            private: Mutex::default(),
+            login: (login.0.to_owned(), login.1.to_owned()),
+            generation: AtomicU64::new(1),
+            trouble: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn make_private(&self, repository: &str) {
+        self.private
+            .lock()
+            .expect("no panic")
+            .insert(repository.to_owned());
+    }
+
+    pub(crate) fn revoke_tokens(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn set_trouble(&self, answer: Option<Answer>) {
+        *self.trouble.lock().expect("no panic") = answer;
+    }
+
+    /// On a free loopback port over plain HTTP.
+    pub(crate) fn serve(self: &Arc<Self>) -> Server {
+        let rules = Arc::clone(self);
+        let server = Server::tcp(move |seen| rules.answer(seen));
+        *self.realm.lock().expect("no panic") = format!("http://{}/token", server.host());
+        server
+    }
+
+    fn answer(&self, seen: &Seen) -> Answer {
+        let (path, query) = seen.target.split_once('?').unwrap_or((&seen.target, ""));
+        if path == "/token" && seen.method != "GET" {
+            // containerd tries the OAuth2 form first when it has credentials.
+            return Answer::new(405, &[("Allow", "GET")], "");
+        }
+        if path == "/token" {
+            return self.token(query, seen.header("authorization"));
+        }
+        let repository = repository_of(path);
+        if !self.is_valid(seen.header("authorization"), repository) {
+            return self.challenge(repository);
+        }
+        let trouble = self.trouble.lock().expect("no panic").clone();
+        match trouble {
+            Some(answer) if path.contains("/manifests/") => answer,
+            _ => self.forward(seen),
+        }
+    }
+
+    fn token(&self, query: &str, authorization: Option<&str>) -> Answer {
+        let scope = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("scope="));
+        let scope = scope
+            .unwrap_or_default()
+            .replace("%3A", ":")
+            .replace("%2F", "/");
+        let repository = scope.split(':').nth(1).unwrap_or_default();
+        let pair = authorization
+            .and_then(|value| value.strip_prefix("Basic "))
+            .map(|encoded| {
+                String::from_utf8(STANDARD.decode(encoded).expect("base64")).expect("text")
+            });
+        let known = format!("{}:{}", self.login.0, self.login.1);
+        let denied = || {
+            let words = "requested access to the resource is denied";
+            Answer::json(
+                403,
+                &json!({"errors": [{"code": "DENIED", "message": words}]}),
+            )
+        };
+        match pair {
+            Some(pair) if pair != known => denied(),
+            None if self.private.lock().expect("no panic").contains(repository) => {
+                let words = "authentication required";
+                let body = json!({"errors": [{"code": "UNAUTHORIZED", "message": words}]});
+                Answer::json(401, &body)
+            }
+            _ => Answer::json(200, &json!({"token": self.token_for(repository)})),
+        }
+    }
+
+    fn token_for(&self, repository: &str) -> String {
+        let generation = self.generation.load(Ordering::SeqCst);
+        STANDARD.encode(format!("tok-{generation}-{repository}"))
+    }
+
+    fn is_valid(&self, authorization: Option<&str>, repository: &str) -> bool {
+        let token = authorization.and_then(|value| value.strip_prefix("Bearer "));
+        token == Some(self.token_for(repository).as_str())
+    }
+
+    fn challenge(&self, repository: &str) -> Answer {
+        let realm = self.realm.lock().expect("no panic").clone();
+        // GHCR names a placeholder when it is not asked for a repository.
+        let repository = if repository.is_empty() {
+            "user/image"
+        } else {
+            repository
+        };
+        let value = format!(
+            "Bearer realm=\"{realm}\",service=\"ghcr.io\",scope=\"repository:{repository}:pull\""
+        );
+        let words = "authentication required";
+        let body = json!({"errors": [{"code": "UNAUTHORIZED", "message": words}]});
+        Answer::new(401, &[("WWW-Authenticate", &value)], body.to_string())
+    }
+
+    fn forward(&self, seen: &Seen) -> Answer {
+        let mut request = ureq::http::Request::builder()
+            .method(seen.method.as_str())
+            .uri(format!("http://{}{}", self.upstream, seen.target));
+        for name in ["accept", "range"] {
+            for (_, value) in seen
+                .headers
+                .iter()
+                .filter(|(key, _)| key.eq_ignore_ascii_case(name))
+            {
+                request = request.header(name, value);
+            }
+        }
+        let answer = agent().run(request.body(()).expect("a request"));
+        let mut answer = answer.expect("the registry answers");
+        let mut headers = Vec::new();
+        for name in [
+            "content-type",
+            "docker-content-digest",
+            "content-length",
+            "etag",
+        ] {
+            if let Some(value) = answer.headers().get(name) {
+                headers.push((name.to_owned(), value.to_str().expect("text").to_owned()));
+            }
+        }
+        let status = answer.status().as_u16();
+        let body = answer
+            .body_mut()
+            .with_config()
+            .limit(64 * 1024 * 1024)
+            .read_to_vec();
+        Answer::Reply(status, headers, body.expect("a body"))
+    }
+}
+
+/// `/v2/a/b/manifests/latest` → `a/b`.
+fn repository_of(path: &str) -> &str {
+    let rest = path.strip_prefix("/v2/").unwrap_or_default();
+    let end = rest.find("/manifests/").or_else(|| rest.find("/blobs/"));
+    &rest[..end.unwrap_or(0)]
+}

@@ -1,0 +1,6 @@
+//! Over real sockets, against servers that do as they are told.
+
+mod engine;
+mod guard;
+mod registry;
+mod serve;
