@@ -2,7 +2,7 @@
 //!
 //! **The old container exists until the new one is accepted.** The successor is created, under a
 //! name of its own, before the old container is touched; the old one is renamed, never removed,
-//! until the successor runs and has shown that it stays up. Any error leads to [`Swap::undo`],
+//! until the successor runs and has shown that it stays up. Any error leads to `Swap::undo`,
 //! which looks at what is really there and brings the old container back.
 //!
 //! What is going on can be read from the Engine alone: the successor carries
