@@ -268,14 +268,17 @@ impl Config {
         let names: Vec<&str> = self.runtimes.iter().map(|r| r.name.as_str()).collect();
         let given = |set: bool| if set { "set" } else { "none" };
         format!(
-            "engine={} listen={} token={} ghcr={} prefix={} recreate={:?} settle={} runtimes={}",
+            "engine={} listen={} token={} ghcr={} prefix={} recreate={} settle={} runtimes={}",
             self.engine,
             self.listen
                 .map_or("off".to_owned(), |address| address.to_string()),
             given(self.admin_token.is_some()),
             given(self.ghcr.is_some()),
             self.prefix,
-            self.recreate,
+            match self.recreate {
+                Recreate::Swap => "swap",
+                Recreate::Remove => "remove",
+            },
             print_duration(self.settle),
             names.join(",")
         )

@@ -16,7 +16,11 @@ use crate::time::rfc3339;
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
+use std::time::Duration;
 use std::time::SystemTime;
+
+/// Between two calls of what is done when there is nothing to do.
+const MOMENT: Duration = Duration::from_secs(3);
 
 /// Who asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,9 +105,25 @@ impl std::fmt::Debug for Worker {
 impl Worker {
     /// Works until every [`Jobs`] is gone, and calls `answered` whenever everybody who waited for
     /// a run has its report. A panic in `run` fails that run and no more.
-    pub fn work(self, board: &Board, run: impl Fn(&Order) -> Outcomes, answered: impl Fn()) {
+    ///
+    /// `idle` is called at once, and again whenever nothing was ordered for a moment, until it answers
+    /// false.
+    pub fn work(
+        self,
+        board: &Board,
+        run: impl Fn(&Order) -> Outcomes,
+        answered: impl Fn(),
+        mut idle: impl FnMut() -> bool,
+    ) {
         let mut waiting = VecDeque::new();
+        let mut restless = idle();
         loop {
+            while restless && waiting.is_empty() {
+                match self.outlet.pop_within(MOMENT) {
+                    Some(job) => waiting.push_back(job),
+                    None => restless = idle(),
+                }
+            }
             if waiting.is_empty() {
                 match self.outlet.pop() {
                     Some(job) => waiting.push_back(job),
@@ -171,7 +191,7 @@ mod tests {
                     runs.fetch_add(1, Ordering::SeqCst);
                     Outcomes::default()
                 };
-                worker.work(&Board::default(), run, || ());
+                worker.work(&Board::default(), run, || (), || false);
             });
             let (done, all_done) = mpsc::channel();
             let submit = |extent| {
@@ -207,7 +227,7 @@ mod tests {
                     assert!(order.extent != Extent::Force, "made to fail");
                     Outcomes::default()
                 };
-                worker.work(&Board::default(), run, || ());
+                worker.work(&Board::default(), run, || (), || false);
             });
             assert!(jobs.wait(order(Extent::Force), Asker::Admin).is_err());
             assert!(jobs.wait(order(Extent::Pull), Asker::Admin).is_ok());

@@ -7,10 +7,11 @@
 //! Imports point down; `tests/architecture.rs` holds the modules to it.
 //!
 //! ```text
-//!               main ── serve, healthcheck      introduce everybody, then wait
+//!               main ── serve, plan, healthcheck    introduce everybody, then wait
 //!    admin ──► jobs ◄── watch                   mouth, queue and head: no I/O of their own
 //!              refresh ──► select, swap         hands: pull, choose, replace
-//!              swap ──► replacement             what the successor looks like: pure
+//!              swap ──► claim                   one at a time, and what is left half done
+//!    replacement difference relations           what the successor looks like, who needs whom: pure
 //!    registry          engine                   clients: no policy
 //!              http                             what both clients share
 //!    config credentials report status reference error time     words
@@ -35,9 +36,11 @@
 #![warn(missing_docs, unreachable_pub)]
 
 pub mod admin;
+pub mod claim;
 pub mod clerk;
 pub mod config;
 pub mod credentials;
+pub mod difference;
 pub mod engine;
 pub mod error;
 pub mod gate;
@@ -45,10 +48,12 @@ pub mod healthcheck;
 mod http;
 pub mod jobs;
 pub mod logging;
+pub mod plan;
 pub mod queue;
 pub mod reference;
 pub mod refresh;
 pub mod registry;
+pub mod relations;
 pub mod replacement;
 pub mod report;
 pub mod select;

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         .collect();
     match words.as_slice() {
         [] | ["serve"] => serve(),
+        ["plan", rest @ ..] => plan(rest),
         ["healthcheck"] => healthcheck(),
         ["-h" | "--help" | "help"] => print(&help()),
         ["-V" | "--version"] => print(concat!("imagewatch ", env!("CARGO_PKG_VERSION"), "\n")),
@@ -49,6 +50,29 @@ fn serve() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             log::error!("cannot start: {reason}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn plan(arguments: &[&str]) -> ExitCode {
+    let (options, names): (Vec<&str>, Vec<&str>) =
+        arguments.iter().partition(|word| word.starts_with('-'));
+    let ([name], true) = (
+        names.as_slice(),
+        options.iter().all(|option| *option == "--json"),
+    ) else {
+        complain("usage: imagewatch plan [--json] CONTAINER");
+        return ExitCode::from(USAGE);
+    };
+    let Some((config, _)) = configuration() else {
+        return ExitCode::from(USAGE);
+    };
+    imagewatch::logging::start(&config.log_filter, config.log_format);
+    match imagewatch::plan::plan(&config, name, !options.is_empty()) {
+        Ok(text) => print(&text),
+        Err(reason) => {
+            complain(&reason);
             ExitCode::from(FAILED)
         }
     }
@@ -91,6 +115,8 @@ fn help() -> String {
         "imagewatch keeps running containers on the newest image, and never loses one.
 
 Usage: imagewatch [serve]        watch and serve the admin endpoint
+       imagewatch plan [--json] CONTAINER
+                                 show what a swap would create, and what changes
        imagewatch healthcheck    ask the running server whether it is well
        imagewatch -h | -V
 

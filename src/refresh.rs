@@ -4,30 +4,46 @@
 //! bad image or container never stops the others; only within one image the first roll-back ends
 //! it, because the next container would fare no better.
 
+use crate::claim;
+use crate::claim::Attempt;
+use crate::claim::Claim;
 use crate::config::Recreate;
 use crate::config::Runtime;
 use crate::credentials::Credentials;
+use crate::engine::Container;
 use crate::engine::Engine;
 use crate::engine::Image;
 use crate::engine::Removal;
+use crate::engine::State;
 use crate::error::Result;
 use crate::gate::Gate;
 use crate::reference::Digest;
 use crate::reference::Reference;
+use crate::relations::dependents;
+use crate::relations::in_order;
+use crate::relations::restarts_with;
 use crate::report::Reasoned;
 use crate::report::Report;
 use crate::select::Consent;
 use crate::select::Managed;
 use crate::select::Selection;
+use crate::swap;
 use crate::swap::Acceptance;
 use crate::swap::Blame;
 use crate::swap::Outcome;
+use crate::swap::Part;
 use crate::swap::Swap;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Duration;
 use std::time::Instant;
+
+/// How long another imagewatch at work is waited for.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(600);
+/// Between two attempts.
+const CLAIM_PAUSE: Duration = Duration::from_millis(250);
 
 /// An image to refresh, and what it is called in reports: a runtime's name, or its reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,22 +176,29 @@ impl Refresher {
             outcomes.verdicts.extend(pulled.iter().map(done));
             return outcomes;
         }
-        let managed = match self.selection.managed(&self.engine) {
-            Ok(managed) => managed,
-            Err(error) => {
-                log::warn!("container list: {error}");
-                let retry = Verdict::Retry(format!("container list: {error}"));
-                let verdict = |target: &&Target| (target.reference.clone(), retry.clone());
-                outcomes.verdicts.extend(pulled.iter().map(verdict));
-                outcomes.list_error = Some(error.to_string());
-                return outcomes;
-            }
+        let mut works: Vec<Work> = pulled
+            .into_iter()
+            .map(|t| self.work_on(t, order.extent))
+            .collect();
+        let mut round = Round {
+            extent: order.extent,
+            works: &mut works,
+            report: &mut outcomes.report,
+            alive,
         };
-        for target in pulled {
-            let of_target = managed.iter().filter(|m| m.reference == target.reference);
-            let report = &mut outcomes.report;
-            let verdict = self.renew(target, of_target, order.extent, report, alive);
-            outcomes.verdicts.push((target.reference.clone(), verdict));
+        if let Err(error) = self.renew_all(&mut round) {
+            log::warn!("container list: {error}");
+            round.put_off(&format!("container list: {error}"));
+            outcomes.list_error = Some(error.to_string());
+        }
+        for work in works {
+            if let (Verdict::Rejected(reason), Some(image)) = (&work.verdict, &work.image) {
+                self.rejected
+                    .add(&work.target.reference, image.id(), reason);
+            }
+            outcomes
+                .verdicts
+                .push((work.target.reference.clone(), work.verdict));
         }
         outcomes
     }
@@ -235,78 +258,177 @@ impl Refresher {
             .pull(reference, platform, auth.as_ref(), |_| alive())
     }
 
-    /// Renews every container of one image.
-    fn renew<'m>(
-        &self,
-        target: &Target,
-        managed: impl Iterator<Item = &'m Managed>,
-        extent: Extent,
-        report: &mut Report,
-        alive: &dyn Fn(),
-    ) -> Verdict {
-        let image = match self.engine.image(&target.reference.to_string()) {
-            Ok(image) => image,
+    /// What there is to know of an image before its containers are looked at.
+    fn work_on<'o>(&self, target: &'o Target, extent: Extent) -> Work<'o> {
+        let mut work = Work {
+            target,
+            image: None,
+            verdict: Verdict::Done,
+            ended: None,
+        };
+        match self.engine.image(&target.reference.to_string()) {
+            Ok(image) => {
+                if extent == Extent::Force {
+                    self.rejected.clear(&target.reference);
+                }
+                if let Some(reason) = self.rejected.reason(&target.reference, image.id()) {
+                    work.ended = Some(format!("this image was rejected: {reason}"));
+                    work.verdict = Verdict::Rejected(reason);
+                }
+                work.image = Some(image);
+            }
             Err(error) => {
                 log::warn!("{}: {error}", target.name);
-                return Verdict::Retry(error.to_string());
+                work.verdict = Verdict::Retry(error.to_string());
             }
-        };
-        if extent == Extent::Force {
-            self.rejected.clear(&target.reference);
         }
-        let rejected = self.rejected.reason(&target.reference, image.id());
-        let mut verdict = match &rejected {
-            Some(reason) => Verdict::Rejected(reason.clone()),
-            None => Verdict::Done,
+        work
+    }
+
+    /// Renews every container of these images: what is depended on first, one at a time, under the
+    /// claim, and after everything that was left half done has been settled.
+    ///
+    /// # Errors
+    /// When the containers cannot be listed.
+    fn renew_all(&self, round: &mut Round) -> Result<()> {
+        let list = self.engine.containers()?;
+        let mut managed = self.selection.managed_among(&list, &self.engine)?;
+        let due = managed.iter().find_map(|one| round.image_due(one));
+        let image = match due {
+            Some(image) => Some(image),
+            None if swap::is_needed(&list) => round.works.iter().find_map(|w| w.image.as_ref()),
+            None => None,
         };
-        let mut ended = rejected.map(|reason| format!("this image was rejected: {reason}"));
-        for one in managed {
+        let mut claim = None;
+        if let Some(image) = image {
+            match self.claim(image, round.alive) {
+                Ok(held) => {
+                    swap::settle(&self.engine, self.acceptance, &held)?;
+                    managed = self.selection.managed(&self.engine)?;
+                    claim = Some(held);
+                }
+                Err(reason) => {
+                    log::warn!("nothing is recreated now: {reason}");
+                    round.put_off(&reason);
+                }
+            }
+        }
+        let mut neighbours = Vec::new();
+        if claim.is_some() && self.recreate == Recreate::Swap {
+            neighbours = self.everybody()?;
+        }
+        for one in in_order(managed, |one| &one.container) {
+            let old_claim = claim.as_ref().is_some_and(Claim::is_old);
+            if let (true, Some(image)) = (old_claim, round.image_due(&one).cloned()) {
+                drop(claim.take());
+                match self.claim(&image, round.alive) {
+                    Ok(held) => claim = Some(held),
+                    Err(reason) => round.put_off(&reason),
+                }
+            }
+            self.renew(&one, round, &mut neighbours);
+        }
+        Ok(())
+    }
+
+    /// Waits for the claim while somebody else who lives holds it.
+    fn claim(&self, image: &Image, alive: &dyn Fn()) -> std::result::Result<Claim<'_>, String> {
+        let begun = Instant::now();
+        let mut said = false;
+        loop {
+            let who = match Claim::attempt(&self.engine, image) {
+                Ok(Attempt::Mine(claim)) => return Ok(claim),
+                Ok(Attempt::Held(who)) => who,
+                Err(error) => return Err(claim::explain(&error)),
+            };
+            if self.gate.is_closed() {
+                return Err("imagewatch is stopping".to_owned());
+            }
+            if begun.elapsed() > CLAIM_PATIENCE {
+                return Err(format!("{who} is at work on this Engine"));
+            }
+            if !said {
+                log::info!("waiting: {who} is at work on this Engine");
+                said = true;
+            }
             alive();
-            let name = one.container.name();
-            if one.container.image_id() == image.id() && extent != Extent::Force {
-                report.unchanged.push(name.to_owned());
-                continue;
-            }
-            if let Some(reason) = ended.clone().or_else(|| refusal(one)) {
-                report.skipped.push(Reasoned::new(name, reason));
-                continue;
-            }
-            let new_verdict = self.renew_one(one, &image, report);
-            if matches!(verdict, Verdict::Done) {
-                verdict = new_verdict;
-            }
-            if report
-                .rolled_back
-                .last()
-                .is_some_and(|last| last.name == name)
-            {
-                ended = Some(format!("not tried, because {name} was rolled back"));
-            }
+            std::thread::sleep(CLAIM_PAUSE);
         }
-        if let Verdict::Rejected(reason) = &verdict {
-            self.rejected.add(&target.reference, image.id(), reason);
+    }
+
+    /// Every container there is, as it is now.
+    fn everybody(&self) -> Result<Vec<Container>> {
+        let list = self.engine.containers()?;
+        let found = list
+            .iter()
+            .filter_map(|one| self.engine.find(one.id()).transpose());
+        found.collect()
+    }
+
+    /// Looks after one container.
+    fn renew(&self, one: &Managed, round: &mut Round, neighbours: &mut Vec<Container>) {
+        (round.alive)();
+        let name = one.container.name();
+        let Some(index) = round
+            .works
+            .iter()
+            .position(|w| w.target.reference == one.reference)
+        else {
+            return;
+        };
+        let Some(image) = round.works[index].image.clone() else {
+            return;
+        };
+        // It may have been recreated with a container that it lives in.
+        if round.report.recreated.iter().any(|done| done == name) {
+            return;
         }
-        verdict
+        if one.container.image_id() == image.id() && round.extent != Extent::Force {
+            round.report.unchanged.push(name.to_owned());
+            return;
+        }
+        if let Some(reason) = round.works[index].ended.clone().or_else(|| refusal(one)) {
+            round.report.skipped.push(Reasoned::new(name, reason));
+            return;
+        }
+        let verdict = self.renew_one(one, &image, round, neighbours);
+        let work = &mut round.works[index];
+        if matches!(work.verdict, Verdict::Done) {
+            work.verdict = verdict;
+        }
+        if round
+            .report
+            .rolled_back
+            .last()
+            .is_some_and(|last| last.name == name)
+        {
+            work.ended = Some(format!("not tried, because {name} was rolled back"));
+        }
     }
 
     /// Renews one container and enters what came of it in the report.
-    fn renew_one(&self, one: &Managed, image: &Image, report: &mut Report) -> Verdict {
+    fn renew_one(
+        &self,
+        one: &Managed,
+        image: &Image,
+        round: &mut Round,
+        neighbours: &mut Vec<Container>,
+    ) -> Verdict {
         let name = one.container.name();
         let Some(_pass) = self.gate.enter() else {
-            let reason = "imagewatch is stopping";
-            report.skipped.push(Reasoned::new(name, reason));
-            return Verdict::Retry(reason.to_owned());
+            return round.skip(name, "imagewatch is stopping");
         };
         if self.recreate == Recreate::Remove {
-            return self.remove_one(one, report);
+            return self.remove_one(one, round.report);
         }
-        let swap = Swap {
-            engine: &self.engine,
-            acceptance: self.acceptance,
-            platform: self.platform.as_deref(),
+        let outcome = match self.swap(one, image, round, neighbours) {
+            Ok(outcome) => outcome,
+            Err(error) => Outcome::NotBegun {
+                reason: error.to_string(),
+            },
         };
         let (old, new) = (short(one.container.image_id()), short(image.id()));
-        match swap.run(&one.container, image) {
+        match outcome {
             Outcome::Recreated { downtime } => {
                 let downtime = downtime.map_or_else(
                     || "none (it was not running)".to_owned(),
@@ -316,12 +438,11 @@ impl Refresher {
                     "recreated container={name} image={} old={old} new={new} downtime={downtime}",
                     one.reference
                 );
-                report.recreated.push(name.to_owned());
                 Verdict::Done
             }
             Outcome::RolledBack { reason, blame } => {
                 log::error!("rolled back container={name} image={new}: {reason}");
-                report.rolled_back.push(Reasoned::new(name, &*reason));
+                round.report.rolled_back.push(Reasoned::new(name, &*reason));
                 match blame {
                     Blame::Image => Verdict::Rejected(reason),
                     Blame::Circumstances => Verdict::Retry(reason),
@@ -329,13 +450,84 @@ impl Refresher {
             }
             Outcome::NotBegun { reason } => {
                 log::warn!("not recreated container={name}, it runs on: {reason}");
-                report.skipped.push(Reasoned::new(name, &*reason));
-                Verdict::Retry(reason)
+                round.skip(name, &reason)
             }
             Outcome::Skipped { reason } => {
                 log::info!("left alone container={name}: {reason}");
-                report.skipped.push(Reasoned::new(name, reason));
+                round.report.skipped.push(Reasoned::new(name, reason));
                 Verdict::Done
+            }
+        }
+    }
+
+    /// Swaps one container and what lives in it, as they are now; restarts what is to be restarted.
+    fn swap(
+        &self,
+        one: &Managed,
+        image: &Image,
+        round: &mut Round,
+        neighbours: &mut Vec<Container>,
+    ) -> Result<Outcome> {
+        let Some(old) = self.engine.find(one.container.id())? else {
+            let reason = "it was removed in the meantime".to_owned();
+            return Ok(Outcome::NotBegun { reason });
+        };
+        let mut tenants = Vec::new();
+        for tenant in dependents(&old, neighbours) {
+            if let Some(tenant) = self.engine.find(tenant.id())? {
+                let image = self.image_of_tenant(&tenant, round)?;
+                tenants.push((tenant, image));
+            }
+        }
+        let mut parts = vec![Part { old: &old, image }];
+        parts.extend(tenants.iter().map(|(old, image)| Part { old, image }));
+        let swap = Swap {
+            engine: &self.engine,
+            about: &self.engine.about()?,
+            acceptance: self.acceptance,
+            platform: self.platform.as_deref(),
+        };
+        let outcome = swap.run(&parts);
+        if matches!(outcome, Outcome::Recreated { .. }) {
+            for part in &parts {
+                let name = part.old.name();
+                round.report.recreated.push(name.to_owned());
+                neighbours.retain(|other| other.id() != part.old.id());
+                neighbours.extend(self.engine.find(name)?);
+            }
+            self.restart_after(&old, &parts, neighbours);
+        }
+        Ok(outcome)
+    }
+
+    /// Something that lives in another container and is recreated with it keeps its image, unless a
+    /// newer one is due for it anyway.
+    fn image_of_tenant(&self, tenant: &Container, round: &Round) -> Result<Image> {
+        let reference = tenant.image_name().parse::<Reference>().ok();
+        let due = round
+            .works
+            .iter()
+            .find(|work| Some(&work.target.reference) == reference.as_ref());
+        match due.and_then(|work| work.image.clone()) {
+            Some(image) => Ok(image),
+            None => self.engine.image(tenant.image_id()),
+        }
+    }
+
+    /// Restarts what its owner wants restarted after `provider` was recreated.
+    fn restart_after(&self, provider: &Container, parts: &[Part], neighbours: &[Container]) {
+        let is_part = |one: &Container| parts.iter().any(|part| part.old.name() == one.name());
+        let wants = |one: &&Container| {
+            one.state() == State::Running && !is_part(one) && restarts_with(one, provider)
+        };
+        for one in neighbours.iter().filter(wants) {
+            match self.engine.restart(one) {
+                Ok(()) => log::info!(
+                    "restarted container={} after {}",
+                    one.name(),
+                    provider.name()
+                ),
+                Err(error) => log::warn!("not restarted container={}: {error}", one.name()),
             }
         }
     }
@@ -358,15 +550,52 @@ impl Refresher {
     }
 }
 
+/// One image of a refresh, while it goes on.
+struct Work<'o> {
+    target: &'o Target,
+    /// What is behind its reference on the Engine; `None` if that cannot be known.
+    image: Option<Image>,
+    verdict: Verdict,
+    /// Why no more containers are renewed.
+    ended: Option<String>,
+}
+
+/// A refresh after the pulls.
+struct Round<'r, 'o> {
+    extent: Extent,
+    works: &'r mut [Work<'o>],
+    report: &'r mut Report,
+    alive: &'r dyn Fn(),
+}
+
+impl Round<'_, '_> {
+    /// The newest image of a container that is to be renewed.
+    fn image_due(&self, one: &Managed) -> Option<&Image> {
+        let mut works = self.works.iter();
+        let work = works.find(|work| work.target.reference == one.reference)?;
+        let image = work.image.as_ref()?;
+        let behind = one.container.image_id() != image.id() || self.extent == Extent::Force;
+        (behind && work.ended.is_none() && refusal(one).is_none()).then_some(image)
+    }
+
+    /// Nothing is renewed; the next round tries again.
+    fn put_off(&mut self, reason: &str) {
+        for work in self.works.iter_mut().filter(|work| work.ended.is_none()) {
+            work.ended = Some(reason.to_owned());
+            work.verdict = Verdict::Retry(reason.to_owned());
+        }
+    }
+
+    fn skip(&mut self, name: &str, reason: &str) -> Verdict {
+        self.report.skipped.push(Reasoned::new(name, reason));
+        Verdict::Retry(reason.to_owned())
+    }
+}
+
 /// Why a managed container is not renewed though it is behind.
 fn refusal(one: &Managed) -> Option<String> {
-    if one.consent == Consent::Notify {
-        return Some("a newer image is there, but its mode is notify".to_owned());
-    }
-    let dependent = one.dependent.as_ref()?;
-    Some(format!(
-        "{dependent} lives in its network and would lose it: recreate both by hand"
-    ))
+    let notify = one.consent == Consent::Notify;
+    notify.then(|| "a newer image is there, but its mode is notify".to_owned())
 }
 
 /// Whether the image was pulled as, or is, `digest`.

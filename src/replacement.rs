@@ -39,6 +39,21 @@ pub struct Facts<'a> {
     pub api: ApiVersion,
     /// Names of volumes that it has through `--volumes-from`.
     pub inherited_volumes: &'a [String],
+    /// Containers that are replaced in the same swap.
+    pub moved: &'a [Moved<'a>],
+}
+
+/// A container that is replaced in the same swap as another.
+#[derive(Debug, Clone, Copy)]
+pub struct Moved<'a> {
+    /// Its id.
+    pub old_id: &'a str,
+    /// Its name.
+    pub old_name: &'a str,
+    /// Its successor's id.
+    pub new_id: &'a str,
+    /// The name its successor has for now.
+    pub new_name: &'a str,
 }
 
 /// What to ask the Engine for.
@@ -434,6 +449,7 @@ mod tests {
             new_image_id: "sha256:new",
             api,
             inherited_volumes: &["inherited".to_owned()],
+            moved: &[],
         });
         let mut body = replacement.body;
         body["connect"] = json!(replacement.connect);
@@ -660,6 +676,7 @@ mod tests {
                 new_image_id: "sha256:new",
                 api,
                 inherited_volumes: &[],
+                moved: &[],
             })
         };
         let second = json!({"Aliases": ["m2"], "IPAMConfig": {"IPv4Address": "10.0.0.9"}});

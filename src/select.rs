@@ -32,8 +32,6 @@ pub struct Managed {
     pub reference: Reference,
     /// What its owner lets us do.
     pub consent: Consent,
-    /// Another container that lives in its network, by name.
-    pub dependent: Option<String>,
 }
 
 /// The owner's choice of containers.
@@ -66,13 +64,18 @@ impl Selection {
     /// # Errors
     /// When the list, or a container on it, cannot be had.
     pub fn managed(&self, engine: &Engine) -> Result<Vec<Managed>> {
-        let all = engine.containers()?;
+        self.managed_among(&engine.containers()?, engine)
+    }
+
+    /// The same, of a list that is at hand already.
+    ///
+    /// # Errors
+    /// When a container on it cannot be had.
+    pub fn managed_among(&self, list: &[Summary], engine: &Engine) -> Result<Vec<Managed>> {
         let mut managed = Vec::new();
-        for summary in all.iter().filter(|summary| self.may_be_managed(summary)) {
-            let container = match engine.container(summary.id()) {
-                Ok(container) => container,
-                Err(error) if error.is_not_found() => continue,
-                Err(error) => return Err(error),
+        for summary in list.iter().filter(|summary| self.may_be_managed(summary)) {
+            let Some(container) = engine.find(summary.id())? else {
+                continue;
             };
             let Ok(reference) = container.image_name().parse::<Reference>() else {
                 log::debug!("{}: made from an image id, left alone", container.name());
@@ -84,7 +87,6 @@ impl Selection {
             }
             if let Some(consent) = self.consent(summary, &reference) {
                 managed.push(Managed {
-                    dependent: dependent_of(summary, &all),
                     container,
                     reference,
                     consent,
@@ -141,19 +143,6 @@ fn is_notify_only(summary: &Summary) -> bool {
             .label(WATCHTOWER_MONITOR_ONLY)
             .is_some_and(|value| value.trim().eq_ignore_ascii_case("true")),
     }
-}
-
-/// The first container that lives in this one's network.
-fn dependent_of(provider: &Summary, all: &[Summary]) -> Option<String> {
-    let lives_here = |other: &&Summary| {
-        let Some(target) = other.network_mode().strip_prefix("container:") else {
-            return false;
-        };
-        target == provider.id() || target.trim_start_matches('/') == provider.name()
-    };
-    all.iter()
-        .find(lives_here)
-        .map(|other| other.name().to_owned())
 }
 
 #[cfg(test)]
@@ -264,17 +253,5 @@ mod tests {
         }
         let opted_out = consent(DEFAULT, "ws-1", "ghcr.io/acme/hermes", &[(ENABLE, "false")]);
         assert_eq!(opted_out, None);
-    }
-
-    #[test]
-    fn whoever_lives_in_a_containers_network_is_found() {
-        let provider = summary("vpn", json!({}));
-        let alone = summary("client", json!({"HostConfig": {"NetworkMode": "default"}}));
-        assert_eq!(dependent_of(&provider, &[alone]), None);
-        for mode in ["container:id-of-vpn", "container:vpn"] {
-            let client = summary("client", json!({"HostConfig": {"NetworkMode": mode}}));
-            let found = dependent_of(&provider, &[client]);
-            assert_eq!(found, Some("client".to_owned()), "{mode}");
-        }
     }
 }

@@ -29,6 +29,7 @@ use crate::registry;
 use crate::registry::Registry;
 use crate::select::Selection;
 use crate::status::Board;
+use crate::swap;
 use crate::swap::Acceptance;
 use crate::time::print_duration;
 use crate::watch::FirstSight;
@@ -142,6 +143,7 @@ impl Parts {
         let (board, gate) = (Arc::clone(&self.board), Arc::clone(&self.gate));
         let refresher = Arc::clone(&self.refresher);
         let (inlet, finished) = queue();
+        let mut recovery = Recovery::default();
         let work = move || {
             let alive = || board.alive();
             worker.work(
@@ -152,6 +154,7 @@ impl Parts {
                         inlet.push(());
                     }
                 },
+                || recovery.is_needed_again(&refresher),
             );
         };
         spawn("refresh", work)?;
@@ -221,6 +224,34 @@ impl Parts {
                 std::thread::sleep(wait);
             }
         })
+    }
+}
+
+/// What earlier processes left half done is settled before anything else: as soon as the Engine can
+/// be reached, and once more a moment later, because a dead process's last call may still have been
+/// under way.
+#[derive(Default)]
+struct Recovery {
+    passes: u32,
+    complaint: String,
+}
+
+impl Recovery {
+    fn is_needed_again(&mut self, refresher: &Refresher) -> bool {
+        match swap::recover(&refresher.engine, refresher.acceptance) {
+            Ok(()) => {
+                self.passes += 1;
+                self.passes < 2
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if error != self.complaint {
+                    log::warn!("cannot look for half-done swaps yet: {error}");
+                    self.complaint = error;
+                }
+                true
+            }
+        }
     }
 }
 

@@ -2,11 +2,9 @@
 //!
 //! **The old container exists until the new one is accepted.** The successor is created, under a
 //! name of its own, before the old container is touched; the old one is renamed, never removed,
-//! until the successor runs and has shown that it stays up. Any error leads to `Swap::undo`,
-//! which looks at what is really there and brings the old container back.
-//!
-//! What is going on can be read from the Engine alone: the successor carries
-//! [`TRANSACTION_LABEL`], and the two names say how far the swap has come.
+//! until the successor runs and has shown that it stays up. Any error leads to `undo`, which looks
+//! at what is really there and brings the old container back. If this process is killed, another
+//! one does that ([`recover`]), from what the Engine shows alone.
 //!
 //! | step | if everything stops right after it |
 //! |---|---|
@@ -17,11 +15,24 @@
 //! | rename the successor to `NAME` | the same |
 //! | start the successor | it runs, the old one is at hand |
 //! | accept it, remove the old one | done |
+//!
+//! Containers that live in this one (`network_mode: container:…`) are replaced with it, in the same
+//! swap: all of them are accepted, or all old ones come back.
 
 mod acceptance;
+mod record;
+mod recovery;
+mod steps;
+mod undo;
 
 pub use acceptance::Acceptance;
+pub use record::is_transient_name;
+pub use recovery::is_needed;
+pub use recovery::recover;
+pub use recovery::settle;
 
+use crate::claim::own_container;
+use crate::engine::About;
 use crate::engine::Container;
 use crate::engine::Engine;
 use crate::engine::Image;
@@ -31,26 +42,23 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::error::one_line;
 use crate::replacement::Facts;
+use crate::replacement::Moved;
 use crate::replacement::Replacement;
 use crate::replacement::TRANSACTION_LABEL;
+use record::Record;
 use serde_json::Value;
-use serde_json::json;
 use std::time::Duration;
 use std::time::Instant;
+use steps::Steps;
+use undo::Pair;
+use undo::Stop;
+use undo::finish;
+use undo::undo;
 
-/// How long an undo goes on trying: an Engine that is being restarted is back by then.
-const UNDO_PATIENCE: Duration = Duration::from_secs(90);
 /// How long a start goes on trying while an address or a port is still being given back.
 const START_PATIENCE: Duration = Duration::from_secs(10);
-/// How long the old container's removal goes on trying.
-const REMOVE_PATIENCE: Duration = Duration::from_secs(10);
-/// Between two tries.
-const PAUSE: Duration = Duration::from_millis(250);
 /// How many of a failed container's last lines are reported.
 const LAST_LINES: u32 = 5;
-/// What marks the names of a swap's two containers.
-const NEW_MARK: &str = ".iw-new-";
-const OLD_MARK: &str = ".iw-old-";
 
 /// What became of a swap.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,32 +113,19 @@ impl Failure {
     }
 }
 
-/// The three names of a swap.
-struct Names {
-    own: String,
-    new: String,
-    old: String,
+/// A container to be replaced, and by what.
+#[derive(Debug)]
+pub struct Part<'a> {
+    /// The container, as it is now.
+    pub old: &'a Container,
+    /// The image its successor is made from.
+    pub image: &'a Image,
 }
 
-impl Names {
-    fn of(container: &Container) -> Self {
-        let own = container.name().to_owned();
-        let mark = container.id().get(..8).unwrap_or("00000000");
-        Self {
-            new: format!("{own}{NEW_MARK}{mark}"),
-            old: format!("{own}{OLD_MARK}{mark}"),
-            own,
-        }
-    }
-}
-
-/// Whether a name is one that a swap gives for its duration.
-#[must_use]
-pub fn is_transient_name(name: &str) -> bool {
-    [NEW_MARK, OLD_MARK].iter().any(|mark| {
-        let tail = name.rsplit_once(mark).map(|(_, tail)| tail);
-        tail.is_some_and(|tail| tail.len() == 8 && tail.bytes().all(|b| b.is_ascii_hexdigit()))
-    })
+/// One container of a swap that has begun.
+struct Member<'a> {
+    old: &'a Container,
+    pair: Pair,
 }
 
 /// Replaces containers on one Engine.
@@ -138,6 +133,8 @@ pub fn is_transient_name(name: &str) -> bool {
 pub struct Swap<'a> {
     /// The Engine.
     pub engine: &'a Engine,
+    /// What it says of itself.
+    pub about: &'a About,
     /// When a successor is accepted.
     pub acceptance: Acceptance,
     /// Platform to create for, where one is forced.
@@ -145,39 +142,69 @@ pub struct Swap<'a> {
 }
 
 impl Swap<'_> {
-    /// Replaces `old` by a container made from `image`, which its own reference points at.
-    /// A stopped container's successor is not started.
+    /// Replaces the first of `parts` and, in the same swap, the others, which live in it. A stopped
+    /// container's successor is not started. The caller holds the claim.
     #[must_use]
-    pub fn run(&self, old: &Container, image: &Image) -> Outcome {
-        if let Some(reason) = left_alone(old) {
-            return Outcome::Skipped { reason };
+    pub fn run(&self, parts: &[Part]) -> Outcome {
+        for part in parts {
+            if let Some(reason) = left_alone(part.old) {
+                let name = part.old.name();
+                let is_dependent = !std::ptr::eq(part, &parts[0]);
+                let who = if is_dependent {
+                    format!("{name}, which lives in it, cannot be recreated: ")
+                } else {
+                    String::new()
+                };
+                return Outcome::Skipped {
+                    reason: who + &reason,
+                };
+            }
         }
-        let names = Names::of(old);
-        let prepared = self
-            .plan(old, image)
-            .and_then(|plan| self.prepare(old, image, &names, &plan));
-        let new_id = match prepared {
-            Ok(id) => id,
+        let members = match self.prepare(parts) {
+            Ok(members) => members,
             Err(error) => {
                 return Outcome::NotBegun {
                     reason: error.to_string(),
                 };
             }
         };
-        match self.exchange(old, &new_id, &names) {
+        let mut stop = Stop::Settled;
+        let pairs: Vec<Pair> = members.iter().map(|member| member.pair.clone()).collect();
+        match self.exchange(&members, &mut stop) {
             Ok(downtime) => {
-                self.commit(old, &names);
+                // Failing here loses nothing: the old container is stopped and will not start by
+                // itself, and the next refresh or start of this program removes it.
+                if let Err(error) = finish(self.steps(), &pairs) {
+                    log::warn!(
+                        "{}: replaced, but not cleaned up yet: {error}",
+                        parts[0].old.name()
+                    );
+                }
                 Outcome::Recreated { downtime }
             }
-            Err(failure) => self.roll_back(old, &new_id, &names, failure),
+            Err(Failure { mut reason, blame }) => {
+                if let Err(trouble) = undo(self.steps(), &pairs, stop) {
+                    log::error!("{}: could not be put back: {trouble}", parts[0].old.name());
+                    reason =
+                        format!("{reason}; and putting the old container back failed: {trouble}");
+                }
+                Outcome::RolledBack { reason, blame }
+            }
         }
     }
 
-    /// Works out the successor.
+    fn steps(&self) -> Steps<'_> {
+        Steps {
+            engine: self.engine,
+        }
+    }
+
+    /// Works out a successor. `moved` are containers that are replaced before it in the same swap.
     ///
     /// # Errors
     /// When the Engine cannot be asked for what that takes.
-    pub fn plan(&self, old: &Container, image: &Image) -> Result<Replacement> {
+    pub fn plan(&self, part: &Part, moved: &[Moved]) -> Result<Plan> {
+        let old = part.old;
         let old_image = match self.engine.image(old.image_id()) {
             Ok(image) => Some(image),
             Err(error) if error.is_not_found() => {
@@ -194,19 +221,26 @@ impl Swap<'_> {
         let mut replacement = Replacement::of(&Facts {
             old,
             old_image: old_image.as_ref(),
-            new_image_id: image.id(),
-            api: self.engine.api()?,
+            new_image_id: part.image.id(),
+            api: self.about.api,
             inherited_volumes: &inherited_volumes,
+            moved,
         });
-        let was = if was_running(old) {
-            "running"
-        } else {
-            "stopped"
-        };
-        let transaction = json!({"v": 1, "name": old.name(), "old": old.id(), "was": was,
-                                 "restart": old.restart_policy()});
-        replacement.label(TRANSACTION_LABEL, transaction.to_string());
-        Ok(replacement)
+        let provider = moved.first().map(|first| first.old_id);
+        let record = Record::of(old, provider);
+        replacement.label(TRANSACTION_LABEL, record.to_label());
+        // What only moves with another keeps its image, even if its tag means another one by now.
+        if provider.is_some() && self.engine.image(old.image_name())?.id() != part.image.id() {
+            replacement.body["Image"] = part.image.id().into();
+        }
+        let foreign = (old_image.as_ref())
+            .filter(|image| !image.arch().is_empty() && image.arch() != self.about.arch)
+            .map(Image::platform);
+        Ok(Plan {
+            record,
+            replacement,
+            platform: self.platform.map(str::to_owned).or(foreign),
+        })
     }
 
     /// Volumes that come with `--volumes-from`, and so again with the successor.
@@ -225,48 +259,45 @@ impl Swap<'_> {
         Ok(volumes)
     }
 
-    /// Creates the successor aside and makes sure that it is of the right image.
-    fn prepare(
-        &self,
-        old: &Container,
-        image: &Image,
-        names: &Names,
-        plan: &Replacement,
-    ) -> Result<String> {
-        let id = self.create(old, names, plan)?;
-        let checked = self.finish_preparing(&id, image, plan);
-        if checked.is_err() {
-            self.discard(&id);
-        }
-        checked.map(|()| id)
-    }
-
-    fn create(&self, old: &Container, names: &Names, plan: &Replacement) -> Result<String> {
-        let create = || self.engine.create(&names.new, self.platform, &plan.body);
-        match create() {
-            Err(error) if error.is_conflict() || error.is_ambiguous() => {
-                // Either left over from a swap that was cut off, or made by this very call whose
-                // answer was lost. Both are ours, and neither was ever started.
-                let Ok(found) = self.engine.container(&names.new) else {
-                    return Err(error);
-                };
-                if transaction_of(&found).is_none_or(|old_id| old_id != old.id()) {
-                    return Err(error);
+    /// Creates the successors aside; all of them, or none is left.
+    fn prepare<'p>(&self, parts: &[Part<'p>]) -> Result<Vec<Member<'p>>> {
+        let mut members: Vec<Member> = Vec::new();
+        for part in parts {
+            if let Err(error) = self.prepare_one(part, &mut members) {
+                for member in members.iter().rev() {
+                    self.discard(&member.pair.new);
                 }
-                self.engine
-                    .remove(found.id(), Removal::ForceWithAnonymousVolumes)?;
-                create()
+                return Err(error);
             }
-            outcome => outcome,
         }
+        Ok(members)
     }
 
-    fn finish_preparing(&self, id: &str, image: &Image, plan: &Replacement) -> Result<()> {
-        for (network, endpoint) in &plan.connect {
-            self.engine.connect(network, id, endpoint)?;
+    fn prepare_one<'p>(&self, part: &Part<'p>, members: &mut Vec<Member<'p>>) -> Result<()> {
+        let temporary: Vec<String> = members.iter().map(|m| m.pair.record.new_name()).collect();
+        let moved: Vec<Moved> = (members.iter().zip(&temporary))
+            .map(|(member, new_name)| Moved {
+                old_id: member.old.id(),
+                old_name: member.old.name(),
+                new_id: &member.pair.new,
+                new_name,
+            })
+            .collect();
+        let plan = self.plan(part, &moved)?;
+        let new = self.create(&plan)?;
+        // From here on it is among those that are discarded.
+        members.push(Member {
+            old: part.old,
+            pair: Pair {
+                record: plan.record,
+                new: new.clone(),
+            },
+        });
+        for (network, endpoint) in &plan.replacement.connect {
+            self.engine.connect(network, &new, endpoint)?;
         }
-        let created = self.engine.container(id)?;
-        if created.image_id() == image.id() {
+        let created = self.engine.container(&new)?;
+        if created.image_id() == part.image.id() {
             return Ok(());
         }
         Err(Error::Malformed {
@@ -275,182 +306,113 @@ impl Swap<'_> {
         })
     }
 
-    /// From the old container to the successor, accepted.
+    fn create(&self, plan: &Plan) -> Result<String> {
+        let name = plan.record.new_name();
+        let create = || {
+            self.engine
+                .create(&name, plan.platform.as_deref(), &plan.replacement.body)
+        };
+        let outcome = create();
+        let Err(error) = outcome else {
+            return outcome;
+        };
+        // Either left over from a swap that was cut off, or made by this very call whose answer was
+        // lost. Both are ours (we hold the claim), and neither was ever started.
+        match self.steps().look(&name) {
+            Ok(Some(found))
+                if transaction_of(&found).is_some_and(|found| found.old == plan.record.old) =>
+            {
+                self.discard(found.id());
+                create()
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// From the old containers to their successors, accepted.
     fn exchange(
         &self,
-        old: &Container,
-        new_id: &str,
-        names: &Names,
+        members: &[Member],
+        stop: &mut Stop,
     ) -> std::result::Result<Option<Duration>, Failure> {
+        let steps = self.steps();
         let engine = |error: Error| Failure::of_engine(&error);
-        if !was_running(old) {
-            self.engine.rename(old.id(), &names.old).map_err(engine)?;
-            self.engine.rename(new_id, &names.own).map_err(engine)?;
-            return Ok(None);
-        }
+        let running = || {
+            members
+                .iter()
+                .filter(|member| member.pair.record.was_running)
+        };
         // Else a reboot between here and the end would start both, and the old one could get the
-        // port or the address first. Podman before 4.4 cannot do this; then it is left out.
-        if let Err(error) = self.disarm(old) {
-            if !error.is_not_found() {
+        // port or the address first.
+        for member in running().rev() {
+            steps.disarm(member.old).map_err(engine)?;
+        }
+        let mut begun = Instant::now();
+        for member in running().rev() {
+            begun = Instant::now();
+            if let Err(error) = steps.stop(member.old) {
+                *stop = Stop::InDoubt;
                 return Err(engine(error));
             }
         }
-        // Between stop and start there are two renames and nothing else: this is the downtime.
-        let begun = Instant::now();
-        self.engine.stop(old).map_err(engine)?;
-        self.engine.rename(old.id(), &names.old).map_err(engine)?;
-        self.engine.rename(new_id, &names.own).map_err(engine)?;
-        self.start(new_id)
-            .map_err(|error| Self::start_failure(&error))?;
-        let downtime = begun.elapsed();
-        log::debug!(
-            "{}: started the successor, waiting for it to be accepted",
-            names.own
-        );
-        let accepted = self.acceptance.await_acceptance(self.engine, new_id);
-        accepted.map_err(|failure| Failure {
-            reason: format!("{}{}", failure.reason, self.last_words(new_id)),
-            blame: failure.blame,
-        })?;
-        Ok(Some(downtime))
+        let mut downtime = None;
+        for (index, member) in members.iter().enumerate() {
+            let Pair { record, new } = &member.pair;
+            // Between stop and start there are two renames and nothing else.
+            steps
+                .rename(&record.old, &record.old_name())
+                .map_err(engine)?;
+            steps.rename(new, &record.name).map_err(engine)?;
+            if !record.was_running {
+                continue;
+            }
+            self.start(new).map_err(|error| start_failure(&error))?;
+            if index == 0 {
+                downtime = Some(begun.elapsed());
+            }
+            // Those who live in it need it well, not just started.
+            let waits = index == 0 && members.len() > 1 && has_health_check(steps, new);
+            if waits {
+                self.accept(new)?;
+            }
+        }
+        for member in running() {
+            log::debug!(
+                "{}: started, waiting for it to be accepted",
+                member.pair.record.name
+            );
+            self.accept(&member.pair.new)?;
+        }
+        Ok(downtime)
     }
 
-    fn disarm(&self, container: &Container) -> Result<()> {
-        if !has_restart_policy(container) {
-            return Ok(());
-        }
-        let none = json!({"Name": "no"});
-        self.engine.set_restart_policy(container.id(), &none)
+    fn accept(&self, new: &str) -> std::result::Result<(), Failure> {
+        let accepted = self.acceptance.await_acceptance(self.engine, new);
+        accepted.map_err(|failure| Failure {
+            reason: format!("{}{}", failure.reason, self.last_words(new)),
+            blame: failure.blame,
+        })
     }
 
     /// An address or a port that the old container held may take a moment to be free.
     fn start(&self, id: &str) -> Result<()> {
         let begun = Instant::now();
         loop {
-            match self.engine.start(id) {
+            match self.steps().start(id) {
                 Err(error) if begun.elapsed() < START_PATIENCE && is_being_freed(&error) => {
-                    std::thread::sleep(PAUSE);
+                    std::thread::sleep(steps::PAUSE);
                 }
                 outcome => return outcome,
             }
         }
     }
 
-    /// A start that is clearly refused is refused again next time; each try would cost the owner
-    /// another outage.
-    fn start_failure(error: &Error) -> Failure {
-        let blame = if error.is_ambiguous() {
-            Blame::Circumstances
-        } else {
-            Blame::Image
-        };
-        Failure {
-            reason: error.to_string(),
-            blame,
-        }
-    }
-
-    /// The old container is no longer needed. Failing here loses nothing: it is stopped and will
-    /// not start by itself, and its name says what it is.
-    fn commit(&self, old: &Container, names: &Names) {
-        let remove = || match self.engine.remove(old.id(), Removal::KeepVolumes) {
-            Err(error) if error.is_not_found() => Ok(()),
-            outcome => outcome,
-        };
-        if let Err(error) = insist(REMOVE_PATIENCE, remove) {
-            log::warn!(
-                "{}: replaced, but the old container {} could not be removed: {error}",
-                names.own,
-                names.old
-            );
-        }
-    }
-
-    fn roll_back(&self, old: &Container, new_id: &str, names: &Names, failure: Failure) -> Outcome {
-        let Failure { mut reason, blame } = failure;
-        if let Err(trouble) = self.undo(old, new_id, names) {
-            log::error!("{}: could not be put back: {trouble}", names.own);
-            reason = format!("{reason}; and putting the old container back failed: {trouble}");
-        }
-        Outcome::RolledBack { reason, blame }
-    }
-
-    /// Brings the old container back from wherever the swap was broken off. Every step looks at
-    /// what is there and does nothing if that is right already; the successor, which carries the
-    /// record of what is going on, goes last.
-    fn undo(&self, old: &Container, new_id: &str, names: &Names) -> Result<()> {
-        let there = insist(UNDO_PATIENCE, || self.exists(old.id()))?;
-        if !there {
-            // Somebody removed it. The successor is all there is, so it stays.
-            return insist(UNDO_PATIENCE, || self.ensure_name(new_id, &names.own));
-        }
-        insist(UNDO_PATIENCE, || self.ensure_out_of_the_way(new_id, names))?;
-        let named = insist(UNDO_PATIENCE, || self.ensure_name(old.id(), &names.own));
-        insist(UNDO_PATIENCE, || self.ensure_policy(old))?;
-        if was_running(old) {
-            insist(UNDO_PATIENCE, || self.ensure_running(old.id()))?;
-        }
-        self.discard(new_id);
-        named
-    }
-
-    fn exists(&self, id: &str) -> Result<bool> {
-        match self.engine.container(id) {
-            Ok(_) => Ok(true),
-            Err(error) if error.is_not_found() => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn ensure_out_of_the_way(&self, id: &str, names: &Names) -> Result<()> {
-        let new = match self.engine.container(id) {
-            Ok(new) => new,
-            Err(error) if error.is_not_found() => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        if was_running(&new) {
-            // Without its policy first, a crash loop could start it again behind our back.
-            if let Err(error) = self.disarm(&new) {
-                log::debug!("{}: {error}", names.new);
-            }
-            self.engine.stop(&new)?;
-        }
-        if new.name() == names.own {
-            self.engine.rename(id, &names.new)?;
-        }
-        Ok(())
-    }
-
-    fn ensure_name(&self, id: &str, name: &str) -> Result<()> {
-        if self.engine.container(id)?.name() == name {
-            return Ok(());
-        }
-        self.engine.rename(id, name)
-    }
-
-    fn ensure_policy(&self, old: &Container) -> Result<()> {
-        let now = self.engine.container(old.id())?;
-        if now.restart_policy() == old.restart_policy() {
-            return Ok(());
-        }
-        self.engine
-            .set_restart_policy(old.id(), &old.restart_policy())
-    }
-
-    fn ensure_running(&self, id: &str) -> Result<()> {
-        if self.engine.container(id)?.state() == State::Running {
-            return Ok(());
-        }
-        self.engine.start(id)
-    }
-
     /// Removes a successor that will not be.
     fn discard(&self, id: &str) {
-        let remove = || match self.engine.remove(id, Removal::ForceWithAnonymousVolumes) {
-            Err(error) if error.is_not_found() => Ok(()),
-            outcome => outcome,
-        };
-        if let Err(error) = insist(REMOVE_PATIENCE, remove) {
+        let outcome = self
+            .steps()
+            .ensure_gone(id, Removal::ForceWithAnonymousVolumes);
+        if let Err(error) = outcome {
             log::warn!("a successor that is not needed could not be removed: {error}");
         }
     }
@@ -464,9 +426,34 @@ impl Swap<'_> {
     }
 }
 
+/// What a swap would create.
+#[derive(Debug)]
+pub struct Plan {
+    record: Record,
+    /// The body, and the networks to join after.
+    pub replacement: Replacement,
+    /// The platform to ask for, where it is not the Engine's own.
+    pub platform: Option<String>,
+}
+
+/// A start that is clearly refused is refused again next time; each try would cost the owner
+/// another outage.
+fn start_failure(error: &Error) -> Failure {
+    let blame = if error.is_ambiguous() {
+        Blame::Circumstances
+    } else {
+        Blame::Image
+    };
+    Failure {
+        reason: error.to_string(),
+        blame,
+    }
+}
+
 /// Containers that are not ours to replace, and why.
-fn left_alone(container: &Container) -> Option<String> {
-    let reason = if own_id().is_some_and(|id| id == container.id()) {
+#[must_use]
+pub fn left_alone(container: &Container) -> Option<String> {
+    let reason = if own_container().is_some_and(|id| id == container.id()) {
         "this is imagewatch itself: update it with `docker compose up -d --pull always` or the like"
     } else if container.label("com.docker.swarm.task.id").is_some() {
         "a Swarm task: Swarm replaces it (docker service update)"
@@ -486,33 +473,13 @@ fn left_alone(container: &Container) -> Option<String> {
     Some(reason.to_owned())
 }
 
-/// The id of the container this process runs in, from what Docker mounts into it.
-fn own_id() -> Option<&'static str> {
-    static OWN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
-    let read = || {
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-        let line = mounts
-            .lines()
-            .find(|line| line.contains(" /etc/hostname "))?;
-        let id = |part: &&str| part.len() == 64 && part.bytes().all(|b| b.is_ascii_hexdigit());
-        line.split('/').find(id).map(str::to_owned)
-    };
-    OWN.get_or_init(read).as_deref()
+/// The record on a successor.
+fn transaction_of(container: &Container) -> Option<Record> {
+    container.label(TRANSACTION_LABEL).and_then(Record::parse)
 }
 
-/// The id of the container whose successor this one was made to be.
-fn transaction_of(container: &Container) -> Option<String> {
-    let record: Value = serde_json::from_str(container.label(TRANSACTION_LABEL)?).ok()?;
-    record["old"].as_str().map(str::to_owned)
-}
-
-fn was_running(container: &Container) -> bool {
-    matches!(container.state(), State::Running | State::Restarting)
-}
-
-fn has_restart_policy(container: &Container) -> bool {
-    let policy = container.restart_policy();
-    !matches!(policy["Name"].as_str(), None | Some("" | "no"))
+fn has_health_check(steps: Steps, id: &str) -> bool {
+    matches!(steps.look(id), Ok(Some(container)) if container.health().is_some())
 }
 
 fn is_being_freed(error: &Error) -> bool {
@@ -520,41 +487,10 @@ fn is_being_freed(error: &Error) -> bool {
     text.contains("already in use") || text.contains("already allocated")
 }
 
-/// Tries again for as long as another try may help: the Engine was away, busy or undecided. A
-/// clear refusal is final.
-fn insist<T>(patience: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
-    let begun = Instant::now();
-    loop {
-        match attempt() {
-            Err(error) if begun.elapsed() < patience && may_pass(&error) => {
-                std::thread::sleep(PAUSE);
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
-fn may_pass(error: &Error) -> bool {
-    error.is_ambiguous() || error.status().is_some_and(|status| status >= 500)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn transient_names_are_recognised() {
-        for (name, expected) in [
-            ("web.iw-new-0123abcd", true),
-            ("web.iw-old-0123abcd", true),
-            ("web", false),
-            ("web.iw-new-", false),
-            ("web.iw-new-0123abcd.x", false),
-            ("web.iw-new-zzzzzzzz", false),
-        ] {
-            assert_eq!(is_transient_name(name), expected, "{name}");
-        }
-    }
+    use serde_json::json;
 
     #[test]
     fn some_containers_are_left_alone_with_a_reason() {
@@ -575,21 +511,5 @@ mod tests {
             assert!(reason.contains(expected), "{reason}");
         }
         assert_eq!(left_alone(&Container::new(json!({"Id": "x"}))), None);
-    }
-
-    #[test]
-    fn a_clear_refusal_is_not_tried_again() {
-        let mut tries = 0;
-        let outcome: Result<()> = insist(Duration::from_secs(60), || {
-            tries += 1;
-            Err(Error::Refused {
-                request: "POST".into(),
-                status: 409,
-                message: "no".into(),
-                retry_after: None,
-            })
-        });
-        assert!(outcome.is_err());
-        assert_eq!(tries, 1);
     }
 }

@@ -3,6 +3,7 @@
 
 use serde_json::Map;
 use serde_json::Value;
+use std::time::Duration;
 
 /// One entry of `GET /containers/json`.
 #[derive(Debug, Clone)]
@@ -38,12 +39,6 @@ impl Summary {
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&str> {
         self.json["Labels"][name].as_str()
-    }
-
-    /// The network it was made in, or `container:<id>` where it shares another one's.
-    #[must_use]
-    pub fn network_mode(&self) -> &str {
-        text(&self.json["HostConfig"]["NetworkMode"])
     }
 }
 
@@ -196,10 +191,13 @@ impl Container {
             .map_or("", |last| text(&last["Output"]))
     }
 
-    /// Seconds between the stop signal and the kill, where its owner set them; negative is never.
+    /// Time between the stop signal and the kill: its owner's, or the Engine's own 10 s. "Never" (negative)
+    /// counts as an hour, after which its real state is looked at.
     #[must_use]
-    pub fn stop_timeout(&self) -> Option<i64> {
-        self.json["Config"]["StopTimeout"].as_i64()
+    pub fn stop_time(&self) -> Duration {
+        const NEVER: u64 = 3600;
+        let seconds = self.json["Config"]["StopTimeout"].as_i64().unwrap_or(10);
+        Duration::from_secs(u64::try_from(seconds).map_or(NEVER, |seconds| seconds.min(NEVER)))
     }
 
     /// Whether the Engine removes it when it stops (`--rm`).
@@ -238,6 +236,19 @@ impl Image {
     #[must_use]
     pub fn config(&self) -> &Map<String, Value> {
         object(&self.json["Config"])
+    }
+
+    /// E.g. `linux/arm64/v8`.
+    #[must_use]
+    pub fn platform(&self) -> String {
+        let parts = ["Os", "Architecture", "Variant"].map(|key| text(&self.json[key]));
+        parts.join("/").trim_end_matches('/').to_owned()
+    }
+
+    /// The architecture it is for, in Go's word.
+    #[must_use]
+    pub fn arch(&self) -> &str {
+        text(&self.json["Architecture"])
     }
 
     /// `name@digest` of everything it was pulled as.

@@ -41,17 +41,13 @@ const NEWEST_API: ApiVersion = ApiVersion(1, 51);
 /// A ping is answered at once, or the Engine is not well.
 const PING_DEADLINE: Duration = Duration::from_secs(5);
 /// Reading and small changes. Busy Engines on small boxes take seconds.
-const CALL_DEADLINE: Duration = Duration::from_secs(60);
+const CALL_DEADLINE: Duration = Duration::from_secs(30);
 /// Creating copies a volume's first contents, removing deletes a writable layer.
-const HEAVY_DEADLINE: Duration = Duration::from_secs(180);
+const HEAVY_DEADLINE: Duration = Duration::from_secs(120);
 /// How long a pull may be silent. There is no limit on the whole of it.
 const PULL_IDLE: Duration = Duration::from_secs(300);
 /// What the Engine itself adds to a stop: the kill after the owner's timeout, and the clean-up.
 const STOP_MARGIN: Duration = Duration::from_secs(60);
-/// The Engine's own time between signal and kill where the owner set none.
-const DEFAULT_STOP: i64 = 10;
-/// The owner may say "wait for ever" (-1). We wait this long and then look at the real state.
-const LONGEST_STOP: i64 = 3600;
 /// Largest answer that is read; 1,000 containers make a list of 2 MiB.
 const BODY_LIMIT: u64 = 64 * 1024 * 1024;
 /// Longest piece of a container's log that is read.
@@ -85,6 +81,8 @@ pub struct About {
     pub version: String,
     /// The API version we speak with it.
     pub api: ApiVersion,
+    /// The architecture it runs on, in Go's word, e.g. `amd64`.
+    pub arch: String,
 }
 
 /// A client of one Engine. Cheap to share; each thread that calls has its own connection.
@@ -164,6 +162,7 @@ impl Engine {
             name: name.to_owned(),
             version: json["Version"].as_str().unwrap_or_default().to_owned(),
             api: self.api()?,
+            arch: json["Arch"].as_str().unwrap_or_default().to_owned(),
         })
     }
 
@@ -182,6 +181,15 @@ impl Engine {
     pub fn container(&self, id: &str) -> Result<Container> {
         let path = format!("/containers/{}/json", segment(id));
         self.get(&path, CALL_DEADLINE).map(Container::new)
+    }
+
+    /// The same, where it is no error that there is none.
+    pub fn find(&self, id: &str) -> Result<Option<Container>> {
+        match self.container(id) {
+            Ok(container) => Ok(Some(container)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// One image, by id or reference (`GET /images/{name}/json`).
@@ -266,13 +274,14 @@ impl Engine {
     /// Stops a container with its owner's signal and timeout; one that is stopped already is fine
     /// (`POST /containers/{id}/stop`). Our deadline is longer than the owner's timeout.
     pub fn stop(&self, container: &Container) -> Result<()> {
-        let seconds = match container.stop_timeout().unwrap_or(DEFAULT_STOP) {
-            negative if negative < 0 => LONGEST_STOP,
-            seconds => seconds.min(LONGEST_STOP),
-        };
-        let deadline = Duration::from_secs(seconds.unsigned_abs()) + STOP_MARGIN;
         let path = format!("/containers/{}/stop", segment(container.id()));
-        self.post(&path, deadline)
+        self.post(&path, stop_deadline(container))
+    }
+
+    /// Stops and starts a container (`POST /containers/{id}/restart`).
+    pub fn restart(&self, container: &Container) -> Result<()> {
+        let path = format!("/containers/{}/restart", segment(container.id()));
+        self.post(&path, stop_deadline(container) + HEAVY_DEADLINE)
     }
 
     /// Renames a container (`POST /containers/{id}/rename`).
@@ -540,6 +549,11 @@ fn pull_error(error: Error, request: &str, reference: &Reference) -> Error {
         message: format!("{message}{hint}"),
         retry_after: None,
     }
+}
+
+/// How long the Engine may take to stop a container.
+fn stop_deadline(container: &Container) -> Duration {
+    container.stop_time() + STOP_MARGIN
 }
 
 /// One segment of a path.

@@ -1,0 +1,148 @@
+//! What a swap changes about a container: pure, from now to then.
+
+use crate::engine::Container;
+use crate::engine::Image;
+use crate::replacement::Replacement;
+use serde::Serialize;
+use serde_json::Map;
+use serde_json::Value;
+use serde_json::json;
+use std::collections::BTreeSet;
+
+/// One thing that changes; `null` is "not set".
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Change {
+    /// E.g. `Config.Env.VERSION`.
+    pub field: String,
+    /// As inspect shows it now.
+    pub now: Value,
+    /// As it will show it.
+    pub then: Value,
+}
+
+/// Everything that will be different, names of networks and state aside.
+#[must_use]
+pub fn changes(old: &Container, replacement: &Replacement, image: &Image) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let mut config = replacement.body.as_object().cloned().unwrap_or_default();
+    let host = config.remove("HostConfig").unwrap_or_default();
+    config.remove("NetworkingConfig");
+    let then = merged(config, image.config());
+    compare("Config", old.config(), &then, &mut changes);
+    compare(
+        "HostConfig",
+        old.host_config(),
+        host.as_object().unwrap_or(&Map::new()),
+        &mut changes,
+    );
+    changes
+}
+
+/// What the Engine makes of the owner's settings and the image's (moby, `daemon/commit.go`, `merge`).
+fn merged(mut own: Map<String, Value>, image: &Map<String, Value>) -> Map<String, Value> {
+    let has_entrypoint = !is_blank(own.get("Entrypoint"));
+    for (key, given) in image {
+        let set = !is_blank(own.get(key));
+        let value = match key.as_str() {
+            "Env" => own_over_image(
+                &variables(given),
+                &variables(own.get(key).unwrap_or(&Value::Null)),
+            ),
+            "Labels" | "ExposedPorts" | "Volumes" | "Healthcheck" => {
+                own_over_image(given, own.get(key).unwrap_or(&Value::Null))
+            }
+            "Cmd" if set || has_entrypoint => continue,
+            "Cmd" | "Entrypoint" | "User" | "WorkingDir" | "StopSignal" if !set => given.clone(),
+            _ => continue,
+        };
+        own.insert(key.clone(), value);
+    }
+    own
+}
+
+fn own_over_image(image: &Value, own: &Value) -> Value {
+    let mut both = image.as_object().cloned().unwrap_or_default();
+    both.extend(own.as_object().cloned().unwrap_or_default());
+    Value::Object(both)
+}
+
+/// `["A=1"]` → `{"A": "1"}`.
+fn variables(list: &Value) -> Value {
+    let Some(entries) = list.as_array() else {
+        return list.clone();
+    };
+    let entries = entries.iter().filter_map(Value::as_str);
+    let pair = |entry: &str| {
+        let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+        (name.to_owned(), json!(value))
+    };
+    Value::Object(entries.map(pair).collect())
+}
+
+fn compare(
+    path: &str,
+    now: &Map<String, Value>,
+    then: &Map<String, Value>,
+    changes: &mut Vec<Change>,
+) {
+    let keys: BTreeSet<&String> = now.keys().chain(then.keys()).collect();
+    for key in keys {
+        let field = format!("{path}.{key}");
+        let is_env = key == "Env";
+        let value = |map: &Map<String, Value>| {
+            let value = map.get(key).cloned().unwrap_or_default();
+            if is_env { variables(&value) } else { value }
+        };
+        let (now, then) = (value(now), value(then));
+        if let (Value::Object(now), Value::Object(then)) = (&now, &then) {
+            compare(&field, now, then, changes);
+        } else if now != then && !(is_blank(Some(&now)) && is_blank(Some(&then))) {
+            changes.push(Change { field, now, then });
+        }
+    }
+}
+
+fn is_blank(value: Option<&Value>) -> bool {
+    match value {
+        None | Some(Value::Null) => true,
+        Some(Value::String(text)) => text.is_empty(),
+        Some(Value::Array(list)) => list.is_empty(),
+        Some(Value::Object(map)) => map.is_empty(),
+        Some(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_images_give_changes_and_what_the_owner_set_does_not() {
+        let old = Container::new(json!({
+            "Config": {"Env": ["V=1", "MINE=x"], "Labels": {"v": "1", "mine": "x"}, "Cmd": ["a"], "User": "",
+                       "Tty": false, "Hostname": "box"},
+            "HostConfig": {"Memory": 5, "Binds": null},
+        }));
+        let body = json!({"Env": ["MINE=x"], "Labels": {"mine": "x"}, "Tty": false, "Hostname": "box",
+                          "HostConfig": {"Memory": 5, "Binds": ["v:/data"]}});
+        let image =
+            Image::new(json!({"Config": {"Env": ["V=2"], "Labels": {"v": "2"}, "Cmd": ["b"]}}));
+        let replacement = Replacement {
+            body,
+            connect: Vec::new(),
+        };
+        let seen: Vec<Value> = changes(&old, &replacement, &image)
+            .iter()
+            .map(|change| json!([change.field, change.now, change.then]))
+            .collect();
+        assert_eq!(
+            json!(seen),
+            json!([
+                ["Config.Cmd", ["a"], ["b"]],
+                ["Config.Env.V", "1", "2"],
+                ["Config.Labels.v", "1", "2"],
+                ["HostConfig.Binds", null, ["v:/data"]],
+            ])
+        );
+    }
+}

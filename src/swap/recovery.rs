@@ -1,0 +1,179 @@
+//! Recovery: swaps that another process left half done are finished or undone.
+//!
+//! Whoever does this holds the claim, so every half-done swap there is belongs to nobody. What is to
+//! be done follows from what the Engine shows:
+//!
+//! | what is there | then |
+//! |---|---|
+//! | a successor whose old container is gone | it was accepted: nothing, or its name is put right |
+//! | all successors of a swap have taken over and run | they are accepted or not, as always |
+//! | anything else | the swap is undone |
+//! | an old container put aside, and no successor | it gets its name back and is started |
+
+use super::Acceptance;
+use super::record::Record;
+use super::record::is_transient_name;
+use super::record::is_up;
+use super::record::name_before;
+use super::steps::Steps;
+use super::undo::Pair;
+use super::undo::Stop;
+use super::undo::finish;
+use super::undo::undo;
+use crate::claim::Attempt;
+use crate::claim::Claim;
+use crate::claim::NAME as CLAIM;
+use crate::engine::Engine;
+use crate::engine::Summary;
+use crate::error::Error;
+use crate::error::Result;
+
+/// Whether the list shows anything half done, or a claim.
+#[must_use]
+pub fn is_needed(list: &[Summary]) -> bool {
+    list.iter()
+        .any(|one| is_transient_name(one.name()) || one.name() == CLAIM)
+        || !open_pairs(list).is_empty()
+}
+
+/// Finishes or undoes every half-done swap on the Engine, unless somebody who lives is at work.
+///
+/// # Errors
+/// When the Engine cannot be asked. What is wrong with one swap is logged and does not keep the
+/// others from being settled.
+pub fn recover(engine: &Engine, acceptance: Acceptance) -> Result<()> {
+    let list = engine.containers()?;
+    if !is_needed(&list) {
+        return Ok(());
+    }
+    let Some(image) = image_for_claim(engine, &list)? else {
+        return Claim::sweep(engine);
+    };
+    match Claim::attempt(engine, &image)? {
+        Attempt::Held(who) => {
+            log::info!("a swap is under way by {who}: left to it");
+            Ok(())
+        }
+        Attempt::Mine(claim) => settle(engine, acceptance, &claim),
+    }
+}
+
+/// The image of any container there is: it cannot be gone.
+fn image_for_claim(engine: &Engine, list: &[Summary]) -> Result<Option<crate::engine::Image>> {
+    for one in list
+        .iter()
+        .filter(|one| is_transient_name(one.name()) || Record::of_summary(one).is_some())
+    {
+        if let Some(container) = engine.find(one.id())? {
+            match engine.image(container.image_id()) {
+                Err(error) if error.is_not_found() => {}
+                outcome => return outcome.map(Some),
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The same, for whoever holds the claim.
+///
+/// # Errors
+/// See [`recover`].
+pub fn settle(engine: &Engine, acceptance: Acceptance, _claim: &Claim) -> Result<()> {
+    let steps = Steps { engine };
+    let list = engine.containers()?;
+    let pairs = open_pairs(&list);
+    let mut swaps: Vec<&str> = pairs.iter().map(|pair| pair.record.swap()).collect();
+    swaps.sort_unstable();
+    swaps.dedup();
+    for swap in swaps {
+        let mut members: Vec<Pair> = pairs
+            .iter()
+            .filter(|pair| pair.record.swap() == swap)
+            .cloned()
+            .collect();
+        // The provider first, the others in the order they were made, which is that of the list.
+        members.sort_by_key(|pair| pair.record.provider.is_some());
+        let name = members.first().map_or("", |pair| &*pair.record.name);
+        match settle_one(steps, acceptance, &members) {
+            Ok(how) => log::warn!("{name}: a swap was found half done and {how}"),
+            Err(error) => {
+                log::error!("{name}: a swap was found half done and could not be settled: {error}")
+            }
+        }
+    }
+    for orphan in list.iter().filter(|one| is_orphan(one, &pairs)) {
+        match adopt(steps, orphan) {
+            Ok(()) => log::warn!("{}: was put aside by a swap, put back", orphan.name()),
+            Err(error) => log::error!(
+                "{}: was put aside by a swap and could not be put back: {error}",
+                orphan.name()
+            ),
+        }
+    }
+    Ok(())
+}
+
+/// Successors of swaps that are not over: the old container is still there, or a name is not right yet.
+fn open_pairs(list: &[Summary]) -> Vec<Pair> {
+    let is_there = |id: &str| list.iter().any(|one| one.id() == id);
+    let pair = |one: &Summary| {
+        let record = Record::of_summary(one)?;
+        let open =
+            is_there(&record.old) || is_there(record.swap()) || one.name() == record.new_name();
+        open.then(|| Pair {
+            record,
+            new: one.id().to_owned(),
+        })
+    };
+    // The list begins with the newest.
+    list.iter().rev().filter_map(pair).collect()
+}
+
+fn settle_one(steps: Steps, acceptance: Acceptance, members: &[Pair]) -> Result<&'static str> {
+    let mut committed = false;
+    let mut taken_over = true;
+    for pair in members {
+        committed |= steps.look(&pair.record.old)?.is_none();
+        taken_over &= steps.look(&pair.new)?.is_some_and(|new| {
+            new.name() == pair.record.name && (is_up(&new) || !pair.record.was_running)
+        });
+    }
+    if !committed && taken_over {
+        let started = members.iter().filter(|pair| pair.record.was_running);
+        committed = true;
+        for pair in started {
+            if let Err(failure) = acceptance.await_acceptance(steps.engine, &pair.new) {
+                log::warn!("{}: {}", pair.record.name, failure.reason);
+                committed = false;
+                break;
+            }
+        }
+    }
+    if committed {
+        finish(steps, members)?;
+        return Ok("is finished now");
+    }
+    undo(steps, members, Stop::InDoubt)?;
+    Ok("is undone now: the old container is back")
+}
+
+/// An old container put aside whose successor somebody removed.
+fn is_orphan(one: &Summary, pairs: &[Pair]) -> bool {
+    name_before(one.name()).is_some() && pairs.iter().all(|pair| pair.record.old != one.id())
+}
+
+/// It was running, most likely: the successor of one that was not exists for a moment only.
+fn adopt(steps: Steps, orphan: &Summary) -> Result<()> {
+    let name = name_before(orphan.name()).unwrap_or_default();
+    if let Some(stranger) = steps.look(name)? {
+        return Err(Error::Malformed {
+            request: format!("rename {} to {name}", orphan.name()),
+            reason: format!(
+                "container {} has that name (remove the one you do not want)",
+                stranger.short_id()
+            ),
+        });
+    }
+    steps.ensure_name(orphan.id(), name)?;
+    steps.ensure_running(orphan.id()).map(drop)
+}
