@@ -7,7 +7,6 @@ use serde::Serialize;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
-use std::collections::BTreeSet;
 
 /// One thing that changes; `null` is "not set".
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -85,8 +84,9 @@ fn compare(
     then: &Map<String, Value>,
     changes: &mut Vec<Change>,
 ) {
-    let keys: BTreeSet<&String> = now.keys().chain(then.keys()).collect();
-    for key in keys {
+    let mut both = now.clone();
+    both.extend(then.clone());
+    for key in both.keys() {
         let field = format!("{path}.{key}");
         let is_env = key == "Env";
         let value = |map: &Map<String, Value>| {

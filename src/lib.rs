@@ -40,6 +40,7 @@ pub mod claim;
 pub mod clerk;
 pub mod config;
 pub mod credentials;
+pub mod debug;
 pub mod difference;
 pub mod engine;
 pub mod error;

@@ -13,8 +13,8 @@ use serde_json::json;
 use std::io::Write;
 use std::time::SystemTime;
 
-/// Libraries are kept quiet, so that `debug` is ours; `ureq_proto` would write whole request
-/// heads, secrets included.
+/// Libraries are kept quiet, also in a debug build, where `ureq_proto` would write whole request heads, secrets
+/// included.
 const QUIET: &str = "ureq=warn,rustls=warn,tiny_http=warn";
 const NEVER: &str = "ureq_proto=off";
 

@@ -2,6 +2,7 @@
 
 use crate::config::Runtime;
 use crate::config::Select;
+use crate::debug::debug;
 use crate::engine::Container;
 use crate::engine::Engine;
 use crate::engine::Summary;
@@ -78,22 +79,30 @@ impl Selection {
                 continue;
             };
             let Ok(reference) = container.image_name().parse::<Reference>() else {
-                log::debug!("{}: made from an image id, left alone", container.name());
+                debug(format_args!(
+                    "{}: made from an image id, left alone",
+                    container.name()
+                ));
                 continue;
             };
             if reference.digest().is_some() {
-                log::debug!("{}: pinned to a digest, left alone", container.name());
+                debug(format_args!(
+                    "{}: pinned to a digest, left alone",
+                    container.name()
+                ));
                 continue;
             }
             if let Some(consent) = self.consent(summary, &reference) {
-                managed.push(Managed {
+                let before = |other: &Managed| other.container.name() < container.name();
+                let place = managed.partition_point(before);
+                let one = Managed {
                     container,
                     reference,
                     consent,
-                });
+                };
+                managed.insert(place, one);
             }
         }
-        managed.sort_unstable_by(|a, b| a.container.name().cmp(b.container.name()));
         Ok(managed)
     }
 

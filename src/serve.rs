@@ -9,6 +9,7 @@ use crate::admin::guard::Guard;
 use crate::clerk::Clerk;
 use crate::config::Config;
 use crate::credentials::Credentials;
+use crate::debug::debug;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::gate::Gate;
@@ -70,7 +71,7 @@ pub fn serve(config: &Config) -> std::result::Result<(), String> {
         log::info!("watcher off (IMAGE_AUTO_REFRESH=true switches it on)");
     }
     let signal = signals.forever().next();
-    log::debug!("signal {signal:?}");
+    debug(format_args!("signal {signal:?}"));
     if config.auto_refresh {
         log::info!("image-auto-refresh: stopping");
     }

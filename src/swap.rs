@@ -32,6 +32,7 @@ pub use recovery::recover;
 pub use recovery::settle;
 
 use crate::claim::own_container;
+use crate::debug::debug;
 use crate::engine::About;
 use crate::engine::Container;
 use crate::engine::Engine;
@@ -377,10 +378,10 @@ impl Swap<'_> {
             }
         }
         for member in running() {
-            log::debug!(
+            debug(format_args!(
                 "{}: started, waiting for it to be accepted",
                 member.pair.record.name
-            );
+            ));
             self.accept(&member.pair.new)?;
         }
         Ok(downtime)

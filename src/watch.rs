@@ -3,6 +3,7 @@
 //! No I/O and no clock in here: [`Hands`] does the one, whoever calls [`Watcher::tick`] has the
 //! other.
 
+use crate::debug::debug;
 use crate::error::Error;
 use crate::error::Result;
 use crate::reference::Digest;
@@ -142,7 +143,7 @@ impl<H: Hands> Books<'_, H> {
             }
         });
         match seen {
-            Some(seen) if seen == digest => log::debug!("{}: unchanged", target.name),
+            Some(seen) if seen == digest => debug(format_args!("{}: unchanged", target.name)),
             Some(seen) => {
                 log::info!(
                     "image-auto-refresh: {} digest moved {} → {}, refreshing",
@@ -173,7 +174,7 @@ impl<H: Hands> Books<'_, H> {
             );
             return self.refresh(target, digest);
         }
-        log::debug!("{name}: seeded with {}", digest.short());
+        debug(format_args!("{name}: seeded with {}", digest.short()));
         self.board.update(reference, |entry| {
             entry.state = Standing::Current;
             entry.last_error = None;
@@ -227,7 +228,7 @@ fn complain(complaints: &mut HashMap<String, String>, about: &str, error: &Error
         other => other.to_string(),
     };
     if complaints.get(about) == Some(&kind) {
-        log::debug!("{error}");
+        debug(format_args!("{error}"));
     } else {
         log::warn!("{error}");
         complaints.insert(about.to_owned(), kind);

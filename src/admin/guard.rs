@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::debug::debug;
 use tiny_http::Request;
 
 use answer::{linger, refuse, relay};
@@ -156,7 +157,9 @@ fn attend(mut seat: Seat, deadline: Instant, inner: &Inner) {
         relay(&seat.client, inner, &request)
     });
     if let Err(End::Refused(status, reason)) = outcome {
-        log::debug!("refused an admin request: {reason} status={status}");
+        debug(format_args!(
+            "refused an admin request: {reason} status={status}"
+        ));
         refuse(&seat.client, status, reason, received.starts_with(b"HEAD "));
     }
     if seat.step_aside() {

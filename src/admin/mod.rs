@@ -8,6 +8,7 @@ mod route;
 
 use crate::clerk::Clerk;
 use crate::credentials::Secret;
+use crate::debug::debug;
 use crate::engine::Engine;
 use crate::jobs::Answer;
 use crate::jobs::Asker;
@@ -225,6 +226,6 @@ fn respond(request: Request, reply: Reply) {
         }
     }
     if let Err(error) = request.respond(response) {
-        log::debug!("an answer was not taken: {error}");
+        debug(format_args!("an answer was not taken: {error}"));
     }
 }

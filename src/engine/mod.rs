@@ -16,6 +16,7 @@ pub use pull::PullLine;
 
 use crate::config::Endpoint;
 use crate::credentials::Secret;
+use crate::debug::debug;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::one_line;
@@ -254,7 +255,7 @@ impl Engine {
         }
         let json = self.post_json(&path, body, HEAVY_DEADLINE)?;
         for warning in json["Warnings"].as_array().into_iter().flatten() {
-            log::debug!("{name}: the Engine warns: {warning}");
+            debug(format_args!("{name}: the Engine warns: {warning}"));
         }
         match json["Id"].as_str() {
             Some(id) => Ok(id.to_owned()),

@@ -6,6 +6,7 @@
 
 mod challenge;
 mod proxy;
+mod tls;
 mod token;
 mod wire;
 

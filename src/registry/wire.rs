@@ -219,8 +219,12 @@ impl Wire {
 }
 
 fn agent(roots: RootCerts) -> Agent {
+    let tls = TlsConfig::builder()
+        .root_certs(roots)
+        .unversioned_rustls_crypto_provider(super::tls::provider())
+        .build();
     http::agent_config()
-        .tls_config(TlsConfig::builder().root_certs(roots).build())
+        .tls_config(tls)
         .timeout_resolve(Some(CONNECT_TIMEOUT))
         .timeout_connect(Some(CONNECT_TIMEOUT))
         .timeout_recv_response(Some(ANSWER_TIMEOUT))

@@ -82,17 +82,20 @@ pub fn settle(engine: &Engine, acceptance: Acceptance, _claim: &Claim) -> Result
     let steps = Steps { engine };
     let list = engine.containers()?;
     let pairs = open_pairs(&list);
-    let mut swaps: Vec<&str> = pairs.iter().map(|pair| pair.record.swap()).collect();
-    swaps.sort_unstable();
-    swaps.dedup();
-    for swap in swaps {
-        let mut members: Vec<Pair> = pairs
+    let mut settled: Vec<&str> = Vec::new();
+    for swap in pairs.iter().map(|pair| pair.record.swap()) {
+        if settled.contains(&swap) {
+            continue;
+        }
+        settled.push(swap);
+        // The provider first, the others in the order they were made.
+        let of_swap = pairs
             .iter()
             .filter(|pair| pair.record.swap() == swap)
-            .cloned()
-            .collect();
-        // The provider first, the others in the order they were made, which is that of the list.
-        members.sort_by_key(|pair| pair.record.provider.is_some());
+            .cloned();
+        let (mut members, tenants): (Vec<Pair>, Vec<Pair>) =
+            of_swap.partition(|pair| pair.record.provider.is_none());
+        members.extend(tenants);
         let name = members.first().map_or("", |pair| &*pair.record.name);
         match settle_one(steps, acceptance, &members) {
             Ok(how) => log::warn!("{name}: a swap was found half done and {how}"),

@@ -2,6 +2,7 @@
 //! what counts is what the Engine shows afterwards.
 
 use super::record::is_up;
+use crate::debug::debug;
 use crate::engine::Container;
 use crate::engine::Engine;
 use crate::engine::Removal;
@@ -61,7 +62,7 @@ impl Steps<'_> {
         };
         match self.look(id) {
             Ok(Some(container)) if holds(&container) => {
-                log::debug!("done all the same: {error}");
+                debug(format_args!("done all the same: {error}"));
                 Ok(())
             }
             _ => Err(error),
@@ -107,7 +108,7 @@ impl Steps<'_> {
             |seen| {
                 // Without its policy first, a crash loop could start it again behind our back.
                 if let Err(error) = self.disarm(seen) {
-                    log::debug!("{error}");
+                    debug(format_args!("{error}"));
                 }
                 self.engine.stop(seen)
             },

@@ -6,10 +6,12 @@ use std::mem::ManuallyDrop;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::debug::debug;
+use crate::queue::queue;
 use tiny_http::{Request, Server};
 
 /// How long a read for the answer lasts before the caller looks after its client.
@@ -79,7 +81,7 @@ impl Backend {
     fn start(handler: Handler) -> io::Result<Arc<Self>> {
         let address = private_address()?;
         let listener = UnixListener::bind_addr(&address)?;
-        let (sender, receiver) = mpsc::channel();
+        let (inlet, outlet) = queue();
         // The server is made on its thread because it panics when threads run out; the listener
         // is lost with it then, so that the next connection finds this one dead and tries again.
         let thread = thread::Builder::new()
@@ -95,12 +97,12 @@ impl Backend {
                 server,
                 retired: AtomicBool::new(false),
             });
-            drop(sender.send(Arc::clone(&backend)));
+            inlet.push(Arc::clone(&backend));
             backend.run(&handler);
         })?;
-        receiver
-            .recv()
-            .map_err(|_| io::Error::other("cannot make the inner admin server"))
+        outlet
+            .pop()
+            .ok_or_else(|| io::Error::other("cannot make the inner admin server"))
     }
 
     /// Takes requests until retired. An error means that accepting has ended, not that all that
@@ -109,7 +111,7 @@ impl Backend {
         while !self.retired.load(Ordering::SeqCst) {
             match self.server.recv() {
                 Ok(request) => handle(handler, request),
-                Err(error) => log::debug!("the inner admin server reports: {error}"),
+                Err(error) => debug(format_args!("the inner admin server reports: {error}")),
             }
         }
         while let Ok(Some(request)) = self.server.recv_timeout(LAST_REQUESTS) {
