@@ -120,9 +120,14 @@ impl Lab {
         format!("{}{name}", self.prefix)
     }
 
+    /// The Engine, as `DOCKER_HOST` names it.
+    pub(crate) fn docker_host(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
     /// The variables the program gets, and more.
     pub(crate) fn program(&self, runtimes: &str, more: &[(&str, &str)]) -> Program {
-        let host = format!("unix://{}", self.socket.display());
+        let host = self.docker_host();
         let image = format!("{}/acme/{{runtime}}:latest", self.proxy.host());
         let mut vars = vec![
             ("DOCKER_HOST", host.as_str()),

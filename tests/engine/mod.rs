@@ -3,6 +3,8 @@
 //! `LAB_ENGINE` is the Engine's socket; without it these tests say that they were left out.
 
 mod lab;
+mod plan;
 mod refresh;
+mod relations;
 mod service;
 mod watch;

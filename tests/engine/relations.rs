@@ -1,0 +1,214 @@
+//! Containers that need each other.
+
+use super::lab::Lab;
+use super::lab::good;
+use serde_json::Value;
+use serde_json::json;
+
+fn in_network_of(provider: &str, image: &str) -> Value {
+    json!({"Image": image, "HostConfig": {"NetworkMode": format!("container:{provider}"),
+                                          "RestartPolicy": {"Name": "always"}}})
+}
+
+fn names(report: &Value, list: &str) -> Vec<String> {
+    let entries = report[list].as_array().expect("a list");
+    let name = |entry: &Value| {
+        entry
+            .as_str()
+            .or_else(|| entry["name"].as_str())
+            .map(str::to_owned)
+    };
+    entries.iter().filter_map(name).collect()
+}
+
+/// A provider, a running and a stopped container that live in its network; all of v1.
+fn household(lab: &Lab) -> String {
+    for runtime in ["hermes", "tenant"] {
+        lab.publish(runtime, &good("v1"));
+        lab.pull(runtime);
+    }
+    let provider = lab.workspace("provider", "hermes");
+    let body = in_network_of(&provider, &lab.reference("tenant"));
+    lab.docker.run(&lab.name("tenant"), &body);
+    lab.docker.create(&lab.name("asleep"), &body);
+    provider
+}
+
+#[track_caller]
+fn lives_in(lab: &Lab, name: &str, provider: &str) {
+    let mode = lab.inspect(name)["HostConfig"]["NetworkMode"].clone();
+    assert_eq!(mode, json!(format!("container:{provider}")), "{name}");
+}
+
+#[test]
+fn who_lives_in_a_container_is_recreated_with_it_and_keeps_its_image() {
+    let Some(lab) = Lab::new() else { return };
+    let old = household(&lab);
+    lab.publish("hermes", &good("v2"));
+    // Pulled by somebody, but no reason to touch a container nobody asked about.
+    lab.publish("tenant", &good("v2"));
+    lab.pull("tenant");
+    let program = lab.program("hermes", &[]);
+    let (status, report) = program.refresh("");
+    assert_eq!(status, 200);
+    let mut recreated = names(&report, "recreated");
+    recreated.sort();
+    assert_eq!(
+        recreated,
+        ["asleep", "provider", "tenant"].map(|name| lab.name(name)),
+        "{report}"
+    );
+    let new = lab.inspect("provider")["Id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    assert_ne!(new, old);
+    lives_in(&lab, "tenant", &new);
+    lives_in(&lab, "asleep", &new);
+    assert_eq!(
+        [lab.version("provider"), lab.version("tenant")],
+        ["v2", "v1"]
+    );
+    assert_eq!(lab.inspect("tenant")["State"]["Running"], true);
+    assert_eq!(
+        lab.inspect("tenant")["HostConfig"]["RestartPolicy"]["Name"],
+        "always"
+    );
+    assert_eq!(lab.inspect("asleep")["State"]["Status"], "created");
+    assert_eq!(lab.names(), ["asleep", "provider", "tenant"]);
+    // It can be restarted: its network is really that of the new one.
+    let (status, answer) = lab.docker.json(
+        "POST",
+        &format!("/containers/{}/restart?t=1", lab.name("tenant")),
+        &Value::Null,
+    );
+    assert_eq!(status, 204, "{answer}");
+}
+
+#[test]
+fn who_is_due_as_well_gets_its_own_newest_image() {
+    let Some(lab) = Lab::new() else { return };
+    household(&lab);
+    lab.publish("hermes", &good("v2"));
+    lab.publish("tenant", &good("v2"));
+    let program = lab.program("hermes,tenant", &[]);
+    let (_, report) = program.refresh("");
+    let mut recreated = names(&report, "recreated");
+    recreated.sort();
+    assert_eq!(
+        recreated,
+        ["asleep", "provider", "tenant"].map(|name| lab.name(name)),
+        "{report}"
+    );
+    assert_eq!(
+        [lab.version("provider"), lab.version("tenant")],
+        ["v2", "v2"]
+    );
+    let new = lab.inspect("provider")["Id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    lives_in(&lab, "tenant", &new);
+    assert_eq!(lab.names(), ["asleep", "provider", "tenant"]);
+}
+
+#[test]
+fn a_roll_back_brings_all_of_them_back() {
+    let Some(lab) = Lab::new() else { return };
+    let old = household(&lab);
+    let tenant = lab.inspect("tenant")["Id"].clone();
+    lab.publish("hermes", &good("v2").with("Cmd", json!(["/bin/false"])));
+    let program = lab.program("hermes", &[]);
+    let (_, report) = program.refresh("");
+    assert_eq!(
+        names(&report, "rolled_back"),
+        [lab.name("provider")],
+        "{report}"
+    );
+    assert_eq!(lab.inspect("provider")["Id"], json!(old));
+    assert_eq!(lab.inspect("tenant")["Id"], tenant);
+    for name in ["provider", "tenant"] {
+        assert_eq!(lab.inspect(name)["State"]["Running"], true, "{name}");
+    }
+    lives_in(&lab, "tenant", &old);
+    assert_eq!(
+        lab.inspect("tenant")["HostConfig"]["RestartPolicy"]["Name"],
+        "always"
+    );
+    assert_eq!(lab.names(), ["asleep", "provider", "tenant"]);
+}
+
+#[test]
+fn what_is_depended_on_goes_first_and_only_who_says_so_is_restarted() {
+    let Some(lab) = Lab::new() else { return };
+    for runtime in ["front", "zdata", "plain"] {
+        lab.publish(runtime, &good("v1"));
+        lab.pull(runtime);
+    }
+    let labels = |service: &str, depends: &str| {
+        json!({"com.docker.compose.project": lab.prefix, "com.docker.compose.service": service,
+               "com.docker.compose.depends_on": depends})
+    };
+    for (name, runtime, depends) in [
+        ("front", "front", "zdata:service_started:false"),
+        ("zdata", "zdata", ""),
+        ("with", "plain", "zdata:service_started:true"),
+        ("without", "plain", "zdata:service_started:false"),
+    ] {
+        let body = json!({"Image": lab.reference(runtime), "Labels": labels(name, depends)});
+        lab.docker.run(&lab.name(name), &body);
+    }
+    let started = |name: &str| lab.inspect(name)["State"]["StartedAt"].clone();
+    let before = (started("with"), started("without"));
+    lab.publish("front", &good("v2"));
+    lab.publish("zdata", &good("v2"));
+    let program = lab.program("front,zdata", &[]);
+    let (_, report) = program.refresh("");
+    assert_eq!(
+        names(&report, "recreated"),
+        [lab.name("zdata"), lab.name("front")],
+        "{report}"
+    );
+    assert_ne!(started("with"), before.0);
+    assert_eq!(started("without"), before.1);
+    assert!(
+        program
+            .log()
+            .contains(&format!("restarted container={}", lab.name("with")))
+    );
+}
+
+#[test]
+fn a_links_consumer_follows() {
+    let Some(lab) = Lab::new() else { return };
+    for runtime in ["hermes", "consumer"] {
+        lab.publish(runtime, &good("v1"));
+        lab.pull(runtime);
+    }
+    lab.workspace("db", "hermes");
+    let link = format!("{}:alias", lab.name("db"));
+    let body = json!({"Image": lab.reference("consumer"), "HostConfig": {"Links": [link]}});
+    lab.docker.run(&lab.name("consumer"), &body);
+    lab.publish("hermes", &good("v2"));
+    let (_, report) = lab.program("hermes", &[]).refresh("");
+    assert_eq!(
+        names(&report, "recreated"),
+        [lab.name("db"), lab.name("consumer")],
+        "{report}"
+    );
+    let links = lab.inspect("consumer")["HostConfig"]["Links"].clone();
+    assert_eq!(
+        links,
+        json!([format!(
+            "/{}:/{}/alias",
+            lab.name("db"),
+            lab.name("consumer")
+        )])
+    );
+    let (status, answer) = lab.docker.json(
+        "POST",
+        &format!("/containers/{}/restart?t=1", lab.name("consumer")),
+        &Value::Null,
+    );
+    assert_eq!(status, 204, "{answer}");
+}
