@@ -46,6 +46,7 @@ use crate::replacement::Facts;
 use crate::replacement::Moved;
 use crate::replacement::Replacement;
 use crate::replacement::TRANSACTION_LABEL;
+use crate::replacement::lost_on_podman;
 use record::Record;
 use serde_json::Value;
 use std::time::Duration;
@@ -148,7 +149,7 @@ impl Swap<'_> {
     #[must_use]
     pub fn run(&self, parts: &[Part]) -> Outcome {
         for part in parts {
-            if let Some(reason) = left_alone(part.old) {
+            if let Some(reason) = self.left_alone(part.old) {
                 let name = part.old.name();
                 let is_dependent = !std::ptr::eq(part, &parts[0]);
                 let who = if is_dependent {
@@ -194,6 +195,26 @@ impl Swap<'_> {
         }
     }
 
+    /// Why a container is not ours to replace.
+    #[must_use]
+    pub fn left_alone(&self, container: &Container) -> Option<String> {
+        let lost = || {
+            let libpod = self.engine.podman_container(container.id()).ok()?;
+            let lost = lost_on_podman(&libpod)?;
+            Some(format!("Podman would lose {lost}: recreate it by hand"))
+        };
+        left_alone(container).or_else(|| if self.about.is_podman() { lost() } else { None })
+    }
+
+    /// The image it was made from, with its health check, which Podman shows only in its own manner.
+    fn old_image(&self, old: &Container) -> Result<Image> {
+        if self.about.is_podman() {
+            self.engine.podman_image(old.image_id())
+        } else {
+            self.engine.image(old.image_id())
+        }
+    }
+
     fn steps(&self) -> Steps<'_> {
         Steps {
             engine: self.engine,
@@ -206,7 +227,7 @@ impl Swap<'_> {
     /// When the Engine cannot be asked for what that takes.
     pub fn plan(&self, part: &Part, moved: &[Moved]) -> Result<Plan> {
         let old = part.old;
-        let old_image = match self.engine.image(old.image_id()) {
+        let old_image = match self.old_image(old) {
             Ok(image) => Some(image),
             Err(error) if error.is_not_found() => {
                 log::warn!(
@@ -218,13 +239,20 @@ impl Swap<'_> {
             }
             Err(error) => return Err(error),
         };
-        let inherited_volumes = self.inherited_volumes(old)?;
+        let podman = if self.about.is_podman() {
+            Some(self.engine.podman_container(old.id())?)
+        } else {
+            None
+        };
+        let (inherited, gone_providers) = self.volumes_from(old)?;
         let mut replacement = Replacement::of(&Facts {
             old,
             old_image: old_image.as_ref(),
             new_image_id: part.image.id(),
             api: self.about.api,
-            inherited_volumes: &inherited_volumes,
+            podman: podman.as_ref(),
+            inherited: &inherited,
+            gone_providers: &gone_providers,
             moved,
         });
         let provider = moved.first().map(|first| first.old_id);
@@ -244,20 +272,21 @@ impl Swap<'_> {
         })
     }
 
-    /// Volumes that come with `--volumes-from`, and so again with the successor.
-    fn inherited_volumes(&self, old: &Container) -> Result<Vec<String>> {
-        let sources = old
-            .host_config()
-            .get("VolumesFrom")
-            .and_then(Value::as_array);
-        let mut volumes = Vec::new();
-        for source in sources.into_iter().flatten().filter_map(Value::as_str) {
-            let id = source.split(':').next().unwrap_or(source);
-            let provider = self.engine.container(id)?;
-            let names = provider.mounts().iter().filter_map(|m| m["Name"].as_str());
-            volumes.extend(names.map(str::to_owned));
+    /// What comes with `--volumes-from`, and so again with the successor; and the entries whose
+    /// container is gone.
+    fn volumes_from(&self, old: &Container) -> Result<(Vec<Value>, Vec<String>)> {
+        let entries = old.host_config().get("VolumesFrom");
+        let entries = entries.and_then(Value::as_array).into_iter().flatten();
+        let (mut inherited, mut gone) = (Vec::new(), Vec::new());
+        for entry in entries.filter_map(Value::as_str) {
+            let id = entry.split(':').next().unwrap_or(entry);
+            match self.engine.container(id) {
+                Ok(provider) => inherited.extend_from_slice(provider.mounts()),
+                Err(error) if error.is_not_found() => gone.push(entry.to_owned()),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(volumes)
+        Ok((inherited, gone))
     }
 
     /// Creates the successors aside; all of them, or none is left.
@@ -451,9 +480,8 @@ fn start_failure(error: &Error) -> Failure {
     }
 }
 
-/// Containers that are not ours to replace, and why.
-#[must_use]
-pub fn left_alone(container: &Container) -> Option<String> {
+/// What a container itself says on that.
+fn left_alone(container: &Container) -> Option<String> {
     let reason = if own_container().is_some_and(|id| id == container.id()) {
         "this is imagewatch itself: update it with `docker compose up -d --pull always` or the like"
     } else if container.label("com.docker.swarm.task.id").is_some() {

@@ -72,6 +72,12 @@ impl Container {
         Self { json }
     }
 
+    /// All of the answer.
+    #[must_use]
+    pub fn json(&self) -> &Value {
+        &self.json
+    }
+
     /// The 64-digit id.
     #[must_use]
     pub fn id(&self) -> &str {

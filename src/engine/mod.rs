@@ -86,6 +86,14 @@ pub struct About {
     pub arch: String,
 }
 
+impl About {
+    /// Whether the Engine is Podman.
+    #[must_use]
+    pub fn is_podman(&self) -> bool {
+        self.name == "Podman Engine"
+    }
+}
+
 /// A client of one Engine. Cheap to share; each thread that calls has its own connection.
 #[derive(Debug)]
 pub struct Engine {
@@ -197,6 +205,24 @@ impl Engine {
     pub fn image(&self, name: &str) -> Result<Image> {
         let path = format!("/images/{}/json", http::percent_encode(name, "/:@"));
         self.get(&path, CALL_DEADLINE).map(Image::new)
+    }
+
+    /// One image as Podman itself shows it (`GET /libpod/images/{name}/json`), made to look like
+    /// Docker's: the health check, which is only here, moved to where that has it.
+    pub fn podman_image(&self, name: &str) -> Result<Image> {
+        let path = format!("/libpod/images/{}/json", http::percent_encode(name, "/:@"));
+        let mut json = self.get(&path, CALL_DEADLINE)?;
+        let health_check = json.get_mut("Healthcheck").map(Value::take);
+        if let Some(Value::Object(config)) = json.get_mut("Config") {
+            config.insert("Healthcheck".to_owned(), health_check.unwrap_or_default());
+        }
+        Ok(Image::new(json))
+    }
+
+    /// One container as Podman itself shows it (`GET /libpod/containers/{id}/json`).
+    pub fn podman_container(&self, id: &str) -> Result<Value> {
+        let path = format!("/libpod/containers/{}/json", segment(id));
+        self.get(&path, CALL_DEADLINE)
     }
 
     /// Pulls an image (`POST /images/create`) and reads the stream to its end.
