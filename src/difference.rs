@@ -3,6 +3,7 @@
 use crate::engine::Container;
 use crate::engine::Image;
 use crate::replacement::Replacement;
+use crate::replacement::TRANSACTION_LABEL;
 use serde::Serialize;
 use serde_json::Map;
 use serde_json::Value;
@@ -26,8 +27,16 @@ pub fn changes(old: &Container, replacement: &Replacement, image: &Image) -> Vec
     let mut config = replacement.body.as_object().cloned().unwrap_or_default();
     let host = config.remove("HostConfig").unwrap_or_default();
     config.remove("NetworkingConfig");
+    if let Some(Value::Object(labels)) = config.get_mut("Labels") {
+        labels.remove(TRANSACTION_LABEL);
+    }
+    let mut now = old.config().clone();
+    // The Engine makes this one from the id.
+    if now.get("Hostname") == Some(&json!(old.short_id())) {
+        now.remove("Hostname");
+    }
     let then = merged(config, image.config());
-    compare("Config", old.config(), &then, &mut changes);
+    compare("Config", &now, &then, &mut changes);
     compare(
         "HostConfig",
         old.host_config(),
