@@ -160,7 +160,8 @@ fn own_mac<'a>(
     };
     // Engines 25.0.0 to 25.0.2 show the assigned address as if it were the owner's.
     mac.filter(|mac| {
-        !is_blank(Some(mac)) && !(is_derived_mac(shown) && shown["MacAddress"] == **mac)
+        let is_assigned = is_derived_mac(shown) && shown["MacAddress"] == **mac;
+        !is_assigned && !is_blank(Some(mac))
     })
 }
 
