@@ -240,8 +240,8 @@ struct Recovery {
 impl Recovery {
     fn is_needed_again(&mut self, refresher: &Refresher) -> bool {
         match swap::recover(&refresher.engine, refresher.acceptance) {
-            Ok(()) => {
-                self.passes += 1;
+            Ok(done) => {
+                self.passes += u32::from(done);
                 self.passes < 2
             }
             Err(error) => {

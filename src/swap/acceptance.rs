@@ -115,10 +115,12 @@ fn exit_reason(container: &Container, up: Duration) -> String {
         "" => String::new(),
         words => format!(" ({})", one_line(words)),
     };
-    format!(
-        "it exited with code {code} within {} s{words}",
-        up.as_secs() + 1
-    )
+    let within = up.as_secs() + 1;
+    // Up again between two crashes; the code of the last one is not shown then.
+    if container.state() == State::Running {
+        return format!("it exited within {within} s and was started again{words}");
+    }
+    format!("it exited with code {code} within {within} s{words}")
 }
 
 fn with_output(text: &str, container: &Container) -> String {

@@ -23,6 +23,7 @@ use super::undo::undo;
 use crate::claim::Attempt;
 use crate::claim::Claim;
 use crate::claim::NAME as CLAIM;
+use crate::debug::debug;
 use crate::engine::Engine;
 use crate::engine::Summary;
 use crate::error::Error;
@@ -36,25 +37,26 @@ pub fn is_needed(list: &[Summary]) -> bool {
         || !open_pairs(list).is_empty()
 }
 
-/// Finishes or undoes every half-done swap on the Engine, unless somebody who lives is at work.
+/// Finishes or undoes every half-done swap on the Engine. Answers false if somebody who lives is at
+/// work, and what is half done therefore his.
 ///
 /// # Errors
 /// When the Engine cannot be asked. What is wrong with one swap is logged and does not keep the
 /// others from being settled.
-pub fn recover(engine: &Engine, acceptance: Acceptance) -> Result<()> {
+pub fn recover(engine: &Engine, acceptance: Acceptance) -> Result<bool> {
     let list = engine.containers()?;
     if !is_needed(&list) {
-        return Ok(());
+        return Ok(true);
     }
     let Some(image) = image_for_claim(engine, &list)? else {
-        return Claim::sweep(engine);
+        return Claim::sweep(engine).map(|()| true);
     };
     match Claim::attempt(engine, &image)? {
         Attempt::Held(who) => {
-            log::info!("a swap is under way by {who}: left to it");
-            Ok(())
+            debug(format_args!("a swap is under way by {who}"));
+            Ok(false)
         }
-        Attempt::Mine(claim) => settle(engine, acceptance, &claim),
+        Attempt::Mine(claim) => settle(engine, acceptance, &claim).map(|()| true),
     }
 }
 
