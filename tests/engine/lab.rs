@@ -125,8 +125,15 @@ impl Lab {
         format!("unix://{}", self.socket.display())
     }
 
-    /// The variables the program gets, and more.
+    /// The program with these variables and more, as soon as it listens.
     pub(crate) fn program(&self, runtimes: &str, more: &[(&str, &str)]) -> Program {
+        let program = self.spawn(runtimes, more);
+        program.await_line("listening on ");
+        program
+    }
+
+    /// The same without waiting for it.
+    pub(crate) fn spawn(&self, runtimes: &str, more: &[(&str, &str)]) -> Program {
         let host = self.docker_host();
         let image = format!("{}/acme/{{runtime}}:latest", self.proxy.host());
         let mut vars = vec![
@@ -140,7 +147,7 @@ impl Lab {
             ("IMAGEWATCH_SELECT", "workspaces"),
         ];
         vars.extend(more);
-        Program::start(&vars)
+        Program::spawn(&vars)
     }
 
     pub(crate) fn watcher(&self, runtimes: &str, more: &[(&str, &str)]) -> Program {

@@ -2,10 +2,13 @@
 //!
 //! `LAB_ENGINE` is the Engine's socket; without it these tests say that they were left out.
 
+mod crash;
 mod edge;
+mod fault;
 mod lab;
 mod plan;
 mod refresh;
 mod relations;
 mod service;
 mod watch;
+mod workspace;

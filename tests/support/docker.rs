@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use serde_json::json;
+use std::io;
 use std::io::Read;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -22,22 +23,40 @@ impl Docker {
 
     /// Sends a request and answers status and body.
     pub(crate) fn ask(&self, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
-        let mut stream = UnixStream::connect(&self.socket).expect("the Engine's socket");
         let kind = if body.first() == Some(&b'{') {
             "application/json"
         } else {
             "application/x-tar"
         };
-        let head = format!(
+        let headers = [("Content-Type".to_owned(), kind.to_owned())];
+        let reply = self.exchange(method, path, &headers, body);
+        let reply = reply.expect("the Engine answers");
+        (reply.status, reply.body)
+    }
+
+    /// The same with headers both ways.
+    pub(crate) fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(String, String)],
+        body: &[u8],
+    ) -> io::Result<Reply> {
+        let mut stream = UnixStream::connect(&self.socket)?;
+        let mut head = format!(
             "{method} {path} HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\
-             Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+             Content-Length: {}\r\n",
             body.len()
         );
-        stream.write_all(head.as_bytes()).expect("the Engine reads");
-        stream.write_all(body).expect("the Engine reads");
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(body)?;
         let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).expect("the Engine answers");
-        parse(&bytes)
+        stream.read_to_end(&mut bytes)?;
+        parse(&bytes).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
     /// The same with JSON both ways.
@@ -74,6 +93,18 @@ impl Docker {
         let id = self.create(name, body);
         self.start(&id);
         id
+    }
+
+    /// Runs a command in a container and waits for its end.
+    pub(crate) fn exec(&self, id: &str, command: &[&str]) {
+        let path = format!("/containers/{id}/exec");
+        let (_, exec) = self.json(
+            "POST",
+            &path,
+            &json!({"Cmd": command, "AttachStdout": true}),
+        );
+        let start = format!("/exec/{}/start", exec["Id"].as_str().expect("an id"));
+        self.json("POST", &start, &json!({"Detach": false}));
     }
 
     /// `null` if there is none.
@@ -127,29 +158,41 @@ impl Docker {
     }
 }
 
-/// Status and body of a whole answer, chunks put together.
-fn parse(bytes: &[u8]) -> (u16, Vec<u8>) {
-    let end = bytes
-        .windows(4)
-        .position(|four| four == b"\r\n\r\n")
-        .expect("a head")
-        + 4;
-    let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
-    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
+/// A whole answer, chunks put together.
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// `None` if it was cut off.
+fn parse(bytes: &[u8]) -> Option<Reply> {
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    let headers = head.lines().skip(1).filter_map(|line| line.split_once(':'));
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
+    let mut reply = Reply {
+        status,
+        headers: headers.collect(),
+        body: Vec::new(),
+    };
     let mut body = &bytes[end..];
-    let status = status.expect("a status");
-    if !head.contains("transfer-encoding: chunked") {
-        return (status, body.to_vec());
+    let lower = head.to_ascii_lowercase();
+    if !lower.contains("transfer-encoding: chunked") {
+        reply.body = body.to_vec();
+        return Some(reply);
     }
-    let mut whole = Vec::new();
-    while let Some(line) = body.windows(2).position(|two| two == b"\r\n") {
-        let size = std::str::from_utf8(&body[..line]).expect("a size");
-        let size = usize::from_str_radix(size.trim(), 16).expect("a size");
+    loop {
+        let line = body.windows(2).position(|two| two == b"\r\n")?;
+        let size = std::str::from_utf8(&body[..line]).ok()?;
+        let size = usize::from_str_radix(size.trim(), 16).ok()?;
         if size == 0 {
-            break;
+            return Some(reply);
         }
-        whole.extend_from_slice(&body[line + 2..line + 2 + size]);
-        body = &body[line + 2 + size + 2..];
+        reply
+            .body
+            .extend_from_slice(body.get(line + 2..line + 2 + size)?);
+        body = body.get(line + 2 + size + 2..)?;
     }
-    (status, whole)
 }

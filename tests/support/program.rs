@@ -122,6 +122,11 @@ impl Program {
         }
     }
 
+    /// Whether a line of the log holds `text` by now.
+    pub(crate) fn has_said(&self, text: &str) -> bool {
+        self.log.lock().iter().any(|line| line.contains(text))
+    }
+
     /// The log so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().join("\n")
@@ -187,6 +192,12 @@ impl Program {
         assert!(status.expect("kill").success());
     }
 
+    /// SIGKILL: no last words, no tidying up.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
     /// Waits for it to end by itself.
     #[track_caller]
     pub(crate) fn await_exit(&mut self) -> (ExitStatus, Duration) {
@@ -207,8 +218,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.kill();
         if std::thread::panicking() {
             eprintln!("--- the program's log ---\n{}", self.log());
         }

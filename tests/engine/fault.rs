@@ -1,0 +1,88 @@
+//! Any call to the Engine may fail, in any way, and somebody else may be at work.
+
+use super::lab::Lab;
+use super::workspace::Next;
+use super::workspace::Workspace;
+use super::workspace::moments;
+use super::workspace::side_by_side;
+use crate::support::between::Action;
+use serde_json::Value;
+use std::time::Duration;
+
+/// How many workspaces are disturbed side by side.
+const WORKSPACES: usize = 4;
+/// How soon after the report all is well again.
+const SOON: Duration = Duration::from_secs(2);
+/// What a refresh may leave to the next one takes no longer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whether a report says that the workspace was recreated.
+fn is_recreated(report: &Value, workspace: &Workspace) -> bool {
+    let recreated = report["recreated"].as_array();
+    recreated.is_some_and(|list| list.iter().any(|name| *name == workspace.name()))
+}
+
+/// Lets every call of a swap to such an image fail in every way, one at a time.
+fn fail_every_call(next: Next) {
+    let Some(lab) = Lab::new() else { return };
+    let mut workspaces: Vec<_> = (0..WORKSPACES)
+        .map(|_| Workspace::new(&lab, true))
+        .collect();
+    let lines = workspaces[0].undisturbed(next);
+    let before = [500, 404, 409].map(Action::Refuse);
+    let before = [&before[..], &[Action::CloseBefore]].concat();
+    let after = [Action::FailAfter, Action::CloseAfter];
+    let moments = moments(&lines, &before, &after);
+    side_by_side(workspaces, moments, |workspace, moment| {
+        let old = workspace.mark();
+        let new = workspace.publish(next);
+        let mut run = workspace.run(moment.plan());
+        let (_, report) = run.await_report();
+        let recreated = is_recreated(&report, workspace);
+        match workspace.wait_well(SOON) {
+            Ok(mark) => assert_eq!(mark, *if recreated { &new } else { &old }, "{report}"),
+            Err(trouble) => {
+                eprintln!("{moment}: left to the next refresh: {trouble}");
+                run.ask();
+                run.await_report();
+                workspace.await_well(PATIENCE);
+            }
+        }
+        let mark = workspace.settle(Duration::ZERO);
+        assert!(next == Next::Good || mark == old, "{mark}: {report}");
+    });
+}
+
+#[test]
+fn any_single_call_may_fail() {
+    fail_every_call(Next::Good);
+}
+
+#[test]
+fn any_single_call_of_a_roll_back_may_fail() {
+    fail_every_call(Next::Exits);
+}
+
+#[test]
+fn any_single_call_may_hang() {
+    let Some(lab) = Lab::new() else { return };
+    let mut first = Workspace::new(&lab, true);
+    let lines = first.undisturbed(Next::Good);
+    let mut moments = moments(&lines, &[Action::HoldBefore], &[Action::HoldAfter]);
+    // A pull may be silent for longer than this test has.
+    moments.retain(|moment| !moment.line.contains("/images/create"));
+    // They take their time, so they take it all at once.
+    let mut workspaces = vec![first];
+    workspaces.resize_with(moments.len(), || Workspace::new(&lab, true));
+    side_by_side(workspaces, moments, |workspace, moment| {
+        workspace.publish(Next::Good);
+        let mut run = workspace.run(moment.plan());
+        let (_, report) = run.await_report();
+        if let Err(trouble) = workspace.wait_well(SOON) {
+            eprintln!("{moment}: left to the next refresh: {trouble} {report}");
+            run.ask();
+            run.await_report();
+            workspace.await_well(PATIENCE);
+        }
+    });
+}
