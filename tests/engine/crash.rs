@@ -4,6 +4,7 @@ use super::lab::Lab;
 use super::workspace::Moment;
 use super::workspace::Next;
 use super::workspace::Workspace;
+use super::workspace::is_change;
 use super::workspace::moments;
 use super::workspace::side_by_side;
 use crate::support::between::Action;
@@ -18,34 +19,37 @@ fn kill_at_every_moment(running: bool, next: Next) {
         .map(|_| Workspace::new(&lab, running))
         .collect();
     let lines = workspaces[0].undisturbed(next);
-    // Once this call is done the successor may be kept, and before it is not.
-    let takes_over = |line: &String| {
-        if running {
-            line.ends_with("/start")
-        } else {
-            line.ends_with("rename?name=w")
-        }
-    };
-    let take_over = lines.iter().position(takes_over).expect("a swap") + 1;
     let moments = moments(&lines, &[Action::HoldBefore], &[Action::HoldAfter]);
     side_by_side(workspaces, moments, |workspace, moment| {
         let old = workspace.mark();
         let new = workspace.publish(next);
-        kill(workspace, moment);
+        let done = kill(workspace, moment);
         let mark = workspace.recover();
-        let is_done = matches!(moment.action, Action::HoldAfter);
-        let is_kept = (moment.call, is_done) >= (take_over, true) && next == Next::Good;
-        assert_eq!(mark, if is_kept { new } else { old });
+        let is_kept = next == Next::Good && has_taken_over(&done, running);
+        assert_eq!(mark, if is_kept { new } else { old }, "{done:?}");
     });
 }
 
-/// Has the program refresh and kills it.
+/// Whether the successor may be kept after these calls.
+fn has_taken_over(done: &[String], running: bool) -> bool {
+    // The workspace is called `w`.
+    let end = if running { "/start" } else { "rename?name=w" };
+    done.iter().any(|line| line.ends_with(end))
+}
+
+/// Has the program refresh, kills it, and answers the calls that the Engine did before. Some reads
+/// come in some runs only; then it is killed when it is done.
 #[track_caller]
-fn kill(workspace: &Workspace, moment: &Moment) {
+fn kill(workspace: &Workspace, moment: &Moment) -> Vec<String> {
     let mut run = workspace.run(moment.plan());
-    let line = run.await_call().expect("the call");
+    let came = run.await_call();
+    assert!(came.is_some() || !is_change(&moment.line), "no such call");
     run.program.kill();
-    assert_eq!(line, moment.line, "the runs differ");
+    let mut done = run.between.lines();
+    if came.is_some() && matches!(moment.action, Action::HoldBefore) {
+        done.pop();
+    }
+    done
 }
 
 #[test]

@@ -117,6 +117,10 @@ impl<'l> Workspace<'l> {
             "NetworkingConfig": {"EndpointsConfig": {&self.network: {
                 "Aliases": ["agent", "helper"], "IPAMConfig": {"IPv4Address": self.address}}}},
         });
+        // The bystander is always the oldest.
+        let bystander = format!("{}by", self.key);
+        docker.run(&bystander, &json!({"Image": image}));
+        self.bystander = docker.inspect(&bystander);
         docker.run(&self.name(), &body);
         let write = format!("echo {DATA} > /data/file");
         docker.exec(&self.name(), &["/bin/busybox", "sh", "-c", &write]);
@@ -124,9 +128,6 @@ impl<'l> Workspace<'l> {
             docker.stop(&self.name());
         }
         self.before = docker.inspect(&self.name());
-        let bystander = format!("{}by", self.key);
-        docker.run(&bystander, &json!({"Image": self.before["Image"]}));
-        self.bystander = docker.inspect(&bystander);
         self.dangling = self.dangling_volumes();
     }
 
@@ -137,9 +138,16 @@ impl<'l> Workspace<'l> {
         self.make();
     }
 
+    /// Volumes too: a successor has them by name, so the Engine keeps them.
     fn remove(&self) {
-        for name in self.lab.docker.names(&self.key) {
-            self.lab.docker.remove(&name);
+        let docker = &self.lab.docker;
+        let mut owned = volumes(&self.before);
+        for name in docker.names(&self.key) {
+            owned.extend(volumes(&docker.inspect(&name)));
+            docker.remove(&name);
+        }
+        for (name, _) in owned {
+            docker.ask("DELETE", &format!("/volumes/{name}"), b"");
         }
     }
 
@@ -413,35 +421,44 @@ impl Run {
     }
 }
 
-/// Something done to one of a run's calls.
+/// Something done to one of a run's calls: the `nth` with this line.
 pub(crate) struct Moment {
-    pub(crate) call: usize,
     pub(crate) line: String,
+    nth: usize,
     pub(crate) action: Action,
 }
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "call {} {} {:?}", self.call, self.line, self.action)
+        write!(f, "{} ({}.) {:?}", self.line, self.nth, self.action)
     }
 }
 
 impl Moment {
     /// For [`Workspace::run`].
     pub(crate) fn plan(&self) -> Option<(Place, Action)> {
-        Some((Place::Call(self.call), self.action.clone()))
+        let place = Place::Exactly(self.line.clone(), self.nth);
+        Some((place, self.action.clone()))
     }
+}
+
+pub(crate) fn is_change(line: &str) -> bool {
+    !line.starts_with("GET ")
 }
 
 /// Each of `before` done to each call, and each of `after` to those that change something: for any
 /// other call it is the same as before.
 pub(crate) fn moments(lines: &[String], before: &[Action], after: &[Action]) -> Vec<Moment> {
     let mut moments = Vec::new();
-    for (line, call) in lines.iter().zip(1..) {
-        let after = if line.starts_with("GET ") { &[] } else { after };
+    for (index, line) in lines.iter().enumerate() {
+        let nth = lines[..=index]
+            .iter()
+            .filter(|other| *other == line)
+            .count();
+        let after = if is_change(line) { after } else { &[] };
         for action in before.iter().chain(after) {
             let (line, action) = (line.clone(), action.clone());
-            moments.push(Moment { call, line, action });
+            moments.push(Moment { line, nth, action });
         }
     }
     moments

@@ -15,13 +15,28 @@ use std::sync::PoisonError;
 /// The name that the programs on one Engine compete for.
 const CLAIM: &str = "imagewatch.claim";
 
-/// Which call is meant. A call that is repeated at once, as in a wait, has one number.
+/// Which call is meant: the `nth`, from 1, whose line is, or holds, this. A call that is repeated
+/// at once, as in a wait, counts once.
 #[derive(Debug, Clone)]
 pub(crate) enum Place {
-    /// By its number, from 1.
-    Call(usize),
-    /// The first whose line holds this.
-    Line(String),
+    Exactly(String, usize),
+    Holding(&'static str, usize),
+    /// Whatever it is.
+    Any(usize),
+}
+
+impl Place {
+    /// Whether the last of these lines is the one.
+    fn is_here(&self, lines: &[String]) -> bool {
+        let is_meant = |line: &&String| match self {
+            Self::Exactly(text, _) => *line == text,
+            Self::Holding(text, _) => line.contains(text),
+            Self::Any(_) => true,
+        };
+        let (Self::Exactly(_, nth) | Self::Holding(_, nth) | Self::Any(nth)) = self;
+        lines.last().is_some_and(|last| is_meant(&last))
+            && lines.iter().filter(is_meant).count() == *nth
+    }
 }
 
 /// What is done to it.
@@ -160,11 +175,7 @@ impl Calls {
             return None;
         }
         self.lines.push(line.clone());
-        let hit = match &self.plan.as_ref()?.0 {
-            Place::Call(number) => self.lines.len() == *number,
-            Place::Line(text) => line.contains(text),
-        };
-        if !hit {
+        if !self.plan.as_ref()?.0.is_here(&self.lines) {
             return None;
         }
         let (_, action, on_call) = self.plan.take()?;
