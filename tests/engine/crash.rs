@@ -1,6 +1,7 @@
 //! Killed at any moment, it leaves nothing that its next start does not put right.
 
 use super::lab::Lab;
+use super::lab::good;
 use super::workspace::Moment;
 use super::workspace::Next;
 use super::workspace::Workspace;
@@ -8,6 +9,12 @@ use super::workspace::is_change;
 use super::workspace::moments;
 use super::workspace::side_by_side;
 use crate::support::between::Action;
+use crate::support::between::Between;
+use crate::support::between::Place;
+use crate::support::eventually;
+use std::fmt;
+use std::process::Command;
+use std::sync::mpsc::channel;
 
 /// How many workspaces are disturbed side by side.
 const WORKSPACES: usize = 4;
@@ -65,4 +72,181 @@ fn a_kill_before_or_after_any_call_of_a_roll_back_loses_nothing() {
 #[test]
 fn a_kill_before_or_after_any_call_leaves_a_stopped_container_stopped() {
     kill_at_every_moment(false, Next::Good);
+}
+
+/// What is cut short is a recovery: of a swap killed after this call, to such an image.
+struct HalfDone {
+    after: &'static str,
+    next: Next,
+}
+
+const HALF_DONE: [HalfDone; 5] = [
+    HalfDone {
+        after: "/update",
+        next: Next::Good,
+    },
+    HalfDone {
+        after: "/stop",
+        next: Next::Good,
+    },
+    HalfDone {
+        after: "rename?name=w.iw-old-",
+        next: Next::Good,
+    },
+    HalfDone {
+        after: "/start",
+        next: Next::Good,
+    },
+    HalfDone {
+        after: "/start",
+        next: Next::Exits,
+    },
+];
+
+impl HalfDone {
+    /// Leaves a swap so.
+    #[track_caller]
+    fn make(&self, workspace: &mut Workspace) {
+        workspace.publish(self.next);
+        let mut run = workspace.run(Some((Place::Holding(self.after, 1), Action::HoldAfter)));
+        run.await_call().expect("the call");
+        run.program.kill();
+    }
+}
+
+#[test]
+fn a_recovery_may_be_killed_as_well() {
+    let Some(lab) = Lab::new() else { return };
+    let mut workspaces: Vec<_> = (0..WORKSPACES)
+        .map(|_| Workspace::new(&lab, true))
+        .collect();
+    let mut jobs = Vec::new();
+    for half_done in &HALF_DONE {
+        half_done.make(&mut workspaces[0]);
+        let lines = workspaces[0].recover_calls();
+        // What the Engine shows is the same before any read.
+        let moments = moments(&lines, &[], &[Action::HoldBefore, Action::HoldAfter]);
+        jobs.extend(moments.into_iter().map(|moment| Job { half_done, moment }));
+    }
+    side_by_side(workspaces, jobs, |workspace, job| {
+        let old = workspace.mark();
+        job.half_done.make(workspace);
+        workspace.cut_recovery_short(&job.moment);
+        let mark = workspace.recover();
+        assert!(job.half_done.next == Next::Good || mark == old, "{mark}");
+    });
+}
+
+struct Job<'h> {
+    half_done: &'h HalfDone,
+    moment: Moment,
+}
+
+impl fmt::Display for Job<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let HalfDone { after, next } = self.half_done;
+        write!(f, "{next:?} {after}, then {}", self.moment)
+    }
+}
+
+#[test]
+fn a_kill_and_a_restart_of_the_engine_lose_nothing() {
+    let (Some(lab), Some(restart)) = (Lab::alone(), std::env::var_os("LAB_ENGINE_RESTART")) else {
+        return;
+    };
+    let mut workspace = Workspace::new(&lab, true);
+    for after in [
+        "/update",
+        "/stop",
+        "rename?name=w.iw-old-",
+        "rename?name=w ",
+        "/start",
+    ] {
+        let half_done = HalfDone {
+            after,
+            next: Next::Good,
+        };
+        half_done.make(&mut workspace);
+        let status = Command::new("sh").arg("-c").arg(&restart).status();
+        assert!(status.expect("the restart").success());
+        workspace.restart_bystander();
+        let mark = workspace.recover();
+        println!("killed after {after}, then restarted: runs {mark}");
+    }
+}
+
+#[test]
+fn two_programs_on_one_engine_and_kills_at_random_leave_the_newest() {
+    let Some(lab) = Lab::new() else { return };
+    lab.publish("hermes", &good("v1"));
+    lab.pull("hermes");
+    let names = ["1", "2", "3"];
+    for name in names {
+        lab.workspace(name, "hermes");
+    }
+    let seed = u64::from(std::process::id());
+    println!("seed {seed}");
+    let mut random = Random(seed);
+    let steady = lab.watcher("hermes", &[]);
+    steady.await_line("seeded");
+    let between = Between::whole(&lab.docker);
+    let host = between.host();
+    let start = || {
+        lab.watcher(
+            "hermes",
+            &[("DOCKER_HOST", &*host), ("IMAGEWATCH_CATCH_UP", "true")],
+        )
+    };
+    let mut unlucky = start();
+    for mark in ["v2", "v3", "v4"] {
+        let mut kills = 0;
+        let (tell, calls) = channel();
+        let arm = |call: usize| {
+            let tell = tell.clone();
+            let nth = between.lines().len() + call;
+            between.at(Place::Any(nth), Action::HoldAfter, move |line| {
+                let _ = tell.send(line);
+            });
+        };
+        arm(random.up_to(40));
+        lab.publish("hermes", &good(mark));
+        eventually(&format!("all run {mark}"), || {
+            if let Ok(line) = calls.try_recv() {
+                println!("killed at {line}");
+                unlucky.kill();
+                unlucky = start();
+                kills += 1;
+                if kills < 3 {
+                    arm(random.up_to(40));
+                }
+            }
+            names
+                .iter()
+                .all(|name| lab.version(name) == mark)
+                .then_some(())
+        });
+    }
+    eventually("nothing is left over", || {
+        let claims = lab.docker.names("imagewatch.claim");
+        (lab.names() == names && claims.is_empty()).then_some(())
+    });
+    for name in names {
+        assert_eq!(lab.version(name), "v4");
+        assert_eq!(lab.inspect(name)["State"]["Running"], true, "{name}");
+    }
+}
+
+/// A linear congruential generator (Knuth's MMIX); a seed gives the same run again.
+struct Random(u64);
+
+impl Random {
+    /// From 1.
+    fn up_to(&mut self, limit: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let high = usize::try_from(self.0 >> 33).expect("31 bits");
+        high % limit + 1
+    }
 }

@@ -6,7 +6,11 @@ use super::workspace::Workspace;
 use super::workspace::moments;
 use super::workspace::side_by_side;
 use crate::support::between::Action;
+use crate::support::between::Place;
+use crate::support::docker::Docker;
 use serde_json::Value;
+use serde_json::json;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How many workspaces are disturbed side by side.
@@ -89,4 +93,108 @@ fn any_single_call_may_hang() {
             workspace.await_well(PATIENCE);
         }
     });
+}
+
+/// A swap in which somebody else does something right before this call.
+fn meddled(
+    workspace: &Workspace,
+    before: &'static str,
+    act: impl Fn(&Docker) + Send + Sync + 'static,
+) -> (Value, String) {
+    let docker = workspace.lab.docker.clone();
+    let act = Action::First(Arc::new(move || act(&docker)));
+    let mut run = workspace.run(Some((Place::Holding(before, 1), act)));
+    let (status, report) = run.await_report();
+    assert_eq!(status, 200, "{report}");
+    (report, run.program.log())
+}
+
+/// How many lines of a log are no mere talk.
+fn warnings(log: &str) -> Vec<&str> {
+    let is_warning = |line: &&str| line.contains("WARN") || line.contains("ERROR");
+    log.lines().filter(is_warning).collect()
+}
+
+#[test]
+fn a_stranger_who_takes_the_name_is_never_touched() {
+    let Some(lab) = Lab::new() else { return };
+    let mut workspace = Workspace::new(&lab, true);
+    let (old, name) = (workspace.id(), workspace.name());
+    workspace.publish(Next::Good);
+    let (stranger, image) = (name.clone(), workspace.image());
+    let (report, log) = meddled(&workspace, "rename?name=w ", move |docker| {
+        docker.run(
+            &stranger,
+            &json!({"Image": image, "Labels": {"owner": "stranger"}}),
+        );
+    });
+    println!("{report}\n{:?}", warnings(&log));
+    let seen = lab.docker.inspect(&name);
+    assert_eq!(seen["Config"]["Labels"]["owner"], "stranger");
+    assert_eq!(seen["State"]["Running"], true);
+    let old = lab.docker.inspect(&old);
+    assert_eq!(old["State"]["Running"], true, "the old container runs on");
+    assert_eq!(old["HostConfig"]["RestartPolicy"]["Name"], "always");
+    let aside = old["Name"].as_str().expect("a name");
+    assert!(aside.contains(".iw-old-"), "{aside}");
+    let reason = report["rolled_back"][0]["reason"]
+        .as_str()
+        .expect("a reason");
+    assert!(
+        reason.contains("name") && reason.contains(&name),
+        "{reason}"
+    );
+
+    // Once the stranger is gone, the name is given back.
+    lab.docker.remove(&name);
+    workspace.recover();
+}
+
+#[test]
+fn a_container_removed_in_mid_swap_is_replaced_all_the_same() {
+    let Some(lab) = Lab::new() else { return };
+    for before in [
+        "/update",
+        "/stop",
+        "rename?name=w.iw-old-",
+        "rename?name=w ",
+        "/start",
+    ] {
+        let mut workspace = Workspace::new(&lab, true);
+        let old = workspace.id();
+        let mark = workspace.publish(Next::Good);
+        // Its volumes stay, as with a plain `docker rm -f`.
+        let (report, log) = meddled(&workspace, before, move |docker| {
+            docker.ask("DELETE", &format!("/containers/{old}?force=1"), b"");
+        });
+        println!("before {before}: {report}\n{:?}", warnings(&log));
+        assert_eq!(
+            workspace.settle(SOON),
+            mark,
+            "before {before}: {report}\n{log}"
+        );
+    }
+}
+
+#[test]
+fn a_container_renamed_in_mid_swap_is_not_lost() {
+    let Some(lab) = Lab::new() else { return };
+    for before in [
+        "/update",
+        "/stop",
+        "rename?name=w.iw-old-",
+        "rename?name=w ",
+        "/start",
+    ] {
+        let mut workspace = Workspace::new(&lab, true);
+        let old = workspace.id();
+        workspace.publish(Next::Good);
+        let other = format!("{}-mine", workspace.name());
+        let (report, log) = meddled(&workspace, before, move |docker| {
+            let path = format!("/containers/{old}/rename?name={other}");
+            docker.ask("POST", &path, b"");
+        });
+        println!("before {before}: {report}\n{:?}", warnings(&log));
+        workspace.settle(SOON);
+    }
 }

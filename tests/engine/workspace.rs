@@ -171,6 +171,15 @@ impl<'l> Workspace<'l> {
         mark
     }
 
+    pub(crate) fn id(&self) -> String {
+        self.before["Id"].as_str().expect("an id").to_owned()
+    }
+
+    /// The id of the image it runs.
+    pub(crate) fn image(&self) -> String {
+        self.before["Image"].as_str().expect("an id").to_owned()
+    }
+
     /// The mark of the image it runs.
     pub(crate) fn mark(&self) -> String {
         let label = &self.before["Config"]["Labels"]["version"];
@@ -227,13 +236,47 @@ impl<'l> Workspace<'l> {
     /// Starts the program once more, undisturbed, and waits until all is well again.
     #[track_caller]
     pub(crate) fn recover(&mut self) -> String {
+        self.recover_through(&Between::part(&self.lab.docker, &self.key))
+    }
+
+    /// The same for its calls.
+    #[track_caller]
+    pub(crate) fn recover_calls(&mut self) -> Vec<String> {
         let between = Between::part(&self.lab.docker, &self.key);
+        self.recover_through(&between);
+        between.lines()
+    }
+
+    #[track_caller]
+    fn recover_through(&mut self, between: &Between) -> String {
         let mut program = self.spawn(&between.host());
-        program.await_line("listening on ");
+        program.await_line(LISTENING);
         self.await_well(RECOVERY);
         program.signal("TERM");
         program.await_exit();
         self.settle(Duration::ZERO)
+    }
+
+    /// Starts the program, which recovers, and kills it at this call of that.
+    #[track_caller]
+    pub(crate) fn cut_recovery_short(&self, moment: &Moment) {
+        let between = Between::part(&self.lab.docker, &self.key);
+        let (tell, called) = channel();
+        let place = Place::Exactly(moment.line.clone(), moment.nth);
+        between.at(place, moment.action.clone(), move |line| {
+            let _ = tell.send(line);
+        });
+        let mut program = self.spawn(&between.host());
+        let line = called.recv_timeout(RECOVERY);
+        assert!(line.is_ok(), "no such call in {:?}", between.lines());
+        program.kill();
+    }
+
+    /// After a restart of the Engine, which nothing brings it back from.
+    pub(crate) fn restart_bystander(&mut self) {
+        let bystander = format!("{}by", self.key);
+        self.lab.docker.start(&bystander);
+        self.bystander = self.lab.docker.inspect(&bystander);
     }
 
     /// Waits until all is well, and answers the mark of the image it runs then, or else what is

@@ -15,8 +15,8 @@ use std::sync::PoisonError;
 /// The name that the programs on one Engine compete for.
 const CLAIM: &str = "imagewatch.claim";
 
-/// Which call is meant: the `nth`, from 1, whose line is, or holds, this. A call that is repeated
-/// at once, as in a wait, counts once.
+/// Which call is meant: the `nth`, from 1, whose line is, or holds, this; a line ends with a space
+/// here. A call that is repeated at once, as in a wait, counts once.
 #[derive(Debug, Clone)]
 pub(crate) enum Place {
     Exactly(String, usize),
@@ -30,7 +30,7 @@ impl Place {
     fn is_here(&self, lines: &[String]) -> bool {
         let is_meant = |line: &&String| match self {
             Self::Exactly(text, _) => *line == text,
-            Self::Holding(text, _) => line.contains(text),
+            Self::Holding(text, _) => format!("{line} ").contains(text),
             Self::Any(_) => true,
         };
         let (Self::Exactly(_, nth) | Self::Holding(_, nth) | Self::Any(nth)) = self;
