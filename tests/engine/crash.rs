@@ -5,6 +5,7 @@ use super::lab::good;
 use super::workspace::Moment;
 use super::workspace::Next;
 use super::workspace::Workspace;
+use super::workspace::from_start_on;
 use super::workspace::is_change;
 use super::workspace::moments;
 use super::workspace::side_by_side;
@@ -26,7 +27,10 @@ fn kill_at_every_moment(running: bool, next: Next) {
         .map(|_| Workspace::new(&lab, running))
         .collect();
     let lines = workspaces[0].undisturbed(next);
-    let moments = moments(&lines, &[Action::HoldBefore], &[Action::HoldAfter]);
+    let mut moments = moments(&lines, &[Action::HoldBefore], &[Action::HoldAfter]);
+    if next == Next::Exits {
+        moments = from_start_on(moments);
+    }
     side_by_side(workspaces, moments, |workspace, moment| {
         let old = workspace.mark();
         let new = workspace.publish(next);

@@ -3,6 +3,7 @@
 use super::lab::Lab;
 use super::workspace::Next;
 use super::workspace::Workspace;
+use super::workspace::from_start_on;
 use super::workspace::moments;
 use super::workspace::side_by_side;
 use crate::support::between::Action;
@@ -41,6 +42,9 @@ fn fail_every_call(next: Next) {
     moments.retain(|moment| {
         !(moment.line.contains("/images/sha256:") && matches!(moment.action, Action::Refuse(404)))
     });
+    if next == Next::Exits {
+        moments = from_start_on(moments);
+    }
     side_by_side(workspaces, moments, |workspace, moment| {
         let old = workspace.mark();
         let new = workspace.publish(next);

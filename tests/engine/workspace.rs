@@ -110,7 +110,7 @@ impl<'l> Workspace<'l> {
         let image = self.lab.reference(&self.runtime());
         let port = json!([{"HostIp": "127.0.0.1", "HostPort": self.port.to_string()}]);
         let body = json!({
-            "Image": image, "Labels": {"owner": "me"}, "Volumes": {"/data": {}},
+            "Image": image, "Labels": {"owner": "me"}, "Volumes": {"/data": {}}, "StopTimeout": 1,
             "ExposedPorts": {"8000/tcp": {}},
             "HostConfig": {"NetworkMode": self.network, "RestartPolicy": {"Name": "always"},
                            "PortBindings": {"8000/tcp": port}},
@@ -507,6 +507,13 @@ pub(crate) fn moments(lines: &[String], before: &[Action], after: &[Action]) -> 
     moments
 }
 
+/// Only those from the successor's start on: until then a swap that will be rolled back is like any
+/// other.
+pub(crate) fn from_start_on(mut moments: Vec<Moment>) -> Vec<Moment> {
+    let start = moments.iter().position(|one| one.line.ends_with("/start"));
+    moments.split_off(start.expect("a start"))
+}
+
 /// Does every job on one of a few workspaces, side by side. All failures are told, with the names
 /// of their jobs; a workspace that did not survive its job is made anew for the next one.
 pub(crate) fn side_by_side<J: std::fmt::Display + Send>(
@@ -522,7 +529,9 @@ pub(crate) fn side_by_side<J: std::fmt::Display + Send>(
             let (next, failures, job) = (&next, &failures, &job);
             scope.spawn(move || {
                 while let Some(one) = next() {
+                    let begun = Instant::now();
                     let done = catch_unwind(AssertUnwindSafe(|| job(&mut workspace, &one)));
+                    println!("{:.1?} {one}", begun.elapsed());
                     if let Err(panic) = done {
                         lock(failures).push(format!("{one}: {}", words(&*panic)));
                         workspace.renew();
