@@ -33,6 +33,8 @@ use std::time::Instant;
 
 /// How long a recovery may take.
 const RECOVERY: Duration = Duration::from_secs(30);
+/// How long after its start the workspace answers.
+const COMING_UP: Duration = Duration::from_secs(5);
 /// How long a refresh may take whatever goes wrong.
 const LONGEST_REFRESH: Duration = Duration::from_secs(300);
 /// The data in the volume.
@@ -229,7 +231,7 @@ impl<'l> Workspace<'l> {
         let mut run = self.run(None);
         let (status, report) = run.await_report();
         assert_eq!(status, 200, "{report}");
-        self.settle(Duration::ZERO);
+        self.settle(COMING_UP);
         run.between.lines()
     }
 
@@ -254,7 +256,7 @@ impl<'l> Workspace<'l> {
         self.await_well(RECOVERY);
         program.signal("TERM");
         program.await_exit();
-        self.settle(Duration::ZERO)
+        self.settle(COMING_UP)
     }
 
     /// Starts the program, which recovers, and kills it at this call of that.
