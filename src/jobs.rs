@@ -106,8 +106,8 @@ impl Worker {
     /// Works until every [`Jobs`] is gone, and calls `answered` whenever everybody who waited for
     /// a run has its report. A panic in `run` fails that run and no more.
     ///
-    /// `idle` is called at once, and again whenever nothing was ordered for a moment, until it answers
-    /// false.
+    /// `idle` is called at once, and a moment after each run, when nothing else is to be done; and again
+    /// each moment until it answers false.
     pub fn work(
         self,
         board: &Board,
@@ -158,6 +158,7 @@ impl Worker {
             for job in served {
                 (job.reply)(&answer);
             }
+            restless = true;
             answered();
         }
     }

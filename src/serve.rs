@@ -230,7 +230,7 @@ impl Parts {
 
 /// What earlier processes left half done is settled before anything else: as soon as the Engine can
 /// be reached, and once more a moment later, because a dead process's last call may still have been
-/// under way.
+/// under way. The same after each refresh, should an answer of the Engine have been lost in it.
 #[derive(Default)]
 struct Recovery {
     passes: u32,

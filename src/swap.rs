@@ -54,6 +54,7 @@ use std::time::Instant;
 use steps::Steps;
 use undo::Pair;
 use undo::Stop;
+use undo::Undone;
 use undo::finish;
 use undo::undo;
 
@@ -184,12 +185,27 @@ impl Swap<'_> {
                 }
                 Outcome::Recreated { downtime }
             }
-            Err(Failure { mut reason, blame }) => {
-                if let Err(trouble) = undo(self.steps(), &pairs, stop) {
-                    log::error!("{}: could not be put back: {trouble}", parts[0].old.name());
-                    reason =
-                        format!("{reason}; and putting the old container back failed: {trouble}");
-                }
+            Err(failure) => self.roll_back(parts[0].old.name(), &pairs, stop, failure),
+        }
+    }
+
+    fn roll_back(&self, name: &str, pairs: &[Pair], stop: Stop, failure: Failure) -> Outcome {
+        let Failure { reason, blame } = failure;
+        match undo(self.steps(), pairs, stop) {
+            Ok(Undone::Back) => Outcome::RolledBack { reason, blame },
+            Ok(Undone::TakenOver) => {
+                log::warn!(
+                    "{name}: somebody removed it in mid-swap, so its successor stays ({reason})"
+                );
+                Outcome::Recreated { downtime: None }
+            }
+            Ok(Undone::ByOthers) => Outcome::Skipped {
+                reason: format!("somebody else replaced it in mid-swap ({reason})"),
+            },
+            Err(trouble) => {
+                log::error!("{name}: could not be put back: {trouble}");
+                let reason =
+                    format!("{reason}; and putting the old container back failed: {trouble}");
                 Outcome::RolledBack { reason, blame }
             }
         }

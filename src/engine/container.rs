@@ -5,6 +5,9 @@ use serde_json::Map;
 use serde_json::Value;
 use std::time::Duration;
 
+/// When a container that was never started was started.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
 /// One entry of `GET /containers/json`.
 #[derive(Debug, Clone)]
 pub struct Summary {
@@ -174,6 +177,18 @@ impl Container {
     #[must_use]
     pub fn started_at(&self) -> &str {
         text(&self.json["State"]["StartedAt"])
+    }
+
+    /// Whether it was ever started.
+    #[must_use]
+    pub fn was_started(&self) -> bool {
+        !matches!(self.started_at(), "" | NEVER)
+    }
+
+    /// Whether it has a network namespace of its own, or is still giving it back.
+    #[must_use]
+    pub fn holds_network(&self) -> bool {
+        !text(&self.json["NetworkSettings"]["SandboxKey"]).is_empty()
     }
 
     /// How often the restart policy started it.

@@ -18,6 +18,7 @@ use super::record::name_before;
 use super::steps::Steps;
 use super::undo::Pair;
 use super::undo::Stop;
+use super::undo::Undone;
 use super::undo::finish;
 use super::undo::undo;
 use crate::claim::Attempt;
@@ -158,8 +159,11 @@ fn settle_one(steps: Steps, acceptance: Acceptance, members: &[Pair]) -> Result<
         finish(steps, members)?;
         return Ok("is finished now");
     }
-    undo(steps, members, Stop::InDoubt)?;
-    Ok("is undone now: the old container is back")
+    Ok(match undo(steps, members, Stop::InDoubt)? {
+        Undone::Back => "is undone now: the old container is back",
+        Undone::TakenOver => "is finished now: the old container was gone",
+        Undone::ByOthers => "is over: somebody else had replaced the container",
+    })
 }
 
 /// An old container put aside whose successor somebody removed.

@@ -17,6 +17,8 @@ use std::time::Instant;
 const PATIENCE: Duration = Duration::from_secs(90);
 /// How long a look at the real state goes on trying.
 const LOOK_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a stopped container may take to give its network back.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a clear refusal is tried again.
 const REFUSALS: u32 = 4;
 /// Between two tries.
@@ -100,19 +102,31 @@ impl Steps<'_> {
         insist(LOOK_PATIENCE, || self.engine.set_restart_policy(id, policy))
     }
 
-    /// Stops it, restart loop and all. `Ok(false)` here and below: it does not exist.
+    /// Stops it for good. `Ok(false)` here and below: it does not exist.
+    ///
+    /// One that shows `exited` may be between two rounds of a crash loop; Podman starts it again even
+    /// after a stop, unless its policy is taken away, and holds its network and ports for a moment
+    /// longer. (Seen on Podman 5.8: ports given back late take the rules of the next holder along.)
     pub(super) fn ensure_stopped(&self, id: &str) -> Result<bool> {
-        self.until(
+        let may_come_back = |seen: &Container| is_armed(seen) && seen.was_started();
+        let there = self.until(
             id,
-            |seen| !is_up(seen),
+            |seen| !is_up(seen) && !may_come_back(seen),
             |seen| {
-                // Without its policy first, a crash loop could start it again behind our back.
                 if let Err(error) = self.disarm(seen) {
                     debug(format_args!("{error}"));
                 }
                 self.engine.stop(seen)
             },
-        )
+        )?;
+        let begun = Instant::now();
+        while there && begun.elapsed() < RELEASE_PATIENCE {
+            match self.look(id)? {
+                Some(seen) if seen.holds_network() => std::thread::sleep(PAUSE),
+                _ => break,
+            }
+        }
+        Ok(there)
     }
 
     pub(super) fn ensure_name(&self, id: &str, name: &str) -> Result<bool> {

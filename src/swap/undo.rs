@@ -39,11 +39,22 @@ pub(super) enum Stop {
     InDoubt,
 }
 
+/// How an undo ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Undone {
+    /// The old containers are back.
+    Back,
+    /// Somebody had removed an old one, so the successors took over: they are all that is left.
+    TakenOver,
+    /// Somebody had replaced the old one himself; his is untouched.
+    ByOthers,
+}
+
 /// Undoes a swap; `pairs` begin with the provider.
 ///
 /// # Errors
 /// What could not be made right. Nothing is removed then that the next try needs.
-pub(super) fn undo(steps: Steps, pairs: &[Pair], stop: Stop) -> Result<()> {
+pub(super) fn undo(steps: Steps, pairs: &[Pair], stop: Stop) -> Result<Undone> {
     let mut tries = 0;
     loop {
         tries += 1;
@@ -54,7 +65,7 @@ pub(super) fn undo(steps: Steps, pairs: &[Pair], stop: Stop) -> Result<()> {
     }
 }
 
-fn undo_once(steps: Steps, pairs: &[Pair], stop: Stop) -> Result<()> {
+fn undo_once(steps: Steps, pairs: &[Pair], stop: Stop) -> Result<Undone> {
     let mut olds = Vec::new();
     for pair in pairs {
         match steps.look(&pair.record.old)? {
@@ -77,7 +88,7 @@ fn undo_once(steps: Steps, pairs: &[Pair], stop: Stop) -> Result<()> {
     for pair in pairs.iter().rev() {
         steps.ensure_gone(&pair.new, Removal::ForceWithAnonymousVolumes)?;
     }
-    Ok(())
+    Ok(Undone::Back)
 }
 
 /// The old container gets its name, its policy and its state back. Its name may be taken by somebody
@@ -112,7 +123,7 @@ fn outlast_stop(steps: Steps, old: &Container) -> Result<()> {
 
 /// Makes the successors take over, and removes the old containers: the dependents' first, because
 /// Podman removes no provider before them.
-pub(super) fn finish(steps: Steps, pairs: &[Pair]) -> Result<()> {
+pub(super) fn finish(steps: Steps, pairs: &[Pair]) -> Result<Undone> {
     let mut replaced = Vec::new();
     for pair in pairs {
         if take_over(steps, pair)? {
@@ -122,7 +133,12 @@ pub(super) fn finish(steps: Steps, pairs: &[Pair]) -> Result<()> {
     for pair in replaced.iter().rev() {
         steps.ensure_gone(&pair.record.old, Removal::KeepVolumes)?;
     }
-    Ok(())
+    let all = replaced.len() == pairs.len();
+    Ok(if all {
+        Undone::TakenOver
+    } else {
+        Undone::ByOthers
+    })
 }
 
 /// Answers whether the successor has taken over; if somebody else has its name, it goes.
