@@ -22,7 +22,7 @@ const WORKSPACES: usize = 4;
 
 /// Kills the program at every moment of a swap to such an image; its next start puts all right.
 fn kill_at_every_moment(running: bool, next: Next) {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::parted() else { return };
     let mut workspaces: Vec<_> = (0..WORKSPACES)
         .map(|_| Workspace::new(&lab, running))
         .collect();
@@ -120,7 +120,7 @@ impl HalfDone {
 
 #[test]
 fn a_recovery_may_be_killed_as_well() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::parted() else { return };
     let mut workspaces: Vec<_> = (0..WORKSPACES)
         .map(|_| Workspace::new(&lab, true))
         .collect();

@@ -29,7 +29,7 @@ fn is_recreated(report: &Value, workspace: &Workspace) -> bool {
 
 /// Lets every call of a swap to such an image fail in every way, one at a time.
 fn fail_every_call(next: Next) {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::parted() else { return };
     let mut workspaces: Vec<_> = (0..WORKSPACES)
         .map(|_| Workspace::new(&lab, true))
         .collect();
@@ -77,7 +77,7 @@ fn any_single_call_of_a_roll_back_may_fail() {
 
 #[test]
 fn any_single_call_may_hang() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::parted() else { return };
     let mut first = Workspace::new(&lab, true);
     let lines = first.undisturbed(Next::Good);
     let mut moments = moments(&lines, &[Action::HoldBefore], &[Action::HoldAfter]);
@@ -121,7 +121,7 @@ fn warnings(log: &str) -> Vec<&str> {
 
 #[test]
 fn a_stranger_who_takes_the_name_is_never_touched() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::parted() else { return };
     let mut workspace = Workspace::new(&lab, true);
     let (old, name) = (workspace.id(), workspace.name());
     workspace.publish(Next::Good);
@@ -156,7 +156,7 @@ fn a_stranger_who_takes_the_name_is_never_touched() {
 
 #[test]
 fn a_container_removed_in_mid_swap_is_replaced_all_the_same() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::parted() else { return };
     for before in [
         "/update",
         "/stop",
@@ -182,7 +182,7 @@ fn a_container_removed_in_mid_swap_is_replaced_all_the_same() {
 
 #[test]
 fn a_container_renamed_in_mid_swap_is_not_lost() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::parted() else { return };
     for before in [
         "/update",
         "/stop",

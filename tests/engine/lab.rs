@@ -12,18 +12,47 @@ use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
 use std::sync::Once;
 use std::sync::PoisonError;
-use std::sync::RwLock;
-use std::sync::RwLockReadGuard;
-use std::sync::RwLockWriteGuard;
 
-/// Held for reading by every test, for writing by the one that restarts the Engine.
-static ENGINE: RwLock<()> = RwLock::new(());
+/// Who is on the Engine, and how many.
+static ENGINE: Mutex<(Company, usize)> = Mutex::new((Company::Shared, 0));
+static LEFT: Condvar = Condvar::new();
 
-enum Claim {
-    Shared(#[allow(dead_code, reason = "held, not read")] RwLockReadGuard<'static, ()>),
-    Whole(#[allow(dead_code, reason = "held, not read")] RwLockWriteGuard<'static, ()>),
+/// With whom a test shares the Engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Company {
+    /// Programs that see all of it, and share one claim.
+    Shared,
+    /// Programs that each see a part of it, with a claim of its own (`Between::part`).
+    Parted,
+    /// Nobody.
+    Alone,
+}
+
+/// A place on the Engine, given up when dropped.
+struct Stay;
+
+impl Stay {
+    fn among(company: Company) -> Self {
+        let lock = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_full = |now: &mut (Company, usize)| {
+            now.1 > 0 && (now.0 != company || company == Company::Alone)
+        };
+        let waited = LEFT.wait_while(lock, is_full);
+        let mut now = waited.unwrap_or_else(PoisonError::into_inner);
+        *now = (company, now.1 + 1);
+        Self
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        ENGINE.lock().unwrap_or_else(PoisonError::into_inner).1 -= 1;
+        LEFT.notify_all();
+    }
 }
 
 /// A registry, a token proxy before it, and a part of the Engine's names.
@@ -35,23 +64,26 @@ pub(crate) struct Lab {
     pub(crate) prefix: String,
     pub(crate) login: (&'static str, &'static str),
     socket: PathBuf,
-    claim: Claim,
+    _stay: Stay,
 }
 
 impl Lab {
     /// `None`, said on the standard error, where there is no Engine.
     pub(crate) fn new() -> Option<Self> {
-        let claim = || Claim::Shared(ENGINE.read().unwrap_or_else(PoisonError::into_inner));
-        Self::with(claim)
+        Self::among(Company::Shared)
+    }
+
+    /// The same for programs that see only a part of the Engine.
+    pub(crate) fn parted() -> Option<Self> {
+        Self::among(Company::Parted)
     }
 
     /// The same with the Engine to itself.
     pub(crate) fn alone() -> Option<Self> {
-        let claim = || Claim::Whole(ENGINE.write().unwrap_or_else(PoisonError::into_inner));
-        Self::with(claim)
+        Self::among(Company::Alone)
     }
 
-    fn with(claim: impl FnOnce() -> Claim) -> Option<Self> {
+    fn among(company: Company) -> Option<Self> {
         let Some(socket) = std::env::var_os("LAB_ENGINE").map(PathBuf::from) else {
             // Not `eprintln!`, which a passing test keeps to itself.
             let words = b"left out: the tests with a real Engine (scripts/test.sh runs them)\n";
@@ -59,7 +91,7 @@ impl Lab {
             SAID.call_once(|| drop(std::io::stderr().write_all(words)));
             return None;
         };
-        let claim = claim();
+        let stay = Stay::among(company);
         let registry = Registry::start();
         let login = ("robot", "s3cret-pat");
         let rules = Rules::new(registry.host(), login);
@@ -72,7 +104,7 @@ impl Lab {
             prefix: format!("t{}-", unique()),
             login,
             socket,
-            claim,
+            _stay: stay,
         })
     }
 
@@ -183,8 +215,6 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         self.docker.clean(&self.prefix, &self.proxy.host());
-        // The claim goes last.
-        let _ = &self.claim;
     }
 }
 
