@@ -5,6 +5,7 @@
 mod crash;
 mod edge;
 mod fault;
+mod fidelity;
 mod lab;
 mod plan;
 mod refresh;

@@ -139,10 +139,32 @@ impl Docker {
         names
     }
 
-    /// Removes every container whose name begins so, and the images of these repositories.
+    /// Removes every container, network and volume whose name begins so, the volumes these
+    /// containers used, and the images of these repositories.
     pub(crate) fn clean(&self, prefix: &str, repository_mark: &str) {
+        let mut volumes = Vec::new();
         for name in self.names(prefix) {
+            let inspect = self.inspect(&name);
+            let mounts = inspect["Mounts"].as_array().into_iter().flatten();
+            volumes.extend(mounts.filter_map(|mount| mount["Name"].as_str().map(str::to_owned)));
             self.remove(&name);
+        }
+        let (_, all) = self.json("GET", "/volumes", &Value::Null);
+        let all = all["Volumes"].as_array().into_iter().flatten();
+        let own = all.filter_map(|volume| volume["Name"].as_str());
+        volumes.extend(
+            own.filter(|name| name.starts_with(prefix))
+                .map(str::to_owned),
+        );
+        for name in volumes {
+            self.ask("DELETE", &format!("/volumes/{name}"), b"");
+        }
+        let (_, all) = self.json("GET", "/networks", &Value::Null);
+        let all = all.as_array().into_iter().flatten();
+        for name in all.filter_map(|network| network["Name"].as_str()) {
+            if name.starts_with(prefix) {
+                self.ask("DELETE", &format!("/networks/{name}"), b"");
+            }
         }
         let (_, list) = self.json("GET", "/images/json", &json!(null));
         for image in list.as_array().into_iter().flatten() {

@@ -183,6 +183,14 @@ impl ImageSpec {
     }
 }
 
+/// A tar with one file, as the Engine takes it for a container.
+pub(crate) fn archive(path: &str, contents: &[u8]) -> Vec<u8> {
+    let mut tar = Vec::new();
+    tar_entry(&mut tar, path, 0o644, b'0', contents);
+    tar.extend([0; 1024]);
+    tar
+}
+
 fn tar_link(tar: &mut Vec<u8>, path: &str, target: &str) {
     let mut header = tar_header(path, 0o777, b'2', 0);
     header[157..157 + target.len()].copy_from_slice(target.as_bytes());
