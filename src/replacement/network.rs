@@ -122,11 +122,11 @@ fn endpoint(facts: &Facts, shown: &Value) -> Map<String, Value> {
     endpoint
 }
 
-/// Older Engines, and Podman, add the short id to the aliases, and older Docker the host name too;
-/// carried over, they would pile up with every generation and keep dead ids resolving.
+/// Older Engines, and Podman, add the short id and the host name to the aliases; carried over, they
+/// would pile up with every generation and keep dead ids resolving.
 fn aliases(facts: &Facts, shown: &Value) -> Vec<Value> {
     let host_name = facts.old.config().get("Hostname");
-    let adds_host_name = facts.api < OWN_ALIASES && facts.podman.is_none();
+    let adds_host_name = facts.api < OWN_ALIASES;
     let mut aliases: Vec<Value> = Vec::new();
     for alias in shown["Aliases"].as_array().into_iter().flatten() {
         let added_by_engine =

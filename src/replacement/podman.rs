@@ -11,12 +11,11 @@ use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
-/// What Podman adds to `Env` besides the host name: fixed words, and root's home.
-const ENV: [&str; 5] = [
+/// What Podman adds to `Env` besides the host name and the home.
+const ENV: [&str; 4] = [
     "container=podman",
     "TERM=xterm",
     "HOME=",
-    "HOME=/root",
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 ];
 /// Annotations that Podman writes for itself; carried over, they would pin the old settings.
@@ -27,10 +26,13 @@ const ANNOTATIONS: [&str; 4] = [
     "org.systemd.property.",
 ];
 /// What Podman adds to the options of a tmpfs, and refuses or repeats when it is given it.
-const TMPFS_OPTIONS: [&str; 5] = ["rprivate", "nosuid", "nodev", "tmpcopyup", "mode=0"];
+const TMPFS_OPTIONS: [&str; 4] = ["rprivate", "nosuid", "nodev", "tmpcopyup"];
 /// Values that mean "not set": leaving them out is the same, and sending them back is refused, or
 /// pins a default, or (a stop timeout of 0, Podman 4.3) kills at once.
 const UNSET: [(&str, &[i64]); 2] = [("StopTimeout", &[0, 10]), ("MemorySwappiness", &[0, -1])];
+/// The signals from 1 on (signal(7), all but Alpha, MIPS and PA-RISC).
+const SIGNALS: &str = "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT \
+    CHLD CONT STOP TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS";
 /// What an image's health check gets where it does not say (Podman's defaults, nanoseconds).
 const HEALTH_DEFAULTS: [(&str, i64); 3] = [
     ("Interval", 30_000_000_000),
@@ -50,7 +52,7 @@ pub(super) fn as_docker(facts: &Facts, libpod: &Value) -> Container {
     let empty = Map::new();
     let image = facts.old_image.map_or(&empty, Image::config);
     if let Some(Value::Object(config)) = json.get_mut("Config") {
-        rewrite_config(config, image, &libpod["Config"]);
+        rewrite_config(config, image);
     }
     if let Some(Value::Object(host)) = json.get_mut("HostConfig") {
         rewrite_host(host, &libpod["HostConfig"]);
@@ -58,21 +60,28 @@ pub(super) fn as_docker(facts: &Facts, libpod: &Value) -> Container {
     Container::new(json)
 }
 
-fn rewrite_config(config: &mut Map<String, Value>, image: &Map<String, Value>, libpod: &Value) {
-    let host_name = config.get("Hostname").and_then(Value::as_str);
-    let host_name = format!("HOSTNAME={}", host_name.unwrap_or_default());
-    let user = config.get("User").and_then(Value::as_str);
-    let is_root = matches!(user, None | Some("" | "0" | "root"));
+fn rewrite_config(config: &mut Map<String, Value>, image: &Map<String, Value>) {
+    let text = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or_default();
+    // A user whom the image does not know is at home where it works.
+    let mut added = vec![
+        format!("HOSTNAME={}", text("Hostname")),
+        format!("HOME={}", text("WorkingDir")),
+    ];
+    if matches!(text("User"), "" | "0" | "root") {
+        added.push("HOME=/root".to_owned());
+    }
     if let Some(Value::Array(entries)) = config.get_mut("Env") {
         entries.retain(|entry| {
             let entry = entry.as_str().unwrap_or_default();
-            let is_added = ENV.contains(&entry) && (is_root || entry != "HOME=/root");
-            !is_added && entry != host_name
+            !ENV.contains(&entry) && !added.iter().any(|added| added == entry)
         });
     }
-    // Docker's inspect shows a number here, the other one the name that images use.
-    if let Some(signal) = libpod["StopSignal"].as_str() {
-        config.insert("StopSignal".to_owned(), json!(signal));
+    // Shown as a number, whereas images name it.
+    let signal = config.get("StopSignal").and_then(Value::as_str);
+    let number = signal.and_then(|text| text.parse::<usize>().ok());
+    let before = number.and_then(|number| number.checked_sub(1));
+    if let Some(name) = before.and_then(|before| SIGNALS.split(' ').nth(before)) {
+        config.insert("StopSignal".to_owned(), json!(format!("SIG{name}")));
     }
     for (key, default) in [("StopSignal", "SIGTERM"), ("WorkingDir", "/")] {
         if is_blank(image.get(key)) && config.get(key) == Some(&json!(default)) {
@@ -91,13 +100,20 @@ fn rewrite_config(config: &mut Map<String, Value>, image: &Map<String, Value>, l
 }
 
 fn rewrite_host(host: &mut Map<String, Value>, libpod: &Value) {
-    let mut init = false;
-    if let Some(Value::Object(annotations)) = host.get_mut("Annotations") {
-        init = annotations.get("io.podman.annotations.init") == Some(&json!("TRUE"));
-        annotations.retain(|key, _| !ANNOTATIONS.iter().any(|own| key.starts_with(own)));
-    }
-    if init {
+    let note = |host: &Map<String, Value>, key: &str| {
+        let notes = host.get("Annotations")?.as_object()?;
+        notes.get(&format!("io.podman.annotations.{key}")).cloned()
+    };
+    if note(host, "init") == Some(json!("TRUE")) {
         host.insert("Init".to_owned(), json!(true));
+    }
+    // It notes down a limit that was asked for; another one is its default (0 is no limit).
+    let is_limited = host.get("PidsLimit").and_then(Value::as_i64) > Some(0);
+    if is_limited && note(host, "pids-limit").is_none() {
+        host.remove("PidsLimit");
+    }
+    if let Some(Value::Object(annotations)) = host.get_mut("Annotations") {
+        annotations.retain(|key, _| !ANNOTATIONS.iter().any(|own| key.starts_with(own)));
     }
     if let Some(Value::Object(mounts)) = host.get_mut("Tmpfs") {
         for options in mounts.values_mut() {
@@ -142,8 +158,10 @@ fn rewrite_host(host: &mut Map<String, Value>, libpod: &Value) {
     if matches!(ipc, "host" | "none") || ipc.starts_with("container:") {
         host.remove("ShmSize");
     }
-    let size = &libpod["LogConfig"]["Size"];
-    if let Some(Value::Object(log)) = host.get_mut("LogConfig").filter(|_| !is_blank(Some(size))) {
+    // -1B is no limit.
+    let size = libpod["LogConfig"]["Size"].as_str().unwrap_or_default();
+    let is_limited = !matches!(size, "" | "0B") && !size.starts_with('-');
+    if let Some(Value::Object(log)) = host.get_mut("LogConfig").filter(|_| is_limited) {
         log.insert("Config".to_owned(), json!({"max-size": size}));
     }
     drop_unset(host);
@@ -232,11 +250,7 @@ mod tests {
                 "Aliases": ["0123456789ab", "a"], "IPAddress": "10.88.0.2",
                 "MacAddress": "ce:90:61:76:38:85"}}},
         });
-        let body = body(
-            container,
-            json!({}),
-            json!({"Config": {"StopSignal": "SIGTERM"}}),
-        );
+        let body = body(container, json!({}), json!({}));
         assert_eq!(body["Env"], json!(["A=1"]));
         for gone in [
             "WorkingDir",
@@ -250,7 +264,7 @@ mod tests {
         assert_eq!(
             body["HostConfig"],
             json!({"NetworkMode": "podman", "IpcMode": "shareable", "Annotations": {"a": "b"},
-                   "PidsLimit": 0, "Tmpfs": {"/t": "size=64k,mode=1777", "/m": "size=1048576"},
+                   "PidsLimit": 0, "Tmpfs": {"/t": "size=64k,mode=1777", "/m": "size=1048576,mode=0"},
                    "PortBindings": {"80/tcp": [{"HostPort": "8080"}]}})
         );
         assert_eq!(
@@ -267,11 +281,11 @@ mod tests {
             "Devices": [{"PathOnHost": "/dev/null", "CgroupPermissions": ""}],
             "NanoCpus": 500_000_000, "CpuPeriod": 50_000, "CpuQuota": 25_000,
             "LogConfig": {"Type": "json-file", "Config": null},
-            "Annotations": {"io.podman.annotations.init": "TRUE"},
+            "PidsLimit": 50,
+            "Annotations": {"io.podman.annotations.init": "TRUE", "io.podman.annotations.pids-limit": "50"},
         });
         let config = json!({"StopSignal": "10", "StopTimeout": 3});
-        let libpod = json!({"Config": {"StopSignal": "SIGUSR1"},
-                            "HostConfig": {"LogConfig": {"Size": "1MB"}}});
+        let libpod = json!({"HostConfig": {"LogConfig": {"Size": "1MB"}}});
         let container = json!({"Config": config, "HostConfig": host});
         let body = body(container, json!({"StopSignal": "SIGINT"}), libpod);
         assert_eq!(
@@ -283,7 +297,7 @@ mod tests {
             json!({"NetworkMode": "none", "IpcMode": "host", "Init": true, "Annotations": {},
                    "Ulimits": [{"Name": "nofile", "Soft": 100, "Hard": 200}],
                    "Devices": [{"PathOnHost": "/dev/null", "CgroupPermissions": "rwm"}],
-                   "CpuPeriod": 50_000, "CpuQuota": 25_000,
+                   "CpuPeriod": 50_000, "CpuQuota": 25_000, "PidsLimit": 50,
                    "LogConfig": {"Type": "json-file", "Config": {"max-size": "1MB"}}})
         );
     }
