@@ -34,7 +34,9 @@ printf '#!/bin/sh\nexit 0\n' >"$WORK/rust/bin/apk"
 cat >"$WORK/rust/bin/cargo" <<'SH'
 #!/bin/sh
 [ "$*" = "build --locked --release" ] || exit 1
-[ -f Cargo.toml ] && [ -f Cargo.lock ] && [ -f src/main.rs ] && [ -f .cargo/config.toml ] || exit 1
+for file in Cargo.toml Cargo.lock .cargo/config.toml src/main.rs tests/tests.rs benches/downtime.rs; do
+  [ -f $file ] || exit 1
+done
 mkdir -p target/release && cp /prebuilt target/release/imagewatch
 SH
 chmod 755 "$WORK/rust/bin/apk" "$WORK/rust/bin/cargo"
@@ -50,7 +52,7 @@ build() {
 
 # Starts an image as the README says, and waits for its own health check to be content.
 check() {
-  local image=$1 id state=
+  local image=$1 program=$2 id state=
   id=$(docker run -d --read-only --cap-drop ALL -v "${DOCKER_HOST#unix://}:/var/run/docker.sock" \
     --health-interval 1s "$image")
   for _ in $(seq 60); do
@@ -60,6 +62,8 @@ check() {
   done
   docker logs "$id" 2>&1 | sed 's/^/  /'
   [[ $state == healthy ]] || { echo "$image: $state" >&2; return 1; }
+  # It knows itself, and would never replace itself.
+  docker exec "$id" "$program" plan "$id" | grep -q 'this is imagewatch itself'
   # As process 1 it has to see to SIGTERM itself.
   local begun=$SECONDS
   docker stop -t 20 "$id" >/dev/null
@@ -71,7 +75,7 @@ check() {
 
 DOCKER_BUILDKIT=0 build -t imagewatch:alpine >/dev/null
 DOCKER_BUILDKIT=0 build -t imagewatch:scratch --target scratch >/dev/null
-check imagewatch:alpine
-check imagewatch:scratch
+check imagewatch:alpine /usr/local/bin/imagewatch
+check imagewatch:scratch /imagewatch
 docker run --rm imagewatch:scratch -V
 docker image inspect -f '{{.Size}} bytes' imagewatch:scratch

@@ -62,10 +62,17 @@ impl<'a> Claim<'a> {
         };
         let mut tries = 0;
         loop {
-            let error = match engine.create(NAME, None, &body(&me, image)) {
+            let body = body(&me, image);
+            let error = match engine.create(NAME, None, &body) {
                 Ok(id) => return mine(id),
                 Err(error) => error,
             };
+            // An image for another platform wants to be asked for as such.
+            if matches!(error.status(), Some(400 | 404)) {
+                if let Ok(id) = engine.create(NAME, Some(&image.platform()), &body) {
+                    return mine(id);
+                }
+            }
             tries += 1;
             match engine.find(NAME)? {
                 // Given back in the meantime; the next one may have been faster.

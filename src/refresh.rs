@@ -253,9 +253,18 @@ impl Refresher {
     fn pull(&self, reference: &Reference, alive: &dyn Fn()) -> Result<()> {
         let login = self.credentials.for_registry(reference.registry());
         let auth = login.map(|login| login.registry_auth(reference.registry()));
-        let platform = self.platform.as_deref();
+        // What its owner once pulled for another platform must stay on that: the Engine would take
+        // its own.
+        let mut platform = self.platform.clone();
+        if platform.is_none() {
+            let local = self.engine.image(&reference.to_string()).ok();
+            platform = match local {
+                Some(image) => image.foreign_platform(&self.engine.about()?.arch),
+                None => None,
+            };
+        }
         self.engine
-            .pull(reference, platform, auth.as_ref(), |_| alive())
+            .pull(reference, platform.as_deref(), auth.as_ref(), |_| alive())
     }
 
     /// What there is to know of an image before its containers are looked at.
@@ -493,7 +502,7 @@ impl Refresher {
                 let name = part.old.name();
                 round.report.recreated.push(name.to_owned());
                 neighbours.retain(|other| other.id() != part.old.id());
-                neighbours.extend(self.engine.find(name)?);
+                neighbours.extend(self.engine.find(name).ok().flatten());
             }
             self.restart_after(&old, &parts, neighbours);
         }

@@ -275,16 +275,18 @@ impl Swap<'_> {
         let record = Record::of(old, provider);
         replacement.label(TRANSACTION_LABEL, record.to_label());
         // What only moves with another keeps its image, even if its tag means another one by now.
-        if provider.is_some() && self.engine.image(old.image_name())?.id() != part.image.id() {
+        let is_tagged = || {
+            let tagged = self.engine.image(old.image_name());
+            tagged.is_ok_and(|tagged| tagged.id() == part.image.id())
+        };
+        if provider.is_some() && !is_tagged() {
             replacement.body["Image"] = part.image.id().into();
         }
-        let foreign = (old_image.as_ref())
-            .filter(|image| !image.arch().is_empty() && image.arch() != self.about.arch)
-            .map(Image::platform);
+        let foreign = || old_image.as_ref()?.foreign_platform(&self.about.arch);
         Ok(Plan {
             record,
             replacement,
-            platform: self.platform.map(str::to_owned).or(foreign),
+            platform: self.platform.map(str::to_owned).or_else(foreign),
         })
     }
 

@@ -266,10 +266,11 @@ impl Image {
         parts.join("/").trim_end_matches('/').to_owned()
     }
 
-    /// The architecture it is for, in Go's word.
+    /// Its platform, if it is for another architecture than the Engine's `arch`.
     #[must_use]
-    pub fn arch(&self) -> &str {
-        text(&self.json["Architecture"])
+    pub fn foreign_platform(&self, arch: &str) -> Option<String> {
+        let own = text(&self.json["Architecture"]);
+        (!own.is_empty() && own != arch).then(|| self.platform())
     }
 
     /// `name@digest` of everything it was pulled as.

@@ -2,6 +2,7 @@
 
 use super::lab::Lab;
 use super::lab::good;
+use crate::support::images::ImageSpec;
 use serde_json::Value;
 use serde_json::json;
 
@@ -164,6 +165,29 @@ fn without_the_old_image_everything_is_kept() {
         env.contains(&"MINE=1") && env.contains(&&*format!("VERSION={mark}")),
         "{env:?}"
     );
+    assert_eq!(lab.names(), ["1"]);
+}
+
+#[test]
+fn a_platform_that_its_owner_chose_is_kept() {
+    let Some(lab) = Lab::new() else { return };
+    let foreign = |mark: &str| ImageSpec {
+        arch: "arm64",
+        ..good(mark)
+    };
+    let image = |lab: &Lab| lab.docker.image(lab.inspect("1")["Image"].as_str().expect("an id"));
+    lab.publish("hermes", &foreign("v1"));
+    lab.pull_for("hermes", "linux/arm64");
+    let body = json!({"Image": lab.reference("hermes")});
+    let path = format!("/containers/create?name={}&platform=linux%2Farm64", lab.name("1"));
+    let (status, answer) = lab.docker.json("POST", &path, &body);
+    assert_eq!(status, 201, "{answer}");
+    lab.docker.start(&lab.name("1"));
+    lab.publish("hermes", &foreign("v2"));
+    let (_, report) = lab.program("hermes", &[]).refresh("");
+    assert_eq!(report["recreated"], json!([lab.name("1")]), "{report}");
+    assert_eq!(lab.version("1"), "v2");
+    assert_eq!(image(&lab)["Architecture"], "arm64");
     assert_eq!(lab.names(), ["1"]);
 }
 

@@ -127,10 +127,17 @@ impl Lab {
     /// Has the Engine pull a runtime's image, as whoever started the workspaces did.
     #[track_caller]
     pub(crate) fn pull(&self, runtime: &str) {
+        self.pull_for(runtime, "");
+    }
+
+    /// The same for a platform.
+    #[track_caller]
+    pub(crate) fn pull_for(&self, runtime: &str, platform: &str) {
         let name = format!("{}/{}", self.proxy.host(), Self::repository(runtime));
         let path = format!(
-            "/images/create?fromImage={}&tag=latest",
-            name.replace('/', "%2F")
+            "/images/create?fromImage={}&tag=latest&platform={}",
+            name.replace('/', "%2F"),
+            platform.replace('/', "%2F")
         );
         let (status, body) = self.docker.ask("POST", &path, b"");
         let body = String::from_utf8_lossy(&body);

@@ -65,7 +65,7 @@ impl Registry {
         let layer = image.layer();
         let layer_digest = self.put_blob(repository, &layer);
         let config = json!({
-            "architecture": "amd64", "os": "linux", "config": image.config,
+            "architecture": image.arch, "os": "linux", "config": image.config,
             "created": "2026-01-01T00:00:00Z",
             "history": [{"created_by": image.mark}],
             "rootfs": {"type": "layers", "diff_ids": [layer_digest]},
@@ -136,6 +136,8 @@ impl Drop for Registry {
 #[derive(Clone)]
 pub(crate) struct ImageSpec {
     pub(crate) mark: String,
+    /// What it claims to be for; its busybox is always this machine's.
+    pub(crate) arch: &'static str,
     pub(crate) config: Value,
     /// Files besides busybox: path, mode, contents.
     pub(crate) files: Vec<(String, u32, Vec<u8>)>,
@@ -147,6 +149,7 @@ impl ImageSpec {
         let wait = "trap 'exit 0' TERM; while :; do sleep 1 & wait; done";
         Self {
             mark: mark.to_owned(),
+            arch: "amd64",
             config: json!({
                 "Cmd": ["/bin/busybox", "sh", "-c", format!("echo I am {mark}; {wait}")],
                 "Env": ["PATH=/bin", format!("VERSION={mark}")],
