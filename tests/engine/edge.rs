@@ -175,11 +175,17 @@ fn a_platform_that_its_owner_chose_is_kept() {
         arch: "arm64",
         ..good(mark)
     };
-    let image = |lab: &Lab| lab.docker.image(lab.inspect("1")["Image"].as_str().expect("an id"));
+    let image = |lab: &Lab| {
+        lab.docker
+            .image(lab.inspect("1")["Image"].as_str().expect("an id"))
+    };
     lab.publish("hermes", &foreign("v1"));
     lab.pull_for("hermes", "linux/arm64");
     let body = json!({"Image": lab.reference("hermes")});
-    let path = format!("/containers/create?name={}&platform=linux%2Farm64", lab.name("1"));
+    let path = format!(
+        "/containers/create?name={}&platform=linux%2Farm64",
+        lab.name("1")
+    );
     let (status, answer) = lab.docker.json("POST", &path, &body);
     assert_eq!(status, 201, "{answer}");
     lab.docker.start(&lab.name("1"));
