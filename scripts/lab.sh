@@ -23,9 +23,10 @@
 # script as process 1 (`_init`). Ending that one process makes the kernel end the
 # daemon, its shims and its containers and drop every mount they made, whatever
 # state they are in; that is what makes `down` reliable after a crash. The network
-# namespace is the host's, so that engines reach a test's registry on 127.0.0.1 and
+# namespace is the caller's, so that engines reach a test's registry on 127.0.0.1 and
 # tests reach published ports. What they change there is noted at `up` and undone
-# at `down`. Hence one engine at a time, and none beside a Docker of your own.
+# at `down`. Hence one engine at a time there, and none beside a Docker of your own:
+# for both use `unshare --net` and a folder of its own.
 
 # shellcheck disable=SC2317 # some functions are only called through wait_until
 
@@ -180,14 +181,11 @@ build_chroot() {
 
 # forky moves on; a test that believes in the engine's name should learn of it here.
 check_version() {
-  local engine=$1 version
-  case $engine in
-    docker-20.10) version=$(dockerd --version 2>/dev/null) ;;
-    podman-4.3) version=$(podman --version 2>/dev/null) ;;
-    docker-28.5) version=$(chroot "$(root_of "$engine")" dockerd --version 2>/dev/null) ;;
-    podman-5.8) version=$(chroot "$(root_of "$engine")" podman --version 2>/dev/null) ;;
-  esac
-  [[ $version == *" ${engine#*-}"* ]] || say "warning: $engine is really '$version'"
+  local engine=$1 package=podman root=/ version
+  [[ $engine != docker-* ]] || package=docker.io
+  if in_chroot "$engine"; then root=$(root_of "$engine"); fi
+  version=$(dpkg-query --admindir="$root/var/lib/dpkg" -W -f='${Version}' "$package")
+  [[ $version == "${engine#*-}".* ]] || say "warning: $engine is really $version"
 }
 
 install() {
@@ -259,10 +257,27 @@ wait_until() {
 has_no_init() { ! init_pid "$1" >/dev/null; }
 has_no_daemon() { ! daemon_pid "$1" >/dev/null; }
 
+containers_of() {
+  local id
+  for id in "$(dir_of "$1")"/data/{containers,vfs-containers}/*; do
+    id=${id##*/}
+    [[ ${#id} != 64 ]] || echo "$id"
+  done
+}
+
+# With cgroup v1 a paused process does not even die of SIGKILL.
+thaw() {
+  local id
+  for id in $(containers_of "$1"); do
+    find /sys/fs/cgroup/freezer -path "*$id*" -name freezer.state 2>/dev/null || true
+  done | while read -r state; do echo THAWED >"$state" || true; done
+}
+
 # Process 1 is gone only after everything else in its namespace is.
 end_processes() {
   local pid
   pid=$(init_pid "$1") || return 0
+  thaw "$1"
   kill -KILL "$pid" 2>/dev/null || true
   wait_until 30 has_no_init "$1" || die "process $pid of $1 does not end"
 }
@@ -278,6 +293,7 @@ SYSCTLS=(net/ipv4/ip_forward net/ipv6/conf/all/forwarding net/ipv6/conf/default/
 save_network() {
   local to=$1 key tool
   mkdir -p "$to"
+  readlink /proc/self/ns/net >"$to/namespace"
   links >"$to/links"
   nft list tables >"$to/nft"
   for tool in iptables ip6tables; do "$tool-save" >"$to/$tool"; done
@@ -368,6 +384,10 @@ drop_empty_tables() {
 restore_network() {
   local from=$1 key value
   [[ -e $from/complete ]] || return 0
+  [[ $(readlink /proc/self/ns/net) == $(<"$from/namespace") ]] || {
+    say "it was started in another network namespace; this one stays as it is"
+    return 0
+  }
   drop_links "$from"
   restore_rules "$from"
   drop_empty_tables "$from"
@@ -613,10 +633,8 @@ restart() {
 # Control groups outlive a container that was killed rather than stopped. Only those
 # of containers in our data are ours; their parents go when that leaves them empty.
 drop_cgroups() {
-  local dir=$1 id
-  for id in "$dir"/data/containers/* "$dir"/data/vfs-containers/*; do
-    id=${id##*/}
-    [[ ${#id} == 64 ]] || continue
+  local id
+  for id in $(containers_of "$1"); do
     find /sys/fs/cgroup -depth -type d -path "*$id*" -exec rmdir {} + 2>/dev/null || true
   done
   find /sys/fs/cgroup -depth -type d \
@@ -630,7 +648,7 @@ end() {
   [[ -e $dir ]] || return 0
   end_processes "$engine"
   restore_network "$dir/network"
-  drop_cgroups "$dir"
+  drop_cgroups "$engine"
   # Mount points that had to be made; rmdir spares those that are in use.
   # shellcheck disable=SC2046 # a list of words
   in_chroot "$engine" || rmdir $(private_paths_of "$engine") 2>/dev/null || true

@@ -2,13 +2,14 @@
 
 use super::lab::Lab;
 use super::lab::good;
-use super::workspace::Moment;
+use super::moment::Moment;
+use super::moment::from_start_on;
+use super::moment::is_change;
+use super::moment::moments;
+use super::moment::share;
+use super::moment::side_by_side;
 use super::workspace::Next;
 use super::workspace::Workspace;
-use super::workspace::from_start_on;
-use super::workspace::is_change;
-use super::workspace::moments;
-use super::workspace::side_by_side;
 use crate::support::between::Action;
 use crate::support::between::Between;
 use crate::support::between::Place;
@@ -31,7 +32,7 @@ fn kill_at_every_moment(running: bool, next: Next) {
     if next == Next::Exits {
         moments = from_start_on(moments);
     }
-    side_by_side(workspaces, moments, |workspace, moment| {
+    side_by_side(workspaces, share(moments), |workspace, moment| {
         let old = workspace.mark();
         let new = workspace.publish(next);
         let done = kill(workspace, moment);
@@ -52,7 +53,7 @@ fn has_taken_over(done: &[String], running: bool) -> bool {
 /// come in some runs only; then it is killed when it is done.
 #[track_caller]
 fn kill(workspace: &Workspace, moment: &Moment) -> Vec<String> {
-    let mut run = workspace.run(moment.plan());
+    let mut run = workspace.run(Some(moment.plan()));
     let came = run.await_call();
     assert!(came.is_some() || !is_change(&moment.line), "no such call");
     run.program.kill();
@@ -132,7 +133,7 @@ fn a_recovery_may_be_killed_as_well() {
         let moments = moments(&lines, &[], &[Action::HoldBefore, Action::HoldAfter]);
         jobs.extend(moments.into_iter().map(|moment| Job { half_done, moment }));
     }
-    side_by_side(workspaces, jobs, |workspace, job| {
+    side_by_side(workspaces, share(jobs), |workspace, job| {
         let old = workspace.mark();
         job.half_done.make(workspace);
         workspace.cut_recovery_short(&job.moment);

@@ -1,11 +1,12 @@
 //! Any call to the Engine may fail, in any way, and somebody else may be at work.
 
 use super::lab::Lab;
+use super::moment::from_start_on;
+use super::moment::moments;
+use super::moment::share;
+use super::moment::side_by_side;
 use super::workspace::Next;
 use super::workspace::Workspace;
-use super::workspace::from_start_on;
-use super::workspace::moments;
-use super::workspace::side_by_side;
 use crate::support::between::Action;
 use crate::support::between::Place;
 use crate::support::docker::Docker;
@@ -45,10 +46,10 @@ fn fail_every_call(next: Next) {
     if next == Next::Exits {
         moments = from_start_on(moments);
     }
-    side_by_side(workspaces, moments, |workspace, moment| {
+    side_by_side(workspaces, share(moments), |workspace, moment| {
         let old = workspace.mark();
         let new = workspace.publish(next);
-        let mut run = workspace.run(moment.plan());
+        let mut run = workspace.run(Some(moment.plan()));
         let (_, report) = run.await_report();
         let recreated = is_recreated(&report, workspace);
         match workspace.wait_well(SOON) {
@@ -83,12 +84,13 @@ fn any_single_call_may_hang() {
     let mut moments = moments(&lines, &[Action::HoldBefore], &[Action::HoldAfter]);
     // A pull may be silent for longer than this test has.
     moments.retain(|moment| !moment.line.contains("/images/create"));
+    let moments = share(moments);
     // They take their time, so they take it all at once.
     let mut workspaces = vec![first];
     workspaces.resize_with(moments.len(), || Workspace::new(&lab, true));
     side_by_side(workspaces, moments, |workspace, moment| {
         workspace.publish(Next::Good);
-        let mut run = workspace.run(moment.plan());
+        let mut run = workspace.run(Some(moment.plan()));
         let (_, report) = run.await_report();
         if let Err(trouble) = workspace.wait_well(SOON) {
             eprintln!("{moment}: left to the next refresh: {trouble} {report}");

@@ -7,6 +7,7 @@ mod edge;
 mod fault;
 mod fidelity;
 mod lab;
+mod moment;
 mod plan;
 mod refresh;
 mod relations;

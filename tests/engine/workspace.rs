@@ -3,6 +3,7 @@
 //! every way, and has to be well after each.
 
 use super::lab::Lab;
+use super::moment::Moment;
 use crate::support::between::Action;
 use crate::support::between::Between;
 use crate::support::between::Place;
@@ -13,16 +14,10 @@ use crate::support::program::Program;
 use serde_json::Value;
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::collections::VecDeque;
-use std::fmt;
 use std::io::Read;
 use std::io::Write;
 use std::net::TcpListener;
 use std::net::TcpStream;
-use std::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
@@ -134,7 +129,7 @@ impl<'l> Workspace<'l> {
     }
 
     /// Throws away what a failure left, and begins anew.
-    fn renew(&mut self) {
+    pub(crate) fn renew(&mut self) {
         self.remove();
         self.port = free_port();
         self.make();
@@ -264,8 +259,8 @@ impl<'l> Workspace<'l> {
     pub(crate) fn cut_recovery_short(&self, moment: &Moment) {
         let between = Between::part(&self.lab.docker, &self.key);
         let (tell, called) = channel();
-        let place = Place::Exactly(moment.line.clone(), moment.nth);
-        between.at(place, moment.action.clone(), move |line| {
+        let (place, action) = moment.plan();
+        between.at(place, action, move |line| {
             let _ = tell.send(line);
         });
         let mut program = self.spawn(&between.host());
@@ -464,104 +459,6 @@ impl Run {
             }
         }
     }
-}
-
-/// Something done to one of a run's calls: the `nth` with this line.
-pub(crate) struct Moment {
-    pub(crate) line: String,
-    nth: usize,
-    pub(crate) action: Action,
-}
-
-impl fmt::Display for Moment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}.) {:?}", self.line, self.nth, self.action)
-    }
-}
-
-impl Moment {
-    /// For [`Workspace::run`].
-    pub(crate) fn plan(&self) -> Option<(Place, Action)> {
-        let place = Place::Exactly(self.line.clone(), self.nth);
-        Some((place, self.action.clone()))
-    }
-}
-
-pub(crate) fn is_change(line: &str) -> bool {
-    !line.starts_with("GET ")
-}
-
-/// Each of `before` done to each call, and each of `after` to those that change something: for any
-/// other call it is the same as before.
-pub(crate) fn moments(lines: &[String], before: &[Action], after: &[Action]) -> Vec<Moment> {
-    let mut moments = Vec::new();
-    for (index, line) in lines.iter().enumerate() {
-        let nth = lines[..=index]
-            .iter()
-            .filter(|other| *other == line)
-            .count();
-        let after = if is_change(line) { after } else { &[] };
-        for action in before.iter().chain(after) {
-            let (line, action) = (line.clone(), action.clone());
-            moments.push(Moment { line, nth, action });
-        }
-    }
-    moments
-}
-
-/// Only those from the successor's start on: until then a swap that will be rolled back is like any
-/// other.
-pub(crate) fn from_start_on(mut moments: Vec<Moment>) -> Vec<Moment> {
-    let start = moments.iter().position(|one| one.line.ends_with("/start"));
-    moments.split_off(start.expect("a start"))
-}
-
-/// Does every job on one of a few workspaces, side by side. All failures are told, with the names
-/// of their jobs; a workspace that did not survive its job is made anew for the next one.
-pub(crate) fn side_by_side<J: std::fmt::Display + Send>(
-    workspaces: Vec<Workspace>,
-    jobs: impl IntoIterator<Item = J>,
-    job: impl Fn(&mut Workspace, &J) + Sync,
-) {
-    let jobs: Mutex<VecDeque<J>> = Mutex::new(jobs.into_iter().collect());
-    let failures = Mutex::new(Vec::new());
-    let next = || lock(&jobs).pop_front();
-    std::thread::scope(|scope| {
-        for mut workspace in workspaces {
-            let (next, failures, job) = (&next, &failures, &job);
-            scope.spawn(move || {
-                while let Some(one) = next() {
-                    let begun = Instant::now();
-                    let done = catch_unwind(AssertUnwindSafe(|| job(&mut workspace, &one)));
-                    println!("{:.1?} {one}", begun.elapsed());
-                    if let Err(panic) = done {
-                        lock(failures).push(format!("{one}: {}", words(&*panic)));
-                        workspace.renew();
-                    }
-                }
-            });
-        }
-    });
-    let failures = failures
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner);
-    assert!(
-        failures.is_empty(),
-        "{} failed:\n{}",
-        failures.len(),
-        failures.join("\n")
-    );
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What a panic said.
-fn words(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().cloned();
-    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-    text.unwrap_or_default()
 }
 
 /// The aliases its owner gave it; an Engine adds the short id.
