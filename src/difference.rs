@@ -1,6 +1,5 @@
 //! What a swap changes about a container: pure, from now to then.
 
-use crate::engine::Container;
 use crate::engine::Image;
 use crate::replacement::Replacement;
 use crate::replacement::TRANSACTION_LABEL;
@@ -22,7 +21,8 @@ pub struct Change {
 
 /// Everything that will be different, names of networks and state aside.
 #[must_use]
-pub fn changes(old: &Container, replacement: &Replacement, image: &Image) -> Vec<Change> {
+pub fn changes(replacement: &Replacement, image: &Image) -> Vec<Change> {
+    let old = &replacement.old;
     let mut changes = Vec::new();
     let mut config = replacement.body.as_object().cloned().unwrap_or_default();
     let host = config.remove("HostConfig").unwrap_or_default();
@@ -124,6 +124,7 @@ fn is_blank(value: Option<&Value>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Container;
 
     #[test]
     fn what_the_images_give_changes_and_what_the_owner_set_does_not() {
@@ -139,8 +140,9 @@ mod tests {
         let replacement = Replacement {
             body,
             connect: Vec::new(),
+            old,
         };
-        let seen: Vec<Value> = changes(&old, &replacement, &image)
+        let seen: Vec<Value> = changes(&replacement, &image)
             .iter()
             .map(|change| json!([change.field, change.now, change.then]))
             .collect();

@@ -51,7 +51,7 @@ pub fn plan(config: &Config, name: &str, as_json: bool) -> Result<String, String
         image: &image,
     };
     let plan = swap.plan(&part, &[]).map_err(say)?;
-    let changes = changes(&old, &plan.replacement, &image);
+    let changes = changes(&plan.replacement, &image);
     let skipped = swap.left_alone(&old);
     if as_json {
         let connect = |(network, endpoint): &(String, Value)| json!({"network": network, "endpoint": endpoint});

@@ -54,8 +54,10 @@ pub struct Facts<'a> {
 }
 
 /// What to ask the Engine for.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Replacement {
+    /// The old container, as Docker would show it.
+    pub old: Container,
     /// The body of `POST /containers/create`.
     pub body: Value,
     /// Networks to join after creation, with their settings, because the Engine takes only one at
@@ -67,17 +69,14 @@ impl Replacement {
     /// Works out the successor.
     #[must_use]
     pub fn of(facts: &Facts) -> Self {
-        let Some(libpod) = facts.podman else {
-            return Self::of_docker(facts);
+        let old = match facts.podman {
+            Some(libpod) => podman::as_docker(facts, libpod),
+            None => facts.old.clone(),
         };
-        let old = podman::as_docker(facts, libpod);
-        Self::of_docker(&Facts {
+        let facts = &Facts {
             old: &old,
             ..*facts
-        })
-    }
-
-    fn of_docker(facts: &Facts) -> Self {
+        };
         let mut config = config(facts);
         let mut host = host::config(facts);
         let networks = network::endpoints(facts, &mut config, &mut host);
@@ -89,6 +88,7 @@ impl Replacement {
         Self {
             body,
             connect: networks.later,
+            old,
         }
     }
 

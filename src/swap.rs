@@ -272,7 +272,7 @@ impl Swap<'_> {
             moved,
         });
         let provider = moved.first().map(|first| first.old_id);
-        let record = Record::of(old, provider);
+        let record = Record::of(&replacement.old, provider);
         replacement.label(TRANSACTION_LABEL, record.to_label());
         // What only moves with another keeps its image, even if its tag means another one by now.
         let is_tagged = || {
@@ -345,12 +345,17 @@ impl Swap<'_> {
             self.engine.connect(network, &new, endpoint)?;
         }
         let created = self.engine.container(&new)?;
-        if created.image_id() == part.image.id() {
+        let reason = if created.image_id() != part.image.id() {
+            "the tag moved in the meantime, so it was made from another image"
+        } else if !created.has_command() {
+            // Docker refuses to create it, Podman only to start it.
+            "no command to run: neither you nor its new image says which"
+        } else {
             return Ok(());
-        }
+        };
         Err(Error::Malformed {
             request: format!("create {}", created.name()),
-            reason: "the tag moved in the meantime, so it was made from another image".to_owned(),
+            reason: reason.to_owned(),
         })
     }
 

@@ -111,6 +111,15 @@ impl Container {
         text(&self.json["Config"]["Image"])
     }
 
+    /// Whether it says what to run.
+    #[must_use]
+    pub fn has_command(&self) -> bool {
+        ["Entrypoint", "Cmd"].iter().any(|key| {
+            let words = self.json["Config"][key].as_array();
+            words.is_some_and(|words| !words.is_empty())
+        })
+    }
+
     /// What its owner, the image and the Engine agreed on.
     #[must_use]
     pub fn config(&self) -> &Map<String, Value> {
@@ -202,6 +211,13 @@ impl Container {
     pub fn health(&self) -> Option<&str> {
         let status = self.json["State"]["Health"]["Status"].as_str()?;
         (!matches!(status, "" | "none")).then_some(status)
+    }
+
+    /// Whether there was a health check since its start.
+    #[must_use]
+    pub fn was_checked(&self) -> bool {
+        let log = self.json["State"]["Health"]["Log"].as_array();
+        log.is_some_and(|log| !log.is_empty())
     }
 
     /// What the last health check printed.

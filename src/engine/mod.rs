@@ -546,9 +546,22 @@ fn refused(request: &str, answer: Response<Body>) -> Error {
         .unwrap_or(&words);
     Error::Refused {
         request: request.to_owned(),
-        status,
+        status: meant(request, status, message),
         message: one_line(message),
         retry_after: None,
+    }
+}
+
+/// The status of Docker's that an answer means. Podman (5.8) answers 500 where another call came in
+/// between, and only its words tell what happened.
+fn meant(request: &str, status: u16, message: &str) -> u16 {
+    const TAKEN: [&str; 2] = ["container already exists", "name is already in use"];
+    let is_post = request.starts_with("POST ");
+    match status {
+        500 if is_post && TAKEN.iter().any(|words| message.contains(words)) => 409,
+        // To a POST it may be said of another container, which that one needs.
+        500 if !is_post && message.ends_with("no such container") => 404,
+        _ => status,
     }
 }
 
@@ -561,7 +574,13 @@ fn pull_error(error: Error, request: &str, reference: &Reference) -> Error {
         return error;
     };
     let lower = message.to_ascii_lowercase();
-    let denied = ["denied", "unauthorized", "authentication", "no basic auth"];
+    let denied = [
+        "denied",
+        "unauthorized",
+        "authentication",
+        "no basic auth",
+        "http status: 403",
+    ];
     let hint = if denied.iter().any(|word| lower.contains(word)) {
         format!(
             " (are the credentials for {} set and valid?)",
@@ -616,6 +635,26 @@ mod tests {
         assert!(parse("1.9") < parse("1.41"));
         assert_eq!(parse("1.55").min(NEWEST_API), NEWEST_API);
         assert_eq!(ApiVersion::parse("latest"), None);
+    }
+
+    #[test]
+    fn podmans_words_tell_what_a_500_means() {
+        let gone = "no container with ID 42 found in database: no such container";
+        let taken = "container create: name \"a\" is in use: container already exists";
+        for (request, status, message, expected) in [
+            ("GET /containers/42/json", 500, gone, 404),
+            ("DELETE /containers/42", 500, gone, 404),
+            ("POST /containers/42/start", 500, gone, 500),
+            ("POST /containers/create", 500, taken, 409),
+            ("GET /containers/42/json", 500, "database is locked", 500),
+            ("GET /containers/42/json", 403, gone, 403),
+        ] {
+            assert_eq!(
+                meant(request, status, message),
+                expected,
+                "{request} {message}"
+            );
+        }
     }
 
     #[test]

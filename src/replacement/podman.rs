@@ -56,8 +56,30 @@ pub(super) fn as_docker(facts: &Facts, libpod: &Value) -> Container {
     }
     if let Some(Value::Object(host)) = json.get_mut("HostConfig") {
         rewrite_host(host, &libpod["HostConfig"]);
+        // The kind of its networks, where Docker has the name of the first.
+        let mut networks = facts.old.networks().keys();
+        if host.get("NetworkMode") == Some(&json!("bridge")) {
+            if let Some(network) = networks.next() {
+                host.insert("NetworkMode".to_owned(), json!(network));
+            }
+        }
+    }
+    if is_in_crash_loop(&json, libpod) {
+        json["State"]["Status"] = json!("restarting");
     }
     Container::new(json)
+}
+
+/// Between two runs of a crash loop, Podman shows Docker's clients a container that exited, like one
+/// that was stopped; itself, it calls that `exited` and this `stopped`.
+fn is_in_crash_loop(json: &Value, libpod: &Value) -> bool {
+    let policy = &json["HostConfig"]["RestartPolicy"]["Name"];
+    let starts_again = match policy.as_str() {
+        Some("always" | "unless-stopped") => true,
+        Some("on-failure") => json["State"]["ExitCode"] != 0,
+        _ => false,
+    };
+    starts_again && libpod["State"]["Status"] == "stopped"
 }
 
 fn rewrite_config(config: &mut Map<String, Value>, image: &Map<String, Value>) {
@@ -322,6 +344,20 @@ mod tests {
             of(own),
             Some(json!({"Test": ["CMD", "a"], "Interval": 3, "Retries": 9}))
         );
+    }
+
+    #[test]
+    fn a_crash_loop_is_told_from_a_stopped_container() {
+        let seen = |policy: &str, code: i64, status: &str| {
+            let json = json!({"State": {"Status": "exited", "ExitCode": code},
+                              "HostConfig": {"RestartPolicy": {"Name": policy}}});
+            is_in_crash_loop(&json, &json!({"State": {"Status": status}}))
+        };
+        assert!(seen("always", 0, "stopped"));
+        assert!(seen("on-failure", 1, "stopped"));
+        assert!(!seen("on-failure", 0, "stopped"));
+        assert!(!seen("always", 1, "exited"));
+        assert!(!seen("", 1, "stopped"));
     }
 
     #[test]

@@ -95,7 +95,11 @@ impl Acceptance {
                     .health_timeout
                     .unwrap_or_else(|| longest_check(container));
                 if up < limit {
-                    return Look::Wait;
+                    return if never_checked(container, up) {
+                        Look::Accepted
+                    } else {
+                        Look::Wait
+                    };
                 }
                 let secs = limit.as_secs();
                 Look::Failed(with_output(
@@ -130,24 +134,46 @@ fn with_output(text: &str, container: &Container) -> String {
     }
 }
 
+/// Whether the Engine had the time for a check and did none. Podman needs systemd for them: without
+/// it, its containers are `starting` for ever.
+fn never_checked(container: &Container, up: Duration) -> bool {
+    let never = !container.was_checked() && up > one_check(container) + HEALTH_SLACK;
+    if never {
+        log::warn!(
+            "{}: accepted without its health check, because the Engine runs none (Podman does only under systemd)",
+            container.name()
+        );
+    }
+    never
+}
+
 /// The longest a health check can take to make up its mind: all its tries, each as late and as
 /// slow as it may be, after the start period.
 fn longest_check(container: &Container) -> Duration {
-    let check = container.config().get("Healthcheck");
-    let field = |name: &str| check.and_then(|check| check.get(name));
-    let time = |name: &str, default: Duration| match field(name).and_then(Value::as_u64) {
-        None | Some(0) => default,
-        Some(nanos) => Duration::from_nanos(nanos),
+    let retries = match health_field(container, "Retries") {
+        0 => DEFAULT_RETRIES,
+        retries => u32::try_from(retries).unwrap_or(DEFAULT_RETRIES),
     };
-    let retries = match field("Retries").and_then(Value::as_u64) {
-        None | Some(0) => DEFAULT_RETRIES,
-        Some(retries) => u32::try_from(retries).unwrap_or(DEFAULT_RETRIES),
-    };
-    let each = time("Interval", DEFAULT_INTERVAL) + time("Timeout", DEFAULT_TIMEOUT);
-    let tries = each.saturating_mul(retries.saturating_add(1));
-    time("StartPeriod", Duration::ZERO)
+    let tries = one_check(container).saturating_mul(retries.saturating_add(1));
+    Duration::from_nanos(health_field(container, "StartPeriod"))
         .saturating_add(tries)
         .saturating_add(HEALTH_SLACK)
+}
+
+/// How long after the last one a check is done at the latest.
+fn one_check(container: &Container) -> Duration {
+    let time = |name: &str, default: Duration| match health_field(container, name) {
+        0 => default,
+        nanos => Duration::from_nanos(nanos),
+    };
+    time("Interval", DEFAULT_INTERVAL).saturating_add(time("Timeout", DEFAULT_TIMEOUT))
+}
+
+/// A number of its health check; 0, as for the Engine, is "not set".
+fn health_field(container: &Container, name: &str) -> u64 {
+    let check = container.config().get("Healthcheck");
+    let value = check.and_then(|check| check.get(name));
+    value.and_then(Value::as_u64).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -200,6 +226,10 @@ mod tests {
             look(state("starting"), 14),
             "not healthy after 14 s (its check said: no db)"
         );
+        let mut unchecked = state("starting");
+        unchecked["State"]["Health"]["Log"] = json!([]);
+        assert_eq!(look(unchecked.clone(), 7), "wait");
+        assert_eq!(look(unchecked, 8), "accepted");
         assert_eq!(
             look(state("unhealthy"), 1),
             "it is unhealthy (its check said: no db)"

@@ -116,6 +116,7 @@ fn a_missing_network_keeps_a_stopped_container_as_it_was() {
     lab.pull("hermes");
     let body = json!({"Image": lab.reference("hermes"), "HostConfig": {"NetworkMode": network}});
     lab.docker.create(&lab.name("1"), &body);
+    let before = lab.inspect("1");
     lab.docker
         .ask("DELETE", &format!("/networks/{network}"), b"");
     lab.publish("hermes", &good("v2"));
@@ -123,13 +124,19 @@ fn a_missing_network_keeps_a_stopped_container_as_it_was() {
     // Engines differ in when they look for the network; none may lose the container.
     let now = lab.inspect("1");
     assert_eq!(now["State"]["Status"], "created", "{report}");
-    assert_eq!(now["HostConfig"]["NetworkMode"], json!(network));
+    assert_eq!(
+        now["HostConfig"]["NetworkMode"],
+        before["HostConfig"]["NetworkMode"]
+    );
     assert_eq!(lab.names(), ["1"]);
 }
 
 #[test]
 fn without_the_old_image_everything_is_kept() {
     let Some(lab) = Lab::new() else { return };
+    if lab.leaves_out("removes an image only together with its containers") {
+        return;
+    }
     // An image that no other test uses, or it could not be removed.
     let mark = lab.name("v1");
     lab.publish("hermes", &good(&mark));

@@ -174,7 +174,6 @@ impl Case {
 /// A test's Engine, its networks, and what went wrong so far.
 struct World {
     lab: Lab,
-    podman: bool,
     minor: u64,
     subnets: [String; 2],
     /// One that is free, for the container that wants a certain one.
@@ -189,11 +188,9 @@ impl World {
         let minor = version["ApiVersion"]
             .as_str()
             .and_then(|text| text.split_once('.'));
-        let podman = version["Components"][0]["Name"] == "Podman Engine";
         let subnets = ["n1", "n2"].map(|name| create_network(&lab, name));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let world = Self {
-            podman,
             minor: minor
                 .and_then(|(_, minor)| minor.parse().ok())
                 .expect("a version"),
@@ -202,7 +199,10 @@ impl World {
             wrong: Vec::new(),
             lab,
         };
-        for (runtime, image) in [(PLAIN, plain("v1")), (RICH, rich("v1", podman))] {
+        for (runtime, image) in [
+            (PLAIN, plain("v1")),
+            (RICH, rich("v1", world.lab.is_podman)),
+        ] {
             world.lab.publish(runtime, &image);
             world.lab.pull(runtime);
         }
@@ -284,10 +284,10 @@ impl World {
 
     /// Why a case is left out here.
     fn left_out(&self, case: &Case) -> Option<String> {
-        if self.podman && !case.not_on_podman.is_empty() {
+        if self.lab.is_podman && !case.not_on_podman.is_empty() {
             return Some(case.not_on_podman.to_owned());
         }
-        let too_old = !self.podman && case.since > self.minor;
+        let too_old = !self.lab.is_podman && case.since > self.minor;
         too_old.then(|| format!("the API is 1.{}, not 1.{}", self.minor, case.since))
     }
 
@@ -319,7 +319,7 @@ impl World {
             case,
             case.twin.as_ref().unwrap_or(&case.body),
         );
-        if self.podman && case.state == "running" {
+        if self.lab.is_podman && case.state == "running" {
             // Podman shows some settings only once a container was started. The two may want the
             // same port or address.
             self.lab.docker.stop(&self.lab.name(case.name));
@@ -358,7 +358,7 @@ impl World {
             let (seen, expected) = (self.normal(new, part), self.normal(twin, part));
             let keys: BTreeSet<&String> = seen.keys().chain(expected.keys()).collect();
             for key in keys {
-                let is_lost = self.podman && case.lost_on_podman.contains(&key.as_str());
+                let is_lost = self.lab.is_podman && case.lost_on_podman.contains(&key.as_str());
                 if !is_lost {
                     let of = |map: &Map<String, Value>| map.get(key).cloned().unwrap_or_default();
                     self.same(case, &format!("{part}.{key}"), &of(&seen), &of(&expected));
@@ -582,7 +582,7 @@ fn run(generations: usize, cases: &[Case]) {
     }
     world.lab.docker.remove(&world.lab.name("gone"));
     world.lab.publish(PLAIN, &plain("v2"));
-    world.lab.publish(RICH, &rich("v2", world.podman));
+    world.lab.publish(RICH, &rich("v2", world.lab.is_podman));
     let program = world
         .lab
         .program("plain,rich", &[("IMAGEWATCH_SETTLE", "300ms")]);
@@ -911,7 +911,7 @@ fn an_image_named_by_digest_or_by_id_is_not_followed() {
     let by_tag = world.lab.docker.image(&world.lab.reference(PLAIN));
     let names = [("digest", &by_tag["RepoDigests"][0]), ("id", &by_tag["Id"])];
     // Podman shows the tag even where a digest or an id was asked for: nobody can tell there.
-    let names = names.into_iter().filter(|_| !world.podman);
+    let names = names.into_iter().filter(|_| !world.lab.is_podman);
     let ids: Vec<(&str, Value)> = names
         .map(|(name, image)| {
             let id = world.create(name, image.as_str().unwrap_or_default(), &json!({}));

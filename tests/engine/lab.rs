@@ -63,6 +63,7 @@ pub(crate) struct Lab {
     pub(crate) proxy: Server,
     pub(crate) prefix: String,
     pub(crate) login: (&'static str, &'static str),
+    pub(crate) is_podman: bool,
     socket: PathBuf,
     _stay: Stay,
 }
@@ -96,8 +97,11 @@ impl Lab {
         let login = ("robot", "s3cret-pat");
         let rules = Rules::new(registry.host(), login);
         let proxy = rules.serve();
+        let docker = Docker::new(&socket);
+        let (_, version) = docker.json("GET", "/version", &Value::Null);
         Some(Self {
-            docker: Docker::new(&socket),
+            docker,
+            is_podman: version["Components"][0]["Name"] == "Podman Engine",
             proxy,
             rules,
             registry,
@@ -106,6 +110,14 @@ impl Lab {
             socket,
             _stay: stay,
         })
+    }
+
+    /// Whether a test has to be left out, because Podman is different: how, is said.
+    pub(crate) fn leaves_out(&self, because: &str) -> bool {
+        if self.is_podman {
+            println!("left out on Podman: it {because}");
+        }
+        self.is_podman
     }
 
     /// The repository of a runtime: `acme/NAME`.

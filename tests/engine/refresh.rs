@@ -240,6 +240,13 @@ fn health_decides_where_there_is_a_health_check() {
     let sick = check("echo not ready; exit 1");
     lab.publish("hermes", &good("sick").with("Healthcheck", sick));
     let (_, report) = program.refresh("");
+    if lab.is_podman {
+        // Here without systemd, and so without health checks.
+        assert_eq!(list(&report, "recreated"), [lab.name("1")], "{report}");
+        let words = "accepted without its health check";
+        assert!(program.log().contains(words), "{}", program.log());
+        return;
+    }
     assert_eq!(list(&report, "rolled_back"), [lab.name("1")]);
     let reason = report["rolled_back"][0]["reason"]
         .as_str()
@@ -262,11 +269,8 @@ fn what_the_owner_set_survives_with_the_data_of_anonymous_volumes() {
     lab.publish("hermes", &image);
     lab.pull("hermes");
     let network = lab.name("net");
-    let subnet = format!(
-        "10.{}.{}.0/24",
-        77 + std::process::id() % 100,
-        std::process::id() % 250
-    );
+    // Other tests have the networks below.
+    let subnet = format!("10.250.{}.0/24", std::process::id() % 250);
     let address = subnet.replace(".0/24", ".50");
     let config = json!({"Name": network, "IPAM": {"Config": [{"Subnet": subnet}]}});
     let (status, answer) = lab.docker.json("POST", "/networks/create", &config);
@@ -282,25 +286,11 @@ fn what_the_owner_set_survives_with_the_data_of_anonymous_volumes() {
     });
     lab.docker.run(&lab.name("1"), &body);
     let file = "echo precious > /data/file";
-    let exec = json!({"Cmd": ["/bin/busybox", "sh", "-c", file]});
-    let (_, exec) = lab.docker.json(
-        "POST",
-        &format!("/containers/{}/exec", lab.name("1")),
-        &exec,
-    );
-    let start = format!("/exec/{}/start", exec["Id"].as_str().expect("an id"));
-    lab.docker.json("POST", &start, &json!({"Detach": false}));
+    lab.docker
+        .exec(&lab.name("1"), &["/bin/busybox", "sh", "-c", file]);
     let before = lab.inspect("1");
 
-    let read = "cat /data/file; trap 'exit 0' TERM; while :; do sleep 1 & wait; done";
-    let command = json!(["/bin/busybox", "sh", "-c", read]);
-    lab.publish(
-        "hermes",
-        &image
-            .clone()
-            .with("Cmd", command)
-            .with("Env", json!(["V=2"])),
-    );
+    lab.publish("hermes", &image.clone().with("Env", json!(["V=2"])));
     let (_, report) = lab.program("hermes", &[]).refresh("");
     assert_eq!(list(&report, "recreated"), [lab.name("1")], "{report}");
     let after = lab.inspect("1");
@@ -321,7 +311,9 @@ fn what_the_owner_set_survives_with_the_data_of_anonymous_volumes() {
         "{env:?}"
     );
     let endpoint = &after["NetworkSettings"]["Networks"][&network];
-    assert_eq!(endpoint["IPAddress"], json!(address));
+    if !lab.leaves_out("does not tell an address that was asked for from another") {
+        assert_eq!(endpoint["IPAddress"], json!(address));
+    }
     assert!(
         endpoint["Aliases"]
             .as_array()
@@ -329,12 +321,10 @@ fn what_the_owner_set_survives_with_the_data_of_anonymous_volumes() {
             .contains(&json!("agent"))
     );
     assert_ne!(after["Config"]["Hostname"], before["Config"]["Hostname"]);
-    let path = format!("/containers/{}/logs?stdout=1", lab.name("1"));
-    let (_, log) = lab.docker.ask("GET", &path, b"");
-    assert!(
-        String::from_utf8_lossy(&log).contains("precious"),
-        "the data is there"
-    );
+    let data = lab
+        .docker
+        .exec(&lab.name("1"), &["/bin/busybox", "cat", "/data/file"]);
+    assert!(data.contains("precious"), "{data:?}");
     lab.docker.remove(&lab.name("1"));
     lab.docker
         .ask("DELETE", &format!("/networks/{network}"), b"");

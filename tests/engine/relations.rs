@@ -181,6 +181,9 @@ fn what_is_depended_on_goes_first_and_only_who_says_so_is_restarted() {
 #[test]
 fn a_links_consumer_follows() {
     let Some(lab) = Lab::new() else { return };
+    if lab.leaves_out("knows no links") {
+        return;
+    }
     for runtime in ["hermes", "consumer"] {
         lab.publish(runtime, &good("v1"));
         lab.pull(runtime);

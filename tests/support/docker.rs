@@ -96,7 +96,7 @@ impl Docker {
     }
 
     /// Runs a command in a container and waits for its end.
-    pub(crate) fn exec(&self, id: &str, command: &[&str]) {
+    pub(crate) fn exec(&self, id: &str, command: &[&str]) -> String {
         let path = format!("/containers/{id}/exec");
         let (_, exec) = self.json(
             "POST",
@@ -104,7 +104,9 @@ impl Docker {
             &json!({"Cmd": command, "AttachStdout": true}),
         );
         let start = format!("/exec/{}/start", exec["Id"].as_str().expect("an id"));
-        self.json("POST", &start, &json!({"Detach": false}));
+        let body = json!({"Detach": false}).to_string();
+        let (_, output) = self.ask("POST", &start, body.as_bytes());
+        String::from_utf8_lossy(&output).into_owned()
     }
 
     /// `null` if there is none.
