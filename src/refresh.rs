@@ -308,6 +308,8 @@ impl Refresher {
             None if swap::is_needed(&list) => round.works.iter().find_map(|w| w.image.as_ref()),
             None => None,
         };
+        // A stop waits for what is being done under the claim, and for its release.
+        let _pass = image.and_then(|_| self.gate.enter());
         let mut claim = None;
         if let Some(image) = image {
             match self.claim(image, round.alive) {
@@ -424,9 +426,9 @@ impl Refresher {
         neighbours: &mut Vec<Container>,
     ) -> Verdict {
         let name = one.container.name();
-        let Some(_pass) = self.gate.enter() else {
+        if self.gate.is_closed() {
             return round.skip(name, "imagewatch is stopping");
-        };
+        }
         if self.recreate == Recreate::Remove {
             return self.remove_one(one, round.report);
         }

@@ -60,7 +60,7 @@ pub fn serve(config: &Config) -> std::result::Result<(), String> {
         Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("signals: {error}"))?;
     let parts = Parts::of(config)?;
     let (jobs, worker) = Jobs::new();
-    let finished = parts.spawn_worker(worker)?;
+    let finished = parts.spawn_worker(config, worker)?;
     if let Some(address) = config.listen {
         parts.spawn_admin(config, address, &jobs)?;
     }
@@ -140,11 +140,18 @@ impl Parts {
 
     /// The thread that does refreshes. What is answered closes when a refresh that was cut short
     /// by a stop has been reported.
-    fn spawn_worker(&self, worker: Worker) -> std::result::Result<Outlet<()>, String> {
+    fn spawn_worker(
+        &self,
+        config: &Config,
+        worker: Worker,
+    ) -> std::result::Result<Outlet<()>, String> {
         let (board, gate) = (Arc::clone(&self.board), Arc::clone(&self.gate));
         let refresher = Arc::clone(&self.refresher);
         let (inlet, finished) = queue();
-        let mut recovery = Recovery::default();
+        let mut recovery = Recovery {
+            is_watched: config.auto_refresh,
+            ..Recovery::default()
+        };
         let work = move || {
             let alive = || board.alive();
             worker.work(
@@ -233,13 +240,15 @@ impl Parts {
 /// under way. The same after each refresh, should an answer of the Engine have been lost in it.
 #[derive(Default)]
 struct Recovery {
+    /// Whether there is a watcher, which complains of an Engine that is away.
+    is_watched: bool,
     passes: u32,
     complaint: String,
 }
 
 impl Recovery {
     fn is_needed_again(&mut self, refresher: &Refresher) -> bool {
-        match swap::recover(&refresher.engine, refresher.acceptance) {
+        match swap::recover(&refresher.engine, refresher.acceptance, &refresher.gate) {
             Ok(done) => {
                 self.passes += u32::from(done);
                 self.passes < 2
@@ -247,7 +256,12 @@ impl Recovery {
             Err(error) => {
                 let error = error.to_string();
                 if error != self.complaint {
-                    log::warn!("cannot look for half-done swaps yet: {error}");
+                    let words = format!("cannot look for half-done swaps yet: {error}");
+                    if self.is_watched {
+                        debug(format_args!("{words}"));
+                    } else {
+                        log::warn!("{words}");
+                    }
                     self.complaint = error;
                 }
                 true

@@ -39,7 +39,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("relations", &["engine"]),
     ("replacement", &["engine"]),
     ("difference", &["engine", "replacement"]),
-    ("swap", &["claim", "engine", "error", "replacement"]),
+    ("swap", &["claim", "engine", "error", "gate", "replacement"]),
     (
         "select",
         &["config", "engine", "error", "reference", "swap"],
@@ -67,6 +67,7 @@ const RULES: &[(&str, &[&str])] = &[
             "difference",
             "engine",
             "error",
+            "gate",
             "reference",
             "relations",
             "swap",

@@ -313,9 +313,24 @@ impl Engine {
 
     /// Renames a container (`POST /containers/{id}/rename`).
     pub fn rename(&self, id: &str, name: &str) -> Result<()> {
-        let name = http::percent_encode(name, "");
-        let path = format!("/containers/{}/rename?name={name}", segment(id));
-        self.post(&path, CALL_DEADLINE)
+        let encoded = http::percent_encode(name, "");
+        let path = format!("/containers/{}/rename?name={encoded}", segment(id));
+        let outcome = self.post(&path, CALL_DEADLINE);
+        outcome.map_err(|error| match error {
+            // Podman does not say which name it is about.
+            Error::Refused {
+                request,
+                status,
+                message,
+                retry_after,
+            } if !message.contains(name) => Error::Refused {
+                request,
+                status,
+                message: format!("to {name:?}: {message}"),
+                retry_after,
+            },
+            other => other,
+        })
     }
 
     /// Joins a container to a network (`POST /networks/{id}/connect`); for Engines that take only
@@ -555,7 +570,11 @@ fn refused(request: &str, answer: Response<Body>) -> Error {
 /// The status of Docker's that an answer means. Podman (5.8) answers 500 where another call came in
 /// between, and only its words tell what happened.
 fn meant(request: &str, status: u16, message: &str) -> u16 {
-    const TAKEN: [&str; 2] = ["container already exists", "name is already in use"];
+    const TAKEN: [&str; 3] = [
+        "container already exists",
+        "name is already in use",
+        "UNIQUE constraint failed: ContainerConfig.Name",
+    ];
     let is_post = request.starts_with("POST ");
     match status {
         500 if is_post && TAKEN.iter().any(|words| message.contains(words)) => 409,

@@ -29,6 +29,7 @@ use crate::engine::Engine;
 use crate::engine::Summary;
 use crate::error::Error;
 use crate::error::Result;
+use crate::gate::Gate;
 
 /// Whether the list shows anything half done, or a claim.
 #[must_use]
@@ -44,13 +45,16 @@ pub fn is_needed(list: &[Summary]) -> bool {
 /// # Errors
 /// When the Engine cannot be asked. What is wrong with one swap is logged and does not keep the
 /// others from being settled.
-pub fn recover(engine: &Engine, acceptance: Acceptance) -> Result<bool> {
+pub fn recover(engine: &Engine, acceptance: Acceptance, gate: &Gate) -> Result<bool> {
     let list = engine.containers()?;
     if !is_needed(&list) {
         return Ok(true);
     }
     let Some(image) = image_for_claim(engine, &list)? else {
         return Claim::sweep(engine).map(|()| true);
+    };
+    let Some(_pass) = gate.enter() else {
+        return Ok(true);
     };
     match Claim::attempt(engine, &image)? {
         Attempt::Held(who) => {

@@ -210,7 +210,7 @@ fn refusals_keep_the_engines_words_and_status() {
     let error = fake.engine.rename("abc", "web").expect_err("refused");
     assert!(error.is_conflict());
     let expected = format!(
-        "POST unix://{} /containers/abc/rename: 409 Conflict. The name is taken",
+        "POST unix://{} /containers/abc/rename: 409 to \"web\": Conflict. The name is taken",
         fake.socket.display()
     );
     assert_eq!(error.to_string(), expected);
