@@ -5,7 +5,7 @@
 
 mod vars;
 
-use crate::credentials::Login;
+use crate::credentials::GhcrLogin;
 use crate::credentials::Secret;
 use crate::reference::Reference;
 use crate::time::print_duration;
@@ -84,6 +84,11 @@ pub const VARIABLES: &[Variable] = &[
     secret("ADMIN_TOKEN", "bearer token of the admin endpoint"),
     secret("GHCR_USER", "user name for ghcr.io"),
     secret("GHCR_TOKEN", "access token for ghcr.io"),
+    plain(
+        "REGISTRY_AUTH_FILE",
+        "",
+        "Podman's auth.json, if it is not where it usually is",
+    ),
     plain("DOCKER_CONFIG", "~/.docker", "folder of config.json"),
     plain(
         "DOCKER_HOST",
@@ -242,9 +247,9 @@ pub struct Config {
     /// What callers of the admin endpoint must show.
     pub admin_token: Option<Secret>,
     /// Login for ghcr.io.
-    pub ghcr: Option<Login>,
-    /// Folder of `config.json`.
-    pub docker_config: Option<PathBuf>,
+    pub ghcr: Option<GhcrLogin>,
+    /// Files with logins for all registries, the first to be asked first.
+    pub login_files: Vec<PathBuf>,
     /// The Engine.
     pub engine: Endpoint,
     /// Platform for pull and create.

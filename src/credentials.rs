@@ -1,26 +1,40 @@
 //! Who we are to each registry. The only holder of secrets.
 //!
-//! Sources, first match wins: `GHCR_USER` with `GHCR_TOKEN` for `ghcr.io`, then the `auths` of the
-//! Docker CLI's `config.json`. The file is read afresh for every question, so a rotated password
-//! needs no restart; questions are rare, because tokens are cached by who asks.
+//! Sources, first match wins: `GHCR_USER` with `GHCR_TOKEN` for `ghcr.io`, then the login files of
+//! the Docker CLI and of Podman. All of them are read afresh for every question, so a rotated
+//! password needs no restart; questions are rare, because tokens are cached by who asks.
+//!
+//! What a registry refused is not offered again for a while: some (GitLab) lock out whoever tries
+//! too often.
+
+mod file;
+mod helper;
 
 use crate::reference::DOCKER_HUB;
+use crate::reference::Reference;
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::GeneralPurpose;
 use base64::engine::general_purpose::GeneralPurposeConfig;
 use base64::engine::general_purpose::URL_SAFE;
-use serde_json::Value;
+use helper::Helpers;
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
 
 /// The key under which the Docker CLI keeps Docker Hub's login.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
-/// Other spellings of that key, as Podman and older tools write them.
-const DOCKER_HUB_ALIASES: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 /// The registry `GHCR_USER` and `GHCR_TOKEN` are for.
 pub const GHCR: &str = "ghcr.io";
+/// How long a refused login is not offered again, unless it changes.
+const REFUSED_FOR: Duration = Duration::from_secs(3600);
 /// Tools disagree on padding in `auth`; both are read.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
@@ -51,21 +65,29 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A user name and what proves it.
+/// What proves who we are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Login {
-    /// The user name; not a secret, but nobody's business either.
-    pub username: String,
-    /// The password or access token.
-    pub password: Secret,
+pub enum Login {
+    /// A user name, and a password or an access token.
+    Password {
+        /// The user name; not a secret, but nobody's business either.
+        username: String,
+        /// What goes with it.
+        password: Secret,
+    },
+    /// A refresh token, to be exchanged for one that lets us in (distribution spec, "OAuth2").
+    IdentityToken(Secret),
 }
 
 impl Login {
-    /// The value of an `Authorization: Basic` header (RFC 7617).
+    /// The value of an `Authorization: Basic` header (RFC 7617), where that is possible.
     #[must_use]
-    pub fn basic(&self) -> Secret {
-        let pair = format!("{}:{}", self.username, self.password.reveal());
-        Secret(format!("Basic {}", BASE64.encode(pair)))
+    pub fn basic(&self) -> Option<Secret> {
+        let Self::Password { username, password } = self else {
+            return None;
+        };
+        let pair = format!("{username}:{}", password.reveal());
+        Some(Secret(format!("Basic {}", BASE64.encode(pair))))
     }
 
     /// The value of the Engine API's `X-Registry-Auth` header for an image of `registry`:
@@ -78,128 +100,170 @@ impl Login {
         } else {
             registry
         };
-        let document = serde_json::json!({
-            "username": self.username,
-            "password": self.password.reveal(),
-            "serveraddress": address,
-        });
+        let document = match self {
+            Self::Password { username, password } => serde_json::json!({
+                "username": username,
+                "password": password.reveal(),
+                "serveraddress": address,
+            }),
+            Self::IdentityToken(token) => serde_json::json!({
+                "identitytoken": token.reveal(),
+                "serveraddress": address,
+            }),
+        };
         Secret(URL_SAFE.encode(document.to_string()))
     }
 }
 
-/// All logins we know of.
+/// A secret that is given as such, or in a file that may be replaced at any time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The secret itself.
+    Given(Secret),
+    /// Where to read it, white space around it aside.
+    File(PathBuf),
+}
+
+impl Source {
+    fn read(&self) -> Option<Secret> {
+        match self {
+            Self::Given(secret) => Some(secret.clone()),
+            Self::File(path) => {
+                let text = std::fs::read_to_string(path).ok()?;
+                Some(Secret::new(text.trim())).filter(|secret| !secret.reveal().is_empty())
+            }
+        }
+    }
+}
+
+/// `GHCR_USER` and `GHCR_TOKEN`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GhcrLogin {
+    /// The user name.
+    pub user: Source,
+    /// The access token.
+    pub token: Source,
+}
+
+/// How far a refusal goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The login is not known there.
+    Everywhere,
+    /// It is, but may not read this repository.
+    Here,
+}
+
+/// All logins we know of. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials {
-    ghcr: Option<Login>,
-    config_json: Option<PathBuf>,
+    known: Arc<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    ghcr: Option<GhcrLogin>,
+    files: Vec<PathBuf>,
+    helpers: Helpers,
+    /// By registry, or registry and repository.
+    refused: Mutex<HashMap<String, (Login, Instant)>>,
+    /// What was last said about a file.
+    complaints: Mutex<HashMap<PathBuf, String>>,
 }
 
 impl Credentials {
-    /// `ghcr` is for `ghcr.io`; `docker_config` is the folder of `config.json`, if there is one.
+    /// `ghcr` is for `ghcr.io`; `files` are asked in this order, and need not exist.
     #[must_use]
-    pub fn new(ghcr: Option<Login>, docker_config: Option<&Path>) -> Self {
+    pub fn new(ghcr: Option<GhcrLogin>, files: Vec<PathBuf>) -> Self {
         Self {
-            ghcr,
-            config_json: docker_config.map(|folder| folder.join("config.json")),
+            known: Arc::new(Known {
+                ghcr,
+                files,
+                ..Known::default()
+            }),
         }
     }
 
-    /// The login for `registry` (a reference's host), if there is one.
+    /// The login for an image, unless it was refused lately.
     ///
-    /// A `config.json` that cannot be read or understood counts as empty; the reason is logged,
+    /// A file that cannot be read or understood counts as empty; the reason is logged once,
     /// because what follows is an anonymous request that may well be refused.
     #[must_use]
-    pub fn for_registry(&self, registry: &str) -> Option<Login> {
-        if registry == GHCR && self.ghcr.is_some() {
-            return self.ghcr.clone();
+    pub fn login(&self, reference: &Reference) -> Option<Login> {
+        let login = self.find(reference)?;
+        let mut refused = lock(&self.known.refused);
+        for key in keys(reference) {
+            match refused.get(&key) {
+                Some((bad, at)) if *bad == login && at.elapsed() < REFUSED_FOR => return None,
+                Some(_) => drop(refused.remove(&key)),
+                None => {}
+            }
         }
-        let path = self.config_json.as_deref()?;
-        match read(path).and_then(|file| file.login(registry)) {
-            Ok(login) => login,
+        Some(login)
+    }
+
+    /// Notes that a registry refused a login.
+    pub fn refuse(&self, reference: &Reference, login: Login, how_far: Refused) {
+        let [registry, repository] = keys(reference);
+        let key = match how_far {
+            Refused::Everywhere => registry,
+            Refused::Here => repository,
+        };
+        self.known.helpers.forget();
+        log::warn!(
+            "{key}: the credentials were refused (are they expired?): not used again before they change or an hour has passed"
+        );
+        lock(&self.known.refused).insert(key, (login, Instant::now()));
+    }
+
+    /// Whether there is a login that was refused lately.
+    #[must_use]
+    pub fn is_refused(&self, reference: &Reference) -> bool {
+        let refused = lock(&self.known.refused);
+        keys(reference).iter().any(|key| refused.contains_key(key))
+    }
+
+    fn find(&self, reference: &Reference) -> Option<Login> {
+        if let (GHCR, Some(ghcr)) = (reference.registry(), &self.known.ghcr) {
+            if let (Some(user), Some(password)) = (ghcr.user.read(), ghcr.token.read()) {
+                let username = user.reveal().to_owned();
+                return Some(Login::Password { username, password });
+            }
+        }
+        let mut files = self.known.files.iter();
+        files.find_map(|path| self.find_in(path, reference))
+    }
+
+    fn find_in(&self, path: &Path, reference: &Reference) -> Option<Login> {
+        let outcome = file::read(path).and_then(|file| file.login(reference, &self.known.helpers));
+        let mut complaints = lock(&self.known.complaints);
+        match outcome {
+            Ok(login) => {
+                complaints.remove(path);
+                login
+            }
             Err(reason) => {
-                log::warn!("{}: {reason} (going on without it)", path.display());
+                if complaints.get(path) != Some(&reason) {
+                    log::warn!("{}: {reason} (going on without it)", path.display());
+                    complaints.insert(path.to_owned(), reason);
+                }
                 None
             }
         }
     }
 }
 
-/// `config.json`.
-struct ConfigJson(Value);
-
-/// One login of it. `{}` is a helper's marker and means "not here".
-struct Entry<'a>(&'a Value);
-
-/// What is wrong with the file, in words that hold none of its contents.
-type Reading<T> = std::result::Result<T, &'static str>;
-
-fn read(path: &Path) -> Reading<ConfigJson> {
-    match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map(ConfigJson)
-            .map_err(|_| "is not valid JSON"),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(ConfigJson(Value::Null)),
-        Err(_) => Err("cannot be read"),
-    }
+/// What a refusal is noted under: the registry, and the repository.
+fn keys(reference: &Reference) -> [String; 2] {
+    let registry = reference.registry();
+    [
+        registry.to_owned(),
+        format!("{registry}/{}", reference.repository()),
+    ]
 }
 
-impl ConfigJson {
-    fn login(&self, registry: &str) -> Reading<Option<Login>> {
-        if let Some(login) = self
-            .entry(registry)
-            .map_or(Ok(None), |entry| entry.login())?
-        {
-            return Ok(Some(login));
-        }
-        let store = self.0["credsStore"].as_str().unwrap_or_default();
-        if !store.is_empty() || self.0["credHelpers"].get(registry).is_some() {
-            return Err("keeps this login in a credential helper, which is not supported yet");
-        }
-        Ok(None)
-    }
-
-    /// The exact key first, then any key whose URL reduces to the host.
-    fn entry(&self, registry: &str) -> Option<Entry<'_>> {
-        let auths = self.0["auths"].as_object()?;
-        if registry == DOCKER_HUB {
-            let mut keys = std::iter::once(DOCKER_HUB_KEY).chain(DOCKER_HUB_ALIASES);
-            return keys.find_map(|key| auths.get(key)).map(Entry);
-        }
-        let by_url = || auths.iter().find(|(key, _)| host_of(key) == registry);
-        let exact = auths.get(registry);
-        exact
-            .or_else(|| by_url().map(|(_, entry)| entry))
-            .map(Entry)
-    }
-}
-
-impl Entry<'_> {
-    fn login(&self) -> Reading<Option<Login>> {
-        let field = |name: &str| self.0[name].as_str().unwrap_or_default();
-        let (username, password) = match field("auth").trim() {
-            "" => (field("username").to_owned(), field("password").to_owned()),
-            auth => {
-                let bytes = BASE64.decode(auth).ok();
-                let pair = bytes
-                    .and_then(|bytes| String::from_utf8(bytes).ok())
-                    .ok_or("has an `auth` that is not base64 of text")?;
-                let pair = pair
-                    .split_once(':')
-                    .ok_or("has an `auth` without a colon")?;
-                (pair.0.to_owned(), pair.1.trim_end_matches('\0').to_owned())
-            }
-        };
-        Ok((!username.is_empty()).then_some(Login {
-            username,
-            password: Secret(password),
-        }))
-    }
-}
-
-/// `https://host:port/v1/` → `host:port`.
-fn host_of(key: &str) -> &str {
-    let rest = key.split_once("://").map_or(key, |(_, rest)| rest);
-    rest.split('/').next().unwrap_or(rest)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -207,31 +271,36 @@ mod tests {
     use super::*;
 
     fn login(username: &str, password: &str) -> Login {
-        Login {
+        Login::Password {
             username: username.into(),
             password: Secret::new(password),
         }
     }
 
-    fn config_json(text: &str) -> ConfigJson {
-        ConfigJson(serde_json::from_str(text).expect("JSON"))
+    fn reference(text: &str) -> Reference {
+        text.parse().expect("a reference")
     }
 
     #[test]
     fn registry_auth_is_base64url_with_padding() {
-        // moby's authconfig keeps the order of the document's keys irrelevant; ours is fixed by
-        // serde_json, so the document is compared after decoding and the alphabet by its length.
-        let header = login("testuser", "testpassword").registry_auth("example.com");
-        assert_eq!(header.reveal().len() % 4, 0);
-        let bytes = URL_SAFE.decode(header.reveal()).expect("base64url");
-        let document: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+        // moby's authconfig does not mind the order of the keys; the document is compared decoded.
+        let decoded = |login: &Login, registry: &str| {
+            let header = login.registry_auth(registry);
+            assert_eq!(header.reveal().len() % 4, 0);
+            let bytes = URL_SAFE.decode(header.reveal()).expect("base64url");
+            serde_json::from_slice::<serde_json::Value>(&bytes).expect("JSON")
+        };
         assert_eq!(
-            document,
+            decoded(&login("testuser", "testpassword"), "example.com"),
             serde_json::json!({
                 "username": "testuser",
                 "password": "testpassword",
                 "serveraddress": "example.com"
             })
+        );
+        assert_eq!(
+            decoded(&Login::IdentityToken(Secret::new("t")), DOCKER_HUB),
+            serde_json::json!({"identitytoken": "t", "serveraddress": DOCKER_HUB_KEY})
         );
         let odd = login("ü?~", "ÿÿ>>??").registry_auth(DOCKER_HUB);
         assert!(!odd.reveal().contains(['+', '/']), "{}", odd.reveal());
@@ -244,39 +313,45 @@ mod tests {
     }
 
     #[test]
-    fn logins_are_found_under_every_usual_key() {
-        let file = config_json(
-            r#"{"auths":{
-                "https://index.docker.io/v1/":{"auth":"aHViOnB3"},
-                "https://reg.example:5000/v1/":{"auth":"dTpwOnE"},
-                "plain.example":{"username":"u","password":"p"},
-                "marker.example":{}}}"#,
-        );
-        for (registry, expected) in [
-            ("docker.io", Some(login("hub", "pw"))),
-            ("reg.example:5000", Some(login("u", "p:q"))),
-            ("plain.example", Some(login("u", "p"))),
-            ("marker.example", None),
-            ("other.example", None),
-        ] {
-            assert_eq!(file.login(registry), Ok(expected), "{registry}");
-        }
+    fn the_environment_wins_for_ghcr_only_and_its_files_are_read_each_time() {
+        let path = std::env::temp_dir().join(format!("imagewatch-pat-{}", std::process::id()));
+        std::fs::write(&path, " pat \n").expect("written");
+        let ghcr = GhcrLogin {
+            user: Source::Given(Secret::new("me")),
+            token: Source::File(path.clone()),
+        };
+        let credentials = Credentials::new(Some(ghcr), Vec::new());
+        let image = reference("ghcr.io/acme/a");
+        assert_eq!(credentials.login(&image), Some(login("me", "pat")));
+        assert_eq!(credentials.login(&reference("quay.io/acme/a")), None);
+        std::fs::write(&path, "new").expect("written");
+        assert_eq!(credentials.login(&image), Some(login("me", "new")));
+        std::fs::remove_file(&path).expect("removed");
+        assert_eq!(credentials.login(&image), None);
     }
 
     #[test]
-    fn a_broken_entry_is_named_without_its_contents() {
-        let file = config_json(r#"{"auths":{"a.b":{"auth":"!!secret!!"}}}"#);
-        let reason = file.login("a.b").expect_err("not base64");
-        assert!(!reason.contains("secret"), "{reason}");
-    }
-
-    #[test]
-    fn the_environment_wins_for_ghcr_only() {
-        let credentials = Credentials::new(Some(login("me", "pat")), None);
-        assert_eq!(
-            credentials.for_registry("ghcr.io"),
-            Some(login("me", "pat"))
-        );
-        assert_eq!(credentials.for_registry("quay.io"), None);
+    fn what_was_refused_is_offered_again_once_it_changes() {
+        let with = |token: &str| {
+            Credentials::new(
+                Some(GhcrLogin {
+                    user: Source::Given(Secret::new("me")),
+                    token: Source::Given(Secret::new(token)),
+                }),
+                Vec::new(),
+            )
+        };
+        let (one, other) = (reference("ghcr.io/acme/a"), reference("ghcr.io/acme/b"));
+        let credentials = with("old");
+        credentials.refuse(&one, login("me", "old"), Refused::Here);
+        assert_eq!(credentials.login(&one), None);
+        assert!(credentials.is_refused(&one) && !credentials.is_refused(&other));
+        assert!(credentials.login(&other).is_some());
+        credentials.refuse(&other, login("me", "old"), Refused::Everywhere);
+        assert_eq!(credentials.login(&other), None);
+        let credentials = with("new");
+        credentials.refuse(&one, login("me", "old"), Refused::Everywhere);
+        assert_eq!(credentials.login(&one), Some(login("me", "new")));
+        assert!(!credentials.is_refused(&one));
     }
 }

@@ -251,7 +251,7 @@ impl Refresher {
     }
 
     fn pull(&self, reference: &Reference, alive: &dyn Fn()) -> Result<()> {
-        let login = self.credentials.for_registry(reference.registry());
+        let login = self.credentials.login(reference);
         let auth = login.map(|login| login.registry_auth(reference.registry()));
         // What its owner once pulled for another platform must stay on that: the Engine would take
         // its own.

@@ -94,7 +94,7 @@ struct Parts {
 impl Parts {
     fn of(config: &Config) -> std::result::Result<Self, String> {
         let engine = Arc::new(Engine::new(&config.engine));
-        let credentials = Credentials::new(config.ghcr.clone(), config.docker_config.as_deref());
+        let credentials = Credentials::new(config.ghcr.clone(), config.login_files.clone());
         let certificates = match &config.certificates {
             None => None,
             Some(path) => {

@@ -11,8 +11,9 @@ use super::Recreate;
 use super::Runtime;
 use super::Select;
 use super::VARIABLES;
-use crate::credentials::Login;
+use crate::credentials::GhcrLogin;
 use crate::credentials::Secret;
+use crate::credentials::Source;
 use crate::reference::Reference;
 use crate::time::parse_duration;
 use std::collections::BTreeMap;
@@ -46,7 +47,7 @@ pub(super) fn read(
         admin_token: vars.secret("ADMIN_TOKEN").map(Secret::new),
         listen: vars.listen(),
         ghcr: vars.ghcr(),
-        docker_config: vars.docker_config(),
+        login_files: vars.login_files(),
         engine: vars.engine(),
         platform: vars.platform(),
         insecure_registries: vars.list("IMAGEWATCH_INSECURE_REGISTRIES"),
@@ -286,12 +287,16 @@ impl Vars {
         Some(address)
     }
 
-    fn ghcr(&mut self) -> Option<Login> {
-        match (self.secret("GHCR_USER"), self.secret("GHCR_TOKEN")) {
-            (Some(username), Some(token)) => Some(Login {
-                username,
-                password: Secret::new(token),
-            }),
+    /// The same, to be read again later if it is in a file.
+    fn source(&mut self, name: &str) -> Option<Source> {
+        let text = self.secret(name)?;
+        let file = self.given(&format!("{name}_FILE")).map(PathBuf::from);
+        Some(file.map_or_else(|| Source::Given(Secret::new(text)), Source::File))
+    }
+
+    fn ghcr(&mut self) -> Option<GhcrLogin> {
+        match (self.source("GHCR_USER"), self.source("GHCR_TOKEN")) {
+            (Some(user), Some(token)) => Some(GhcrLogin { user, token }),
             (None, None) => None,
             _ => {
                 self.warnings.push(
@@ -303,12 +308,23 @@ impl Vars {
         }
     }
 
-    fn docker_config(&self) -> Option<PathBuf> {
-        let home = || {
-            self.given("HOME")
-                .map(|home| PathBuf::from(home).join(".docker"))
-        };
-        self.given("DOCKER_CONFIG").map(PathBuf::from).or_else(home)
+    /// Where `docker login` and `podman login` write (docker CLI; containers-auth.json(5)).
+    fn login_files(&self) -> Vec<PathBuf> {
+        let folder = |name: &str| self.given(name).map(PathBuf::from);
+        let in_home = |path: &str| folder("HOME").map(|home| home.join(path));
+        let docker = folder("DOCKER_CONFIG").or_else(|| in_home(".docker"));
+        let run = folder("XDG_RUNTIME_DIR");
+        let config = folder("XDG_CONFIG_HOME").or_else(|| in_home(".config"));
+        let podman = |folder: PathBuf| folder.join("containers/auth.json");
+        [
+            folder("REGISTRY_AUTH_FILE"),
+            docker.map(|folder| folder.join("config.json")),
+            run.map(podman),
+            config.map(podman),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     fn engine(&mut self) -> Endpoint {
@@ -553,11 +569,12 @@ mod tests {
     #[test]
     fn ghcr_credentials_are_trimmed_and_only_count_together() {
         let login = good(&[("GHCR_USER", " me\n"), ("GHCR_TOKEN", "\tpat ")]).ghcr;
-        let login = login.expect("both are set");
-        assert_eq!(
-            (login.username.as_str(), login.password.reveal()),
-            ("me", "pat")
-        );
+        let given = |text: &str| Source::Given(Secret::new(text));
+        let expected = GhcrLogin {
+            user: given("me"),
+            token: given("pat"),
+        };
+        assert_eq!(login, Some(expected));
         let (config, warnings) = read(&[("GHCR_TOKEN", "pat")]).expect("usable");
         assert_eq!(config.ghcr, None);
         assert!(warnings[0].contains("only count together"), "{warnings:?}");

@@ -6,6 +6,7 @@
 
 mod challenge;
 mod proxy;
+mod refusal;
 mod tls;
 mod token;
 mod wire;
@@ -15,16 +16,18 @@ pub use challenge::Challenge;
 use crate::config::Proxies;
 use crate::credentials::Credentials;
 use crate::credentials::Login;
+use crate::credentials::Refused;
 use crate::credentials::Secret;
 use crate::error::Error;
 use crate::error::Result;
-use crate::error::one_line;
 use crate::http;
 use crate::queue::queue;
 use crate::reference::DOCKER_HUB;
 use crate::reference::Digest;
 use crate::reference::Reference;
+use refusal::refused;
 use std::collections::HashMap;
+use std::mem::discriminant;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -32,7 +35,6 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
-use std::time::SystemTime;
 use token::Token;
 use ureq::Body;
 use ureq::http::HeaderMap;
@@ -59,8 +61,9 @@ const TOKEN_LIMIT: u64 = 64 * 1024;
 const MAX_REDIRECTS: usize = 5;
 /// How long a host that says "too many requests" without saying how long is left alone.
 const DEFAULT_PUT_OFF: Duration = Duration::from_secs(60);
-/// A host that does not answer this many look-ups in a row is not asked again in that round.
-const SILENT_LOOKUPS: usize = 2;
+/// A host that fails this many look-ups in a row is left alone: for the rest of the round if it is
+/// silent, for [`DEFAULT_PUT_OFF`] if it says itself that it is broken (5xx).
+const FAILED_LOOKUPS: usize = 2;
 /// Hosts asked at the same time.
 const PARALLEL_HOSTS: usize = 8;
 
@@ -181,23 +184,49 @@ impl Registry {
         references: &[&'r Reference],
         mut sink: impl FnMut(&'r Reference, Result<Digest>),
     ) {
-        let mut silent = 0;
+        let (mut silent, mut broken) = (0, 0);
         for reference in references {
-            if silent == SILENT_LOOKUPS {
-                let host = api_host(reference.registry());
+            let host = api_host(reference.registry());
+            if silent == FAILED_LOOKUPS {
                 sink(reference, Err(given_up(host)));
                 continue;
             }
             let outcome = self.digest(reference);
-            silent = match outcome {
-                Err(Error::Unreachable { .. }) => silent + 1,
-                _ => 0,
+            (silent, broken) = match &outcome {
+                Err(Error::Unreachable { .. }) => (silent + 1, 0),
+                Err(Error::Refused { status, .. }) if *status >= 500 => (0, broken + 1),
+                _ => (0, 0),
             };
+            if broken == FAILED_LOOKUPS {
+                self.put_off(host, DEFAULT_PUT_OFF, "it is in trouble".to_owned());
+            }
             sink(reference, outcome);
         }
     }
 
+    /// As whom we are known there, and once more as nobody if that is refused: an expired login
+    /// hides even public images (GHCR answers 403).
     fn look_up(&self, host: &str, reference: &Reference) -> Result<Digest> {
+        let login = self.credentials.login(reference);
+        let outcome = self.look_up_as(host, reference, login.clone());
+        let how_far = match &outcome {
+            Err(error) if error.status() == Some(401) => Refused::Everywhere,
+            Err(error) if error.status() == Some(403) => Refused::Here,
+            _ => return outcome,
+        };
+        let Some(login) = login else { return outcome };
+        self.credentials.refuse(reference, login, how_far);
+        self.host(host, |host| host.tokens.remove(reference.repository()));
+        self.look_up_as(host, reference, None).or(outcome)
+    }
+
+    fn look_up_as(
+        &self,
+        host: &str,
+        reference: &Reference,
+        login: Option<Login>,
+    ) -> Result<Digest> {
+        let has_login = login.is_some() || self.credentials.is_refused(reference);
         let visit = Visit {
             host: host.to_owned(),
             path: format!(
@@ -206,7 +235,7 @@ impl Registry {
                 reference.tag().unwrap_or("latest")
             ),
             repository: reference.repository(),
-            login: self.credentials.for_registry(reference.registry()),
+            login,
         };
         let (request, answer) = self.fetch(&Method::HEAD, visit.again())?;
         match answer.status().as_u16() {
@@ -216,7 +245,7 @@ impl Registry {
             },
             // Some proxies do not know HEAD.
             405 | 501 => self.digest_of_body(visit),
-            _ => Err(refused(&request, answer, visit.login.is_some())),
+            _ => Err(refused(&request, answer, has_login)),
         }
     }
 
@@ -283,7 +312,18 @@ impl Registry {
         if answer.status() != 401 || fresh {
             return Ok((uri, answer));
         }
-        let Some(challenge) = challenge_of(&answer) else {
+        let mut challenge = challenge_of(&answer);
+        let is_other = |challenge: &Challenge| {
+            known
+                .as_ref()
+                .is_some_and(|known| discriminant(known) != discriminant(challenge))
+        };
+        if challenge.as_ref().is_none_or(is_other) {
+            // Harbor answers a token it no longer knows with another challenge than no token, and
+            // some answer none at all: the API's root tells.
+            challenge = self.challenge_at_root(visit)?;
+        }
+        let Some(challenge) = challenge else {
             return Ok((uri, answer));
         };
         // A body left unread would cost the connection.
@@ -294,6 +334,14 @@ impl Registry {
         });
         let (header, _) = self.authorization(&challenge, visit)?;
         self.send(method, visit, header.as_ref())
+    }
+
+    /// What the host asks for where nothing is shown (OCI distribution spec, "Determining Support").
+    fn challenge_at_root(&self, visit: &Visit) -> Result<Option<Challenge>> {
+        let (_, answer) = self.wire.ask_host(&Method::GET, &visit.host, "/v2/", &[])?;
+        let challenge = challenge_of(&answer);
+        drop(http::read_words(answer));
+        Ok(challenge)
     }
 
     /// For a host we were redirected to: its own challenge, answered as nobody.
@@ -328,7 +376,7 @@ impl Registry {
         visit: &Visit,
     ) -> Result<(Option<Secret>, bool)> {
         let Challenge::Bearer { realm, service } = challenge else {
-            return Ok((visit.login.as_ref().map(Login::basic), true));
+            return Ok((visit.login.as_ref().and_then(Login::basic), true));
         };
         let cached = self.host(&visit.host, |host| {
             host.tokens.get(visit.repository).cloned()
@@ -349,16 +397,27 @@ impl Registry {
         let asked = format!("token for {}/{}", visit.host, visit.repository);
         let scheme = self.wire.scheme(&visit.host);
         let base = wire::parse_uri(&Method::GET, &format!("{scheme}://{}/", visit.host))?;
-        let realm = wire::parse_uri(&Method::GET, realm)?;
+        let realm = match realm.strip_prefix('/') {
+            Some(path) => wire::parse_uri(&Method::GET, &format!("{base}{path}"))?,
+            None => wire::parse_uri(&Method::GET, realm)?,
+        };
         self.check_target(&base, &realm, &asked)?;
-        let uri = wire::parse_uri(&Method::GET, &token_url(&realm, service, visit.repository))?;
-        let basic = visit.login.as_ref().map(Login::basic);
-        let headers: Vec<(&str, &str)> = basic
-            .iter()
-            .map(|header| ("Authorization", header.reveal()))
-            .collect();
-        let request = format!("GET {}", wire::redacted(&uri));
-        let answer = self.wire.ask(&Method::GET, &uri, &headers)?;
+        let scope = format!("repository:{}:pull", visit.repository);
+        let (request, answer) = if let Some(Login::IdentityToken(token)) = &visit.login {
+            let form = token::refresh_form(token, service, &scope);
+            let request = format!("POST {}", wire::redacted(&realm));
+            (request, self.wire.post_form(&realm, &form)?)
+        } else {
+            let url = token_url(&realm, service, &scope);
+            let uri = wire::parse_uri(&Method::GET, &url)?;
+            let basic = visit.login.as_ref().and_then(Login::basic);
+            let headers: Vec<(&str, &str)> = basic
+                .iter()
+                .map(|header| ("Authorization", header.reveal()))
+                .collect();
+            let request = format!("GET {}", wire::redacted(&uri));
+            (request, self.wire.ask(&Method::GET, &uri, &headers)?)
+        };
         if answer.status() != 200 {
             return Err(refused(&request, answer, visit.login.is_some()));
         }
@@ -425,8 +484,20 @@ impl Registry {
             (429, None) => DEFAULT_PUT_OFF,
             _ => return,
         };
+        self.put_off(name, wait, format!("it answered {status}"));
+    }
+
+    fn put_off(&self, name: &str, wait: Duration, reason: String) {
+        let now = Instant::now();
         self.host(name, |host| {
-            host.put_off = Some((Instant::now() + wait, format!("it answered {status}")));
+            // Whoever asked for more time gets it.
+            if host
+                .put_off
+                .as_ref()
+                .is_none_or(|(until, _)| *until < now + wait)
+            {
+                host.put_off = Some((now + wait, reason));
+            }
         });
     }
 
@@ -483,7 +554,7 @@ fn api_host(registry: &str) -> &str {
 fn given_up(host: &str) -> Error {
     Error::Unreachable {
         request: host.to_owned(),
-        reason: format!("not asked, because it left {SILENT_LOOKUPS} look-ups unanswered"),
+        reason: format!("not asked, because it left {FAILED_LOOKUPS} look-ups unanswered"),
     }
 }
 
@@ -502,11 +573,10 @@ fn challenge_of(answer: &Response<Body>) -> Option<Challenge> {
     Challenge::best(values.iter().filter_map(|value| value.to_str().ok()))
 }
 
-fn token_url(realm: &Uri, service: Option<&str>, repository: &str) -> String {
+fn token_url(realm: &Uri, service: Option<&str>, scope: &str) -> String {
     let mut url = realm.to_string();
     let mut separator = if realm.query().is_some() { '&' } else { '?' };
-    let scope = format!("repository:{repository}:pull");
-    for (key, value) in [("service", service), ("scope", Some(scope.as_str()))] {
+    for (key, value) in [("service", service), ("scope", Some(scope))] {
         if let Some(value) = value {
             url.push(separator);
             url.push_str(&format!("{key}={}", http::percent_encode(value, ":/")));
@@ -533,92 +603,20 @@ fn path_and_query(uri: &Uri) -> String {
     uri.path_and_query().map_or("/", |p| p.as_str()).to_owned()
 }
 
-/// Turns an answer that is not 200 into an error with the registry's words and our hint.
-fn refused(request: &str, answer: Response<Body>, has_login: bool) -> Error {
-    let status = answer.status();
-    let retry_after = http::retry_after(answer.headers(), SystemTime::now());
-    let words = words(&http::read_words(answer));
-    let words = if words.is_empty() {
-        status
-            .canonical_reason()
-            .unwrap_or("no reason given")
-            .to_owned()
-    } else {
-        words
-    };
-    let hint = match (status.as_u16(), has_login) {
-        (401 | 403, false) => " (set credentials for this registry)",
-        (401 | 403, true) => " (the credentials for this registry were refused: are they expired?)",
-        (404, _) => " (does the tag exist? a private repository may answer so as well)",
-        (429, _) => " (too many requests: left alone for a while)",
-        _ => "",
-    };
-    Error::Refused {
-        request: request.to_owned(),
-        status: status.as_u16(),
-        message: format!("{words}{hint}"),
-        retry_after,
-    }
-}
-
-/// The registry's own words: the error list of the distribution spec, Docker Hub's `message`, the
-/// `details` of its token endpoint, or plain text; never a page of HTML.
-fn words(body: &str) -> String {
-    let Ok(json) = serde_json::from_str::<serde_json::Value>(body) else {
-        let text = one_line(body);
-        return if text.starts_with('<') {
-            "an HTML page".to_owned()
-        } else {
-            text
-        };
-    };
-    let first = &json["errors"][0];
-    let parts = [
-        &first["code"],
-        &first["message"],
-        &json["message"],
-        &json["details"],
-    ];
-    let parts: Vec<&str> = parts.iter().filter_map(|part| part.as_str()).collect();
-    one_line(&parts.join(": "))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_registrys_words_are_found_in_every_dialect() {
-        for (body, expected) in [
-            (
-                r#"{"errors":[{"code":"DENIED","message":"requested access is denied"}]}"#,
-                "DENIED: requested access is denied",
-            ),
-            (r#"{"message":"slow down"}"#, "slow down"),
-            (
-                r#"{"details":"incorrect username or password"}"#,
-                "incorrect username or password",
-            ),
-            ("Too Many\r\nRequests", "Too Many Requests"),
-            ("<html><body>502</body></html>", "an HTML page"),
-            ("{}", ""),
-            ("", ""),
-            ("7", ""),
-        ] {
-            assert_eq!(words(body), expected, "{body}");
-        }
-    }
-
-    #[test]
     fn a_token_is_asked_for_one_repository() {
         let realm: Uri = "https://auth.example/token?a=b".parse().expect("URL");
         assert_eq!(
-            token_url(&realm, Some("my registry"), "acme/api"),
+            token_url(&realm, Some("my registry"), "repository:acme/api:pull"),
             "https://auth.example/token?a=b&service=my%20registry&scope=repository:acme/api:pull"
         );
         let realm: Uri = "https://auth.example/token".parse().expect("URL");
         assert_eq!(
-            token_url(&realm, None, "a/b"),
+            token_url(&realm, None, "repository:a/b:pull"),
             "https://auth.example/token?scope=repository:a/b:pull"
         );
     }

@@ -1,6 +1,7 @@
 //! The token endpoint's answer (distribution spec, "Token Authentication") and how long it lasts.
 
 use crate::credentials::Secret;
+use crate::http;
 use serde_json::Value;
 use std::time::Duration;
 use std::time::Instant;
@@ -49,6 +50,17 @@ impl Token {
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
         self.expires.is_none_or(|expires| now < expires)
     }
+}
+
+/// Asks to exchange a refresh token (distribution spec, "OAuth2 Token Authentication").
+pub(super) fn refresh_form(token: &Secret, service: Option<&str>, scope: &str) -> Secret {
+    let encode = |text: &str| http::percent_encode(text, "");
+    Secret::new(format!(
+        "grant_type=refresh_token&client_id=imagewatch&service={}&scope={}&refresh_token={}",
+        encode(service.unwrap_or_default()),
+        encode(scope),
+        encode(token.reveal())
+    ))
 }
 
 #[cfg(test)]

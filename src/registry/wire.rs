@@ -8,6 +8,7 @@
 
 use super::proxy;
 use crate::config::Proxies;
+use crate::credentials::Secret;
 use crate::error::Result;
 use crate::http;
 use std::collections::HashMap;
@@ -102,7 +103,7 @@ impl Wire {
                 "https"
             };
             let uri = parse_uri(method, &format!("{scheme}://{host}{path}"))?;
-            match self.send(manner, method, &uri, headers) {
+            match self.send(manner, method, &uri, headers, None) {
                 // A TLS port answers a plain request with 400, if it answers at all.
                 Ok(answer)
                     if manner == Manner::Plain
@@ -140,10 +141,26 @@ impl Wire {
         uri: &Uri,
         headers: &[(&str, &str)],
     ) -> Result<Response<Body>> {
+        self.exchange(method, uri, headers, None)
+    }
+
+    /// Posts a form (`application/x-www-form-urlencoded`) to such a URL.
+    pub(super) fn post_form(&self, uri: &Uri, form: &Secret) -> Result<Response<Body>> {
+        let headers = [("Content-Type", "application/x-www-form-urlencoded")];
+        self.exchange(&Method::POST, uri, &headers, Some(form))
+    }
+
+    fn exchange(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &[(&str, &str)],
+        form: Option<&Secret>,
+    ) -> Result<Response<Body>> {
         let request = format!("{method} {}", redacted(uri));
         let host = authority(uri);
         if uri.scheme_str() == Some("http") {
-            let sent = self.send(Manner::Plain, method, uri, headers);
+            let sent = self.send(Manner::Plain, method, uri, headers, form);
             return sent.map_err(|error| http::failure(&request, &error));
         }
         let tls = |manner: &Manner| *manner != Manner::Plain;
@@ -151,7 +168,7 @@ impl Wire {
         let candidates = known.map_or_else(|| self.tls_candidates(), |manner| vec![manner]);
         let mut failure = None;
         for manner in candidates {
-            match self.send(manner, method, uri, headers) {
+            match self.send(manner, method, uri, headers, form) {
                 Ok(answer) => {
                     self.remember(&host, manner);
                     return Ok(answer);
@@ -174,6 +191,7 @@ impl Wire {
         method: &Method,
         uri: &Uri,
         headers: &[(&str, &str)],
+        form: Option<&Secret>,
     ) -> std::result::Result<Response<Body>, ureq::Error> {
         let agent = match manner {
             Manner::GivenRoots => self.given_roots.as_ref().unwrap_or(&self.built_in_roots),
@@ -183,12 +201,14 @@ impl Wire {
         for (name, value) in headers {
             builder = builder.header(*name, *value);
         }
-        let request = builder.body(()).map_err(ureq::Error::Http)?;
-        let request = agent
-            .configure_request(request)
-            .proxy(proxy::for_uri(&self.proxies, uri))
-            .build();
-        agent.run(request)
+        let proxy = proxy::for_uri(&self.proxies, uri);
+        let Some(form) = form else {
+            let request = builder.body(()).map_err(ureq::Error::Http)?;
+            return agent.run(agent.configure_request(request).proxy(proxy).build());
+        };
+        let body = form.reveal().to_owned();
+        let request = builder.body(body).map_err(ureq::Error::Http)?;
+        agent.run(agent.configure_request(request).proxy(proxy).build())
     }
 
     fn candidates(&self, host: &str) -> Vec<Manner> {

@@ -41,7 +41,7 @@ fn configuration() {
             case(
                 "6",
                 RICH,
-                json!({"Entrypoint": ["/bin/sleep"], "Cmd": ["99"], "StopTimeout": 1}),
+                json!({"Entrypoint": ["/bin/sleep"], "Cmd": ["9999"], "StopTimeout": 1}),
             ),
             case(
                 "6b",
@@ -62,7 +62,7 @@ fn configuration() {
             case(
                 "7",
                 RICH,
-                json!({"Entrypoint": [""], "Cmd": ["/bin/sleep", "99"], "StopTimeout": 1}),
+                json!({"Entrypoint": [""], "Cmd": ["/bin/sleep", "9999"], "StopTimeout": 1}),
             ),
             case(
                 "8",

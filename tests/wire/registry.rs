@@ -6,8 +6,9 @@ use crate::support::server::Server;
 use crate::support::tls::Authority;
 use imagewatch::config::Proxies;
 use imagewatch::credentials::Credentials;
-use imagewatch::credentials::Login;
+use imagewatch::credentials::GhcrLogin;
 use imagewatch::credentials::Secret;
+use imagewatch::credentials::Source;
 use imagewatch::error::Error;
 use imagewatch::reference::Digest;
 use imagewatch::reference::Reference;
@@ -153,7 +154,7 @@ fn basic_is_answered_with_the_login_and_only_after_a_challenge() {
     let folder = crate::support::Folder::new();
     let auths = json!({"auths": {server.host(): {"auth": "bWU6cHc="}}});
     folder.write("config.json", auths.to_string());
-    let credentials = Credentials::new(None, Some(folder.path()));
+    let credentials = Credentials::new(None, vec![folder.path().join("config.json")]);
     let registry = Registry::new(credentials, None, Proxies::default(), Vec::new());
     registry.digest(&reference(&server)).expect("a digest");
     registry.digest(&reference(&server)).expect("a digest");
@@ -287,6 +288,38 @@ fn too_many_requests_put_the_host_off_and_no_other() {
 }
 
 #[test]
+fn a_host_in_trouble_is_put_off_but_not_for_a_single_bad_image() {
+    let server = Server::tcp(|seen| {
+        if seen.target.contains("/bad") {
+            Answer::new(500, &[], "")
+        } else {
+            found('a')
+        }
+    });
+    let look = |names: &[&str]| {
+        let parse = |name: &&str| format!("{}/{name}", server.host()).parse().expect("valid");
+        let references: Vec<Reference> = names.iter().map(parse).collect();
+        let mut seen = Vec::new();
+        registry().digests(&references, |_, outcome| {
+            seen.push(match outcome {
+                Ok(_) => "found",
+                Err(Error::PutOff { .. }) => "put off",
+                Err(_) => "failed",
+            });
+        });
+        seen
+    };
+    assert_eq!(
+        look(&["bad1", "a", "bad2", "b"]),
+        ["failed", "found", "failed", "found"]
+    );
+    assert_eq!(
+        look(&["a", "bad1", "bad2", "b", "c"]),
+        ["found", "failed", "failed", "put off", "put off"]
+    );
+}
+
+#[test]
 fn a_silent_host_costs_two_deadlines_and_holds_up_no_other() {
     let silent = Server::tcp(|_| Answer::silence());
     let quick = Server::tcp(|_| found('a'));
@@ -334,7 +367,7 @@ fn a_redirect_to_another_host_gets_neither_login_nor_token() {
     let folder = crate::support::Folder::new();
     let auths = json!({"auths": {server.host(): {"auth": "bWU6cHc="}}});
     folder.write("config.json", auths.to_string());
-    let credentials = Credentials::new(None, Some(folder.path()));
+    let credentials = Credentials::new(None, vec![folder.path().join("config.json")]);
     let registry = Registry::new(credentials, None, Proxies::default(), Vec::new());
     let found = registry.digest(&reference(&server)).expect("a digest");
     assert_eq!(found.as_str(), digest('b'));
@@ -383,16 +416,17 @@ fn ghcr_is_reached_by_name_through_a_proxy_with_its_own_login() {
     });
     let proxy = crate::support::connect_proxy(ghcr.port());
     let certificates = certificates(authority.pem().as_bytes()).expect("a bundle");
-    let login = Login {
-        username: "me".into(),
-        password: Secret::new("pat"),
+    let given = |text: &str| Source::Given(Secret::new(text));
+    let login = GhcrLogin {
+        user: given("me"),
+        token: given("pat"),
     };
     let proxies = Proxies {
         https: Some(format!("http://{proxy}")),
         http: None,
         exceptions: Vec::new(),
     };
-    let credentials = Credentials::new(Some(login), None);
+    let credentials = Credentials::new(Some(login), Vec::new());
     let registry = Registry::new(credentials, Some(&certificates), proxies, Vec::new());
     let reference = "ghcr.io/acme/api".parse().expect("valid");
     for _ in 0..2 {

@@ -1,0 +1,201 @@
+//! Login files: the Docker CLI's `config.json`, and Podman's `auth.json` (containers-auth.json(5)),
+//! which has the same form.
+
+use super::BASE64;
+use super::DOCKER_HUB_KEY;
+use super::Login;
+use super::Secret;
+use super::helper::Helpers;
+use crate::reference::DOCKER_HUB;
+use crate::reference::Reference;
+use base64::Engine as _;
+use serde_json::Value;
+use std::path::Path;
+
+/// Other spellings of Docker Hub's key, as Podman and older tools write them.
+const DOCKER_HUB_ALIASES: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
+
+/// One such file.
+pub(super) struct LoginFile(Value);
+
+/// One login of it. `{}` is a helper's marker and means "not here".
+struct Entry<'a>(&'a Value);
+
+/// What is wrong with the file, in words that hold none of its contents.
+type Reading<T> = std::result::Result<T, String>;
+
+/// Reads a file; one that does not exist is empty.
+pub(super) fn read(path: &Path) -> Reading<LoginFile> {
+    match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(LoginFile)
+            .map_err(|_| "is not valid JSON".to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(LoginFile(Value::Null)),
+        Err(error) => Err(format!("cannot be read ({error})")),
+    }
+}
+
+impl LoginFile {
+    /// The login for an image: a helper's, as with the Docker CLI, before one in the file.
+    pub(super) fn login(&self, reference: &Reference, helpers: &Helpers) -> Reading<Option<Login>> {
+        let helped = match self.helper(reference.registry()) {
+            None => Ok(None),
+            Some((name, key)) => helpers.ask(name, key),
+        };
+        if let Ok(Some(_)) = helped {
+            return helped;
+        }
+        match self.entry(reference).map(|entry| entry.login()) {
+            Some(Ok(Some(login))) => Ok(Some(login)),
+            Some(Err(reason)) => Err(reason.to_owned()),
+            Some(Ok(None)) | None => helped,
+        }
+    }
+
+    /// Which helper keeps a registry's login, and under which key.
+    fn helper<'s>(&'s self, registry: &'s str) -> Option<(&'s str, &'s str)> {
+        let keys = if registry == DOCKER_HUB {
+            [DOCKER_HUB_KEY, DOCKER_HUB]
+        } else {
+            [registry, registry]
+        };
+        let own = keys
+            .iter()
+            .find_map(|key| self.0["credHelpers"][*key].as_str());
+        let name = own.or_else(|| self.0["credsStore"].as_str())?;
+        (!name.is_empty()).then_some((name, keys[0]))
+    }
+
+    /// The most specific key first (`host/namespace/name`, …, `host`), then any whose URL is the
+    /// host's.
+    fn entry(&self, reference: &Reference) -> Option<Entry<'_>> {
+        let auths = self.0["auths"].as_object()?;
+        let registry = reference.registry();
+        let full = format!("{registry}/{}", reference.repository());
+        let mut key = full.as_str();
+        loop {
+            if let Some(entry) = auths.get(key) {
+                return Some(Entry(entry));
+            }
+            match key.rsplit_once('/') {
+                Some((shorter, _)) => key = shorter,
+                None => break,
+            }
+        }
+        if registry == DOCKER_HUB {
+            let mut keys = std::iter::once(DOCKER_HUB_KEY).chain(DOCKER_HUB_ALIASES);
+            return keys.find_map(|key| auths.get(key)).map(Entry);
+        }
+        let mut by_url = auths
+            .iter()
+            .filter(|(key, _)| host_of(key) == Some(registry));
+        by_url.next().map(|(_, entry)| Entry(entry))
+    }
+}
+
+impl Entry<'_> {
+    fn login(&self) -> std::result::Result<Option<Login>, &'static str> {
+        let field = |name: &str| self.0[name].as_str().unwrap_or_default();
+        if !field("identitytoken").is_empty() {
+            let token = Secret::new(field("identitytoken"));
+            return Ok(Some(Login::IdentityToken(token)));
+        }
+        let (username, password) = match field("auth").trim() {
+            "" => (field("username").to_owned(), field("password").to_owned()),
+            auth => {
+                let bytes = BASE64.decode(auth).ok();
+                let pair = bytes
+                    .and_then(|bytes| String::from_utf8(bytes).ok())
+                    .ok_or("has an `auth` that is not base64 of text")?;
+                let pair = pair
+                    .split_once(':')
+                    .ok_or("has an `auth` without a colon")?;
+                (pair.0.to_owned(), pair.1.trim_end_matches('\0').to_owned())
+            }
+        };
+        Ok((!username.is_empty()).then_some(Login::Password {
+            username,
+            password: Secret::new(password),
+        }))
+    }
+}
+
+/// `https://host:port/v1/` → `host:port`; `None` if it is a namespace's key.
+fn host_of(key: &str) -> Option<&str> {
+    let rest = key.split_once("://").map_or(key, |(_, rest)| rest);
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    matches!(path.trim_end_matches('/'), "" | "v1" | "v2").then_some(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn password(username: &str, password: &str) -> Login {
+        Login::Password {
+            username: username.into(),
+            password: Secret::new(password),
+        }
+    }
+
+    fn look_up(text: &str, image: &str) -> Reading<Option<Login>> {
+        let file = LoginFile(serde_json::from_str(text).expect("JSON"));
+        file.login(&image.parse().expect("a reference"), &Helpers::default())
+    }
+
+    #[test]
+    fn logins_are_found_under_every_usual_key() {
+        let file = r#"{"auths":{
+            "https://index.docker.io/v1/":{"auth":"aHViOnB3"},
+            "https://reg.example:5000/v1/":{"auth":"dTpwOnE"},
+            "plain.example":{"username":"u","password":"p"},
+            "token.example":{"auth":"dTo=","identitytoken":"refresh"},
+            "marker.example":{}}}"#;
+        for (image, expected) in [
+            ("redis", Some(password("hub", "pw"))),
+            ("reg.example:5000/a", Some(password("u", "p:q"))),
+            ("plain.example/a", Some(password("u", "p"))),
+            (
+                "token.example/a",
+                Some(Login::IdentityToken(Secret::new("refresh"))),
+            ),
+            ("marker.example/a", None),
+            ("other.example/a", None),
+        ] {
+            assert_eq!(look_up(file, image), Ok(expected), "{image}");
+        }
+    }
+
+    #[test]
+    fn the_most_specific_namespace_wins() {
+        let file = r#"{"auths":{
+            "ghcr.io/acme/tools/cli":{"username":"cli","password":"x"},
+            "ghcr.io/acme":{"username":"acme","password":"x"},
+            "quay.io/acme":{"username":"quay","password":"x"},
+            "ghcr.io":{"username":"any","password":"x"}}}"#;
+        for (image, expected) in [
+            ("ghcr.io/acme/tools/cli", Some("cli")),
+            ("ghcr.io/acme/tools/gui", Some("acme")),
+            ("ghcr.io/acmeous/a", Some("any")),
+            ("quay.io/other/a", None),
+        ] {
+            let expected = expected.map(|username| password(username, "x"));
+            assert_eq!(look_up(file, image), Ok(expected), "{image}");
+        }
+    }
+
+    #[test]
+    fn a_broken_entry_is_named_without_its_contents() {
+        let file = r#"{"auths":{"a.b":{"auth":"!!secret!!"}}}"#;
+        let reason = look_up(file, "a.b/c").expect_err("not base64");
+        assert!(!reason.contains("secret"), "{reason}");
+    }
+
+    #[test]
+    fn a_helper_that_is_missing_is_named_unless_the_file_has_the_login() {
+        let file = r#"{"credsStore":"iw-no-such","auths":{"a.b":{"auth":"dTpw"},"c.d":{}}}"#;
+        assert_eq!(look_up(file, "a.b/x"), Ok(Some(password("u", "p"))));
+        let reason = look_up(file, "c.d/x").expect_err("no helper");
+        assert!(reason.contains("docker-credential-iw-no-such"), "{reason}");
+    }
+}

@@ -1,0 +1,143 @@
+//! Credential helpers: programs that keep logins for the Docker CLI (docker-credential-helpers,
+//! "Development"). `docker-credential-NAME get` reads a key from its standard input and prints
+//! JSON.
+
+use super::Login;
+use super::Secret;
+use super::lock;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::io::Read;
+use std::io::Write;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+use std::time::Instant;
+
+/// How long one may take; some ask a cloud.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How long an answer is used again.
+const KEPT: Duration = Duration::from_secs(300);
+/// Longest answer that is read.
+const LONGEST: u64 = 64 * 1024;
+/// How one says that it has no such login, on its standard output.
+const NOT_FOUND: &str = "credentials not found in native keychain";
+/// The user name that stands for an identity token.
+const TOKEN_USER: &str = "<token>";
+
+/// Asks helpers, and remembers what they said.
+#[derive(Debug, Default)]
+pub(super) struct Helpers {
+    /// By name and key.
+    answers: Mutex<HashMap<(String, String), Answer>>,
+}
+
+#[derive(Debug)]
+struct Answer {
+    login: Option<Login>,
+    at: Instant,
+}
+
+impl Helpers {
+    /// The login that helper `name` has under `key`.
+    ///
+    /// # Errors
+    /// Why it could not be asked, in words that hold none of its output.
+    pub(super) fn ask(&self, name: &str, key: &str) -> Result<Option<Login>, String> {
+        let both = (name.to_owned(), key.to_owned());
+        if let Some(answer) = lock(&self.answers).get(&both) {
+            if answer.at.elapsed() < KEPT {
+                return Ok(answer.login.clone());
+            }
+        }
+        let login = run(name, key, PATIENCE)?;
+        let answer = Answer {
+            login: login.clone(),
+            at: Instant::now(),
+        };
+        lock(&self.answers).insert(both, answer);
+        Ok(login)
+    }
+
+    /// Forgets all answers: one of them turned out to be no good.
+    pub(super) fn forget(&self) {
+        lock(&self.answers).clear();
+    }
+}
+
+fn run(name: &str, key: &str, patience: Duration) -> Result<Option<Login>, String> {
+    let program = format!("docker-credential-{name}");
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if !name.bytes().all(plain) {
+        return Err(format!("{program:?} is no name of a credential helper"));
+    }
+    let mut child = Command::new(&program)
+        .arg("get")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| {
+            format!("the credential helper {program}, which has the login for {key}, cannot be run ({error}): install it here, or put the login into `auths`")
+        })?;
+    let outcome = talk(&mut child, key, patience);
+    // One that has not ended by now is not worth waiting for.
+    let _ = child.kill();
+    let status = child.wait();
+    let output = outcome.map_err(|reason| format!("{program}, asked for {key}, {reason}"))?;
+    let text = String::from_utf8_lossy(&output);
+    if text.trim() == NOT_FOUND {
+        return Ok(None);
+    }
+    let answer: Option<Value> = serde_json::from_str(&text).ok();
+    match answer
+        .as_ref()
+        .map(|json| (json["Username"].as_str(), json["Secret"].as_str()))
+    {
+        Some((Some(TOKEN_USER), Some(secret))) => {
+            Ok(Some(Login::IdentityToken(Secret::new(secret))))
+        }
+        Some((Some(username), Some(secret))) if !username.is_empty() => Ok(Some(Login::Password {
+            username: username.to_owned(),
+            password: Secret::new(secret),
+        })),
+        _ => {
+            let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+            Err(format!("{program}, asked for {key}, gave no login ({how})"))
+        }
+    }
+}
+
+/// Everything it prints, once it is done printing.
+fn talk(child: &mut Child, key: &str, patience: Duration) -> Result<Vec<u8>, String> {
+    let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err("has no pipes".to_owned());
+    };
+    // One that does not read its key will say what it wants instead.
+    let _ = input.write_all(key.as_bytes());
+    drop(input);
+    let (tell, told) = channel();
+    let read = move || {
+        let mut bytes = Vec::new();
+        let outcome = output.take(LONGEST).read_to_end(&mut bytes);
+        let _ = tell.send(outcome.map(|_| bytes));
+    };
+    std::thread::Builder::new()
+        .name("helper".to_owned())
+        .spawn(read)
+        .map_err(|error| format!("cannot be read ({error})"))?;
+    let said = told.recv_timeout(patience);
+    let said = said.map_err(|_| format!("did not answer within {} s", patience.as_secs()))?;
+    let bytes = said.map_err(|error| format!("cannot be read ({error})"))?;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(1) {
+        match child.try_wait() {
+            Ok(None) => std::thread::sleep(Duration::from_millis(5)),
+            _ => break,
+        }
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,85 @@
+//! What a registry says when it does not answer with what was asked for.
+
+use crate::error::Error;
+use crate::error::one_line;
+use crate::http;
+use std::time::SystemTime;
+use ureq::Body;
+use ureq::http::Response;
+
+/// Turns an answer that is not 200 into an error with the registry's words and our hint.
+pub(super) fn refused(request: &str, answer: Response<Body>, has_login: bool) -> Error {
+    let status = answer.status();
+    let retry_after = http::retry_after(answer.headers(), SystemTime::now());
+    let words = words(&http::read_words(answer));
+    let words = if words.is_empty() {
+        status
+            .canonical_reason()
+            .unwrap_or("no reason given")
+            .to_owned()
+    } else {
+        words
+    };
+    let hint = match (status.as_u16(), has_login) {
+        (401 | 403, false) => " (set credentials for this registry)",
+        (401 | 403, true) => " (the credentials for this registry were refused: are they expired?)",
+        (404, _) => " (does the tag exist? a private repository may answer so as well)",
+        (429, _) => " (too many requests: left alone for a while)",
+        _ => "",
+    };
+    Error::Refused {
+        request: request.to_owned(),
+        status: status.as_u16(),
+        message: format!("{words}{hint}"),
+        retry_after,
+    }
+}
+
+/// The registry's own words: the error list of the distribution spec, Docker Hub's `message`, the
+/// `details` of its token endpoint, or plain text; never a page of HTML.
+fn words(body: &str) -> String {
+    let Ok(json) = serde_json::from_str::<serde_json::Value>(body) else {
+        let text = one_line(body);
+        return if text.starts_with('<') {
+            "an HTML page".to_owned()
+        } else {
+            text
+        };
+    };
+    let first = &json["errors"][0];
+    let parts = [
+        &first["code"],
+        &first["message"],
+        &json["message"],
+        &json["details"],
+    ];
+    let parts: Vec<&str> = parts.iter().filter_map(|part| part.as_str()).collect();
+    one_line(&parts.join(": "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registrys_words_are_found_in_every_dialect() {
+        for (body, expected) in [
+            (
+                r#"{"errors":[{"code":"DENIED","message":"requested access is denied"}]}"#,
+                "DENIED: requested access is denied",
+            ),
+            (r#"{"message":"slow down"}"#, "slow down"),
+            (
+                r#"{"details":"incorrect username or password"}"#,
+                "incorrect username or password",
+            ),
+            ("Too Many\r\nRequests", "Too Many Requests"),
+            ("<html><body>502</body></html>", "an HTML page"),
+            ("{}", ""),
+            ("", ""),
+            ("7", ""),
+        ] {
+            assert_eq!(words(body), expected, "{body}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Who we say we are: logins from files and helpers, and what happens when they are refused.
+
+use crate::support::Folder;
+use crate::support::program::Program;
+use crate::support::server::Answer;
+use crate::support::server::Server;
+use imagewatch::config::Proxies;
+use imagewatch::credentials::Credentials;
+use imagewatch::reference::Reference;
+use imagewatch::registry::Registry;
+use serde_json::Value;
+use serde_json::json;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+/// `me:pw`.
+const BASIC: &str = "Basic bWU6cHc=";
+
+fn found() -> Answer {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    Answer::new(200, &[("Docker-Content-Digest", &digest)], "")
+}
+
+fn challenge(value: &str) -> Answer {
+    Answer::new(401, &[("WWW-Authenticate", value)], "")
+}
+
+/// A client, and the folder of its login file, which is read at every look-up.
+fn client(auths: &Value) -> (Registry, Folder) {
+    let folder = Folder::new();
+    folder.write("config.json", auths.to_string());
+    let credentials = Credentials::new(None, vec![folder.path().join("config.json")]);
+    let registry = Registry::new(credentials, None, Proxies::default(), Vec::new());
+    (registry, folder)
+}
+
+fn image(server: &Server, repository: &str) -> Reference {
+    let text = format!("{}/{repository}:latest", server.host());
+    text.parse().expect("a reference")
+}
+
+/// How many requests showed a login.
+fn logins(server: &Server) -> usize {
+    let seen = server.seen();
+    let shown = seen
+        .iter()
+        .filter(|seen| seen.header("authorization") == Some(BASIC));
+    shown.count()
+}
+
+/// A registry whose challenge needs to name itself.
+fn server(
+    handler: impl Fn(&crate::support::server::Seen, &str) -> Answer + Send + Sync + 'static,
+) -> Server {
+    let own = Arc::new(Mutex::new(String::new()));
+    let for_handler = Arc::clone(&own);
+    let server = Server::tcp(move |seen| {
+        let realm = for_handler.lock().expect("no panic").clone();
+        handler(seen, &realm)
+    });
+    *own.lock().expect("no panic") = format!(
+        "Bearer realm=\"http://{}/token\",service=\"s\"",
+        server.host()
+    );
+    server
+}
+
+#[test]
+fn an_expired_login_is_not_in_the_way_of_a_public_image() {
+    let server = server(|seen, bearer| match seen.header("authorization") {
+        Some(BASIC) if seen.target.starts_with("/token") => Answer::json(
+            403,
+            &json!({"errors": [{"code": "DENIED", "message": "denied"}]}),
+        ),
+        None if seen.target.starts_with("/token") => Answer::json(200, &json!({"token": "good"})),
+        Some("Bearer good") => found(),
+        None => challenge(bearer),
+        Some(other) => panic!("{other}"),
+    });
+    let (registry, _folder) = client(&json!({"auths": {server.host(): {"auth": "bWU6cHc="}}}));
+    for _ in 0..3 {
+        let found = registry.digest(&image(&server, "acme/api"));
+        assert!(found.is_ok(), "{found:?}");
+    }
+    assert_eq!(logins(&server), 1, "{:?}", server.lines());
+}
+
+#[test]
+fn a_login_that_is_not_known_is_shown_once_for_all_images_of_that_registry() {
+    let server = Server::tcp(|_| challenge("Basic realm=\"x\""));
+    let (registry, _folder) = client(&json!({"auths": {server.host(): {"auth": "bWU6cHc="}}}));
+    for repository in ["acme/a", "acme/b", "acme/c"] {
+        let error = registry.digest(&image(&server, repository));
+        let error = error.expect_err("refused").to_string();
+        assert!(error.contains("are they expired?"), "{error}");
+    }
+    assert_eq!(logins(&server), 1, "{:?}", server.lines());
+}
+
+#[test]
+fn an_identity_token_is_exchanged_by_post() {
+    let server = server(|seen, bearer| match seen.header("authorization") {
+        None if seen.line() == "POST /token" => {
+            let form = String::from_utf8_lossy(&seen.body).into_owned();
+            assert_eq!(
+                form,
+                "grant_type=refresh_token&client_id=imagewatch&service=s\
+                 &scope=repository%3Aacme%2Fapi%3Apull&refresh_token=re%26fresh"
+            );
+            Answer::json(200, &json!({"access_token": "good"}))
+        }
+        Some("Bearer good") => found(),
+        None => challenge(bearer),
+        Some(other) => panic!("{other}"),
+    });
+    let (registry, _folder) =
+        client(&json!({"auths": {server.host(): {"identitytoken": "re&fresh"}}}));
+    let found = registry.digest(&image(&server, "acme/api"));
+    assert!(found.is_ok(), "{found:?}");
+}
+
+#[test]
+fn two_namespaces_of_a_host_have_their_own_logins() {
+    let server = Server::tcp(
+        |seen| match (seen.target.as_str(), seen.header("authorization")) {
+            (_, None) => challenge("Basic realm=\"x\""),
+            ("/v2/acme/api/manifests/latest", Some(BASIC)) => found(),
+            // `you:pw`.
+            ("/v2/other/api/manifests/latest", Some("Basic eW91OnB3")) => found(),
+            other => panic!("{other:?}"),
+        },
+    );
+    let host = server.host();
+    let (registry, _folder) = client(&json!({"auths": {
+        format!("{host}/acme"): {"auth": "bWU6cHc="},
+        format!("{host}/other"): {"auth": "eW91OnB3"},
+    }}));
+    for repository in ["acme/api", "other/api"] {
+        let found = registry.digest(&image(&server, repository));
+        assert!(found.is_ok(), "{found:?}");
+    }
+}
+
+#[test]
+fn a_stale_token_hides_the_real_challenge_at_harbor() {
+    let round = Arc::new(AtomicUsize::new(1));
+    let for_handler = Arc::clone(&round);
+    let server = server(move |seen, bearer| {
+        let good = format!("t{}", for_handler.load(Ordering::SeqCst));
+        match seen.header("authorization") {
+            None if seen.target.starts_with("/token") => Answer::json(200, &json!({"token": good})),
+            Some(shown) if shown == format!("Bearer {good}") => found(),
+            Some(_) => challenge("Basic realm=\"harbor\""),
+            None => challenge(bearer),
+        }
+    });
+    let (registry, _folder) = client(&json!({}));
+    for number in 1..=3 {
+        round.store(number, Ordering::SeqCst);
+        let found = registry.digest(&image(&server, "acme/api"));
+        assert!(found.is_ok(), "{found:?} {:?}", server.lines());
+    }
+}
+
+#[test]
+fn without_a_challenge_the_root_is_asked_for_one() {
+    let server = server(|seen, bearer| match seen.header("authorization") {
+        None if seen.target.starts_with("/token") => Answer::json(200, &json!({"token": "good"})),
+        Some("Bearer good") => found(),
+        None if seen.line() == "GET /v2/" => challenge(bearer),
+        None => Answer::new(401, &[], ""),
+        Some(other) => panic!("{other}"),
+    });
+    let (registry, _folder) = client(&json!({}));
+    let found = registry.digest(&image(&server, "acme/api"));
+    assert!(found.is_ok(), "{found:?}");
+}
+
+#[test]
+fn a_realm_may_be_relative() {
+    let server = Server::tcp(|seen| match seen.header("authorization") {
+        None if seen.target.starts_with("/token") => Answer::json(200, &json!({"token": "good"})),
+        Some("Bearer good") => found(),
+        None => challenge("Bearer realm=\"/token\""),
+        Some(other) => panic!("{other}"),
+    });
+    let found = client(&json!({})).0.digest(&image(&server, "acme/api"));
+    assert!(found.is_ok(), "{found:?}");
+}
+
+/// The program with a login file and helpers in one folder, watching `acme/api` there.
+fn watch(server: &Server, folder: &Folder) -> Program {
+    let path = folder.path().to_str().expect("text");
+    let reference = format!("{}/acme/{{runtime}}", server.host());
+    Program::start(&[
+        ("PATH", path),
+        ("DOCKER_CONFIG", path),
+        ("DOCKER_HOST", "unix:///no/such/socket"),
+        ("IMAGEWATCH_RUNTIMES", "api"),
+        ("IMAGEWATCH_IMAGE", &reference),
+        ("IMAGEWATCH_INTERVAL", "1s"),
+        ("IMAGE_AUTO_REFRESH", "true"),
+    ])
+}
+
+fn helper(folder: &Folder, script: &str) {
+    folder.write("docker-credential-test", format!("#!/bin/sh\n{script}\n"));
+    let path = folder.path().join("docker-credential-test");
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(path, mode).expect("executable");
+}
+
+fn basic_server() -> Server {
+    Server::tcp(|seen| match seen.header("authorization") {
+        Some(BASIC) => found(),
+        _ => challenge("Basic realm=\"x\""),
+    })
+}
+
+#[test]
+fn a_helper_is_asked_and_its_answer_kept() {
+    let (server, folder) = (basic_server(), Folder::new());
+    let log = folder.path().join("asked");
+    let script = format!(
+        "read key; echo \"$1 $key\" >> {}; echo '{{\"Username\":\"me\",\"Secret\":\"pw\"}}'",
+        log.display()
+    );
+    helper(&folder, &script);
+    folder.write("config.json", json!({"credsStore": "test"}).to_string());
+    let program = watch(&server, &folder);
+    program.await_line("api: seeded");
+    program.await_lines("api: unchanged", 2);
+    let asked = std::fs::read_to_string(log).expect("it was run");
+    assert_eq!(asked, format!("get {}\n", server.host()));
+}
+
+#[test]
+fn a_helper_that_fails_or_is_missing_is_named_once_and_without_its_words() {
+    let (server, folder) = (basic_server(), Folder::new());
+    helper(&folder, "echo s3cret; exit 3");
+    let helpers = json!({server.host(): "test"});
+    folder.write("config.json", json!({"credHelpers": helpers}).to_string());
+    let program = watch(&server, &folder);
+    let line = program.await_line("docker-credential-test");
+    assert!(
+        line.contains("config.json") && line.contains("exit status: 3"),
+        "{line}"
+    );
+    program.await_lines("set credentials", 1);
+    folder.write("config.json", json!({"credsStore": "gone"}).to_string());
+    let line = program.await_line("docker-credential-gone");
+    assert!(line.contains("install it here"), "{line}");
+    program.await_lines("401", 3);
+    assert!(!program.log().contains("s3cret"), "{}", program.log());
+    let said = program.log().matches("docker-credential-gone").count();
+    assert_eq!(said, 1, "{}", program.log());
+}
