@@ -132,7 +132,8 @@ impl Drop for Claim<'_> {
 
 fn release(engine: &Engine, id: &str) -> Result<()> {
     match engine.remove(id, Removal::ForceWithAnonymousVolumes) {
-        Err(error) if error.is_not_found() => Ok(()),
+        // A conflict is that somebody else is removing it right now.
+        Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
         outcome => outcome,
     }
 }

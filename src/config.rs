@@ -77,6 +77,11 @@ pub const VARIABLES: &[Variable] = &[
         "longest wait for healthy; 0 derives it from the HEALTHCHECK",
     ),
     plain(
+        "IMAGEWATCH_CLEANUP",
+        "false",
+        "true removes the replaced image when nothing uses it",
+    ),
+    plain(
         "IMAGEWATCH_LISTEN",
         "127.0.0.1:8080",
         "address of the admin endpoint; off for none",
@@ -118,11 +123,7 @@ pub const VARIABLES: &[Variable] = &[
 ];
 
 /// Variables of the contract that this version does not act on yet: said, not swallowed.
-const NOT_YET: &[&str] = &[
-    "IMAGEWATCH_CLEANUP",
-    "IMAGEWATCH_NOTIFY",
-    "IMAGEWATCH_STATE",
-];
+const NOT_YET: &[&str] = &["IMAGEWATCH_NOTIFY", "IMAGEWATCH_STATE"];
 
 const fn plain(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
     Variable {
@@ -242,6 +243,8 @@ pub struct Config {
     pub settle: Duration,
     /// Longest wait for `healthy`; `None` derives it from the HEALTHCHECK.
     pub health_timeout: Option<Duration>,
+    /// Whether a replaced image is removed when nothing uses it.
+    pub cleanup: bool,
     /// The admin endpoint's address.
     pub listen: Option<SocketAddr>,
     /// What callers of the admin endpoint must show.

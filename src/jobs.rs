@@ -167,13 +167,14 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::refresh::Images;
     use std::sync::atomic::AtomicUsize;
     use std::sync::atomic::Ordering;
     use std::sync::mpsc;
 
     fn order(extent: Extent) -> Order {
         Order {
-            targets: Vec::new(),
+            images: Images::These(Vec::new()),
             extent,
         }
     }

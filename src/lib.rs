@@ -10,6 +10,7 @@
 //!               main ── serve, plan, healthcheck    introduce everybody, then wait
 //!    admin ──► jobs ◄── watch                   mouth, queue and head: no I/O of their own
 //!              refresh ──► select, swap         hands: pull, choose, replace
+//!                  rejections hooks cleanup     what they mind before and after
 //!              swap ──► claim                   one at a time, and what is left half done
 //!    replacement difference relations           what the successor looks like, who needs whom: pure
 //!    registry          engine                   clients: no policy
@@ -37,6 +38,7 @@
 
 pub mod admin;
 pub mod claim;
+pub mod cleanup;
 pub mod clerk;
 pub mod config;
 pub mod credentials;
@@ -46,6 +48,7 @@ pub mod engine;
 pub mod error;
 pub mod gate;
 pub mod healthcheck;
+pub mod hooks;
 mod http;
 pub mod jobs;
 pub mod logging;
@@ -54,6 +57,7 @@ pub mod queue;
 pub mod reference;
 pub mod refresh;
 pub mod registry;
+pub mod rejections;
 pub mod relations;
 pub mod replacement;
 pub mod report;

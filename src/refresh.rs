@@ -7,6 +7,7 @@
 use crate::claim;
 use crate::claim::Attempt;
 use crate::claim::Claim;
+use crate::cleanup;
 use crate::config::Recreate;
 use crate::config::Runtime;
 use crate::credentials::Credentials;
@@ -17,8 +18,10 @@ use crate::engine::Removal;
 use crate::engine::State;
 use crate::error::Result;
 use crate::gate::Gate;
+use crate::hooks;
 use crate::reference::Digest;
 use crate::reference::Reference;
+use crate::rejections::Rejections;
 use crate::relations::dependents;
 use crate::relations::in_order;
 use crate::relations::restarts_with;
@@ -33,10 +36,8 @@ use crate::swap::Blame;
 use crate::swap::Outcome;
 use crate::swap::Part;
 use crate::swap::Swap;
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -74,11 +75,35 @@ pub enum Extent {
     Force,
 }
 
+/// Which images a refresh is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Images {
+    /// These.
+    These(Vec<Target>),
+    /// Those that managed containers were made from; if any are named, only those.
+    Managed(Vec<Wanted>),
+}
+
+/// Images that are meant by a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// What was named.
+    pub reference: Reference,
+    /// Whether no tag was, so that any will do.
+    pub any_tag: bool,
+}
+
+impl Wanted {
+    fn is(&self, reference: &Reference) -> bool {
+        self.reference == *reference || (self.any_tag && self.reference.name() == reference.name())
+    }
+}
+
 /// One refresh to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
     /// Which images.
-    pub targets: Vec<Target>,
+    pub images: Images,
     /// How far.
     pub extent: Extent,
 }
@@ -124,8 +149,12 @@ pub struct Refresher {
     pub engine: Arc<Engine>,
     /// Logins for pulls.
     pub credentials: Credentials,
+    /// The runtimes.
+    pub catalogue: Vec<Target>,
     /// Which containers are managed.
     pub selection: Selection,
+    /// Whether a replaced image is removed when nothing uses it.
+    pub cleanup: bool,
     /// How they are renewed.
     pub recreate: Recreate,
     /// When a successor is accepted.
@@ -138,39 +167,20 @@ pub struct Refresher {
     pub rejected: Rejections,
 }
 
-/// By reference, the image that did not come up and why.
-#[derive(Debug, Default)]
-pub struct Rejections(Mutex<HashMap<Reference, (String, String)>>);
-
-impl Rejections {
-    /// Why `image` is rejected. Another image on the same reference clears the verdict.
-    fn reason(&self, reference: &Reference, image: &str) -> Option<String> {
-        let mut rejected = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (bad, reason) = rejected.get(reference)?;
-        if bad == image {
-            return Some(reason.clone());
-        }
-        rejected.remove(reference);
-        None
-    }
-
-    fn add(&self, reference: &Reference, image: &str, reason: &str) {
-        let mut rejected = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        rejected.insert(reference.clone(), (image.to_owned(), reason.to_owned()));
-    }
-
-    fn clear(&self, reference: &Reference) {
-        let mut rejected = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        rejected.remove(reference);
-    }
-}
-
 impl Refresher {
     /// Does one refresh. `alive` is called whenever something moves.
     #[must_use]
     pub fn run(&self, order: &Order, alive: &dyn Fn()) -> Outcomes {
         let mut outcomes = Outcomes::default();
-        let pulled = self.pull_all(order, &mut outcomes, alive);
+        let targets = match self.targets(&order.images) {
+            Ok(targets) => targets,
+            Err(error) => {
+                log::warn!("container list: {error}");
+                outcomes.list_error = Some(error.to_string());
+                return outcomes;
+            }
+        };
+        let pulled = self.pull_all(&targets, &mut outcomes, alive);
         if order.extent == Extent::Pull {
             let done = |target: &&Target| (target.reference.clone(), Verdict::Done);
             outcomes.verdicts.extend(pulled.iter().map(done));
@@ -184,12 +194,16 @@ impl Refresher {
             extent: order.extent,
             works: &mut works,
             report: &mut outcomes.report,
+            replaced: BTreeSet::new(),
             alive,
         };
         if let Err(error) = self.renew_all(&mut round) {
             log::warn!("container list: {error}");
             round.put_off(&format!("container list: {error}"));
             outcomes.list_error = Some(error.to_string());
+        }
+        if self.cleanup {
+            cleanup::remove_unused(&self.engine, &round.replaced);
         }
         for work in works {
             if let (Verdict::Rejected(reason), Some(image)) = (&work.verdict, &work.image) {
@@ -222,15 +236,56 @@ impl Refresher {
         Ok(of_reference.any(|m| m.container.image_id() != image.id()))
     }
 
+    /// The catalogue, and whatever else the managed containers were made from.
+    ///
+    /// # Errors
+    /// When the containers cannot be listed.
+    pub fn watched(&self) -> Result<Vec<Target>> {
+        let mut targets = self.catalogue.clone();
+        if self.selection.reaches_beyond_catalogue() {
+            self.add_managed(&mut targets)?;
+        }
+        Ok(targets)
+    }
+
+    fn add_managed(&self, targets: &mut Vec<Target>) -> Result<()> {
+        for managed in self.selection.managed(&self.engine)? {
+            let is_known = |known: &Target| known.reference == managed.reference;
+            if !targets.iter().any(is_known) {
+                let known = self.catalogue.iter().find(|known| is_known(known));
+                let name = known.map_or_else(|| managed.reference.to_string(), |t| t.name.clone());
+                targets.push(Target {
+                    name,
+                    reference: managed.reference,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn targets(&self, images: &Images) -> Result<Vec<Target>> {
+        let mut targets = Vec::new();
+        match images {
+            Images::These(these) => targets.clone_from(these),
+            Images::Managed(only) => {
+                self.add_managed(&mut targets)?;
+                targets.retain(|target| {
+                    only.is_empty() || only.iter().any(|wanted| wanted.is(&target.reference))
+                });
+            }
+        }
+        Ok(targets)
+    }
+
     /// The targets whose image is here now.
     fn pull_all<'o>(
         &self,
-        order: &'o Order,
+        targets: &'o [Target],
         outcomes: &mut Outcomes,
         alive: &dyn Fn(),
     ) -> Vec<&'o Target> {
         let mut pulled = Vec::new();
-        for target in &order.targets {
+        for target in targets {
             let Target { name, reference } = target;
             let begun = Instant::now();
             match self.pull(reference, alive) {
@@ -490,6 +545,11 @@ impl Refresher {
                 tenants.push((tenant, image));
             }
         }
+        for one in std::iter::once(&old).chain(tenants.iter().map(|(tenant, _)| tenant)) {
+            if let Err(reason) = hooks::before(&self.engine, one) {
+                return Ok(Outcome::NotBegun { reason });
+            }
+        }
         let mut parts = vec![Part { old: &old, image }];
         parts.extend(tenants.iter().map(|(old, image)| Part { old, image }));
         let swap = Swap {
@@ -503,8 +563,14 @@ impl Refresher {
             for part in &parts {
                 let name = part.old.name();
                 round.report.recreated.push(name.to_owned());
+                if part.old.image_id() != part.image.id() {
+                    round.replaced.insert(part.old.image_id().to_owned());
+                }
                 neighbours.retain(|other| other.id() != part.old.id());
-                neighbours.extend(self.engine.find(name).ok().flatten());
+                if let Some(new) = self.engine.find(name).ok().flatten() {
+                    hooks::after(&self.engine, &new);
+                    neighbours.push(new);
+                }
             }
             self.restart_after(&old, &parts, neighbours);
         }
@@ -576,6 +642,8 @@ struct Round<'r, 'o> {
     extent: Extent,
     works: &'r mut [Work<'o>],
     report: &'r mut Report,
+    /// The ids of images that containers no longer run.
+    replaced: BTreeSet<String>,
     alive: &'r dyn Fn(),
 }
 
@@ -644,18 +712,5 @@ mod tests {
         assert!(!is_at(&image("quay.io/library/nginx"), &reference, &digest));
         let by_id = Image::new(json!({"Id": digest.as_str()}));
         assert!(is_at(&by_id, &reference, &digest));
-    }
-
-    #[test]
-    fn a_rejection_lasts_until_the_tag_moves_on() {
-        let reference: Reference = "nginx".parse().expect("valid");
-        let rejected = Rejections::default();
-        rejected.add(&reference, "bad", "it exited");
-        assert_eq!(
-            rejected.reason(&reference, "bad"),
-            Some("it exited".to_owned())
-        );
-        assert_eq!(rejected.reason(&reference, "good"), None);
-        assert_eq!(rejected.reason(&reference, "bad"), None);
     }
 }

@@ -21,13 +21,14 @@ use crate::queue::queue;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::refresh::Extent;
+use crate::refresh::Images;
 use crate::refresh::Order;
 use crate::refresh::Refresher;
-use crate::refresh::Rejections;
 use crate::refresh::Target;
 use crate::refresh::Verdict;
 use crate::registry;
 use crate::registry::Registry;
+use crate::rejections::Rejections;
 use crate::select::Selection;
 use crate::status::Board;
 use crate::swap;
@@ -114,10 +115,13 @@ impl Parts {
         );
         let selection = Selection::new(config.select, &config.prefix, &config.runtimes);
         let gate = Arc::new(Gate::default());
+        let catalogue: Vec<Target> = config.runtimes.iter().map(Target::from).collect();
         let refresher = Refresher {
             engine: Arc::clone(&engine),
             credentials,
+            catalogue: catalogue.clone(),
             selection: selection.clone(),
+            cleanup: config.cleanup,
             recreate: config.recreate,
             acceptance: Acceptance {
                 settle: config.settle,
@@ -134,7 +138,7 @@ impl Parts {
             selection,
             board: Arc::new(Board::default()),
             gate,
-            catalogue: config.runtimes.iter().map(Target::from).collect(),
+            catalogue,
         })
     }
 
@@ -204,7 +208,6 @@ impl Parts {
         let hands = Wired {
             registry: Arc::clone(&self.registry),
             refresher: Arc::clone(&self.refresher),
-            catalogue: self.catalogue.clone(),
             jobs,
         };
         let first_sight = if config.catch_up {
@@ -274,29 +277,13 @@ impl Recovery {
 struct Wired {
     registry: Arc<Registry>,
     refresher: Arc<Refresher>,
-    catalogue: Vec<Target>,
     jobs: Jobs,
 }
 
 impl Hands for Wired {
     /// The catalogue, and whatever else the managed containers were made from.
     fn targets(&self) -> Result<Vec<Target>> {
-        let mut targets = self.catalogue.clone();
-        if !self.refresher.selection.reaches_beyond_catalogue() {
-            return Ok(targets);
-        }
-        for managed in self.refresher.selection.managed(&self.refresher.engine)? {
-            if targets
-                .iter()
-                .all(|known| known.reference != managed.reference)
-            {
-                targets.push(Target {
-                    name: managed.reference.to_string(),
-                    reference: managed.reference,
-                });
-            }
-        }
-        Ok(targets)
+        self.refresher.watched()
     }
 
     fn look_up(&self, references: &[Reference], sink: &mut dyn FnMut(&Reference, Result<Digest>)) {
@@ -309,7 +296,7 @@ impl Hands for Wired {
 
     fn refresh(&self, target: &Target) -> Verdict {
         let order = Order {
-            targets: vec![target.clone()],
+            images: Images::These(vec![target.clone()]),
             extent: Extent::Recreate,
         };
         match self.jobs.wait(order, Asker::Watcher) {

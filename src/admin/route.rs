@@ -2,8 +2,10 @@
 
 use crate::credentials::Secret;
 use crate::refresh::Extent;
+use crate::refresh::Images;
 use crate::refresh::Order;
 use crate::refresh::Target;
+use crate::refresh::Wanted;
 use serde::Serialize;
 use serde_json::json;
 use std::net::IpAddr;
@@ -67,6 +69,10 @@ pub(super) fn action(
         "/admin/workspace-images/refresh" => {
             only(asked.method, "POST")?;
             refresh(query, catalogue).map(Action::Refresh)
+        }
+        "/v1/update" => {
+            only(asked.method, "POST")?;
+            update(query).map(Action::Refresh)
         }
         "/admin/status" => {
             only(asked.method, "GET, HEAD")?;
@@ -165,7 +171,42 @@ fn refresh(query: &str, catalogue: &[Target]) -> Result<Order, Reply> {
             None => return Err(unknown_runtime(&name, catalogue)),
         },
     };
-    Ok(Order { targets, extent })
+    Ok(Order {
+        images: Images::These(targets),
+        extent,
+    })
+}
+
+/// Watchtower's HTTP API: every managed container, or those of the images in `image`.
+fn update(query: &str) -> Result<Order, Reply> {
+    let mut only = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if key != "image" {
+            return Err(Reply::error(400, &format!("unknown parameter: {key}")));
+        }
+        let Some(value) = decode(value) else {
+            return Err(Reply::error(400, "the query is not percent-encoded UTF-8"));
+        };
+        for image in value
+            .split(',')
+            .map(str::trim)
+            .filter(|image| !image.is_empty())
+        {
+            let last = image.rsplit('/').next().unwrap_or(image);
+            match image.parse() {
+                Ok(reference) => only.push(Wanted {
+                    reference,
+                    any_tag: !last.contains([':', '@']),
+                }),
+                Err(error) => return Err(Reply::error(400, &format!("{error}"))),
+            }
+        }
+    }
+    Ok(Order {
+        images: Images::Managed(only),
+        extent: Extent::Recreate,
+    })
 }
 
 fn unknown_runtime(name: &str, catalogue: &[Target]) -> Reply {
@@ -255,7 +296,10 @@ mod tests {
             ),
         ] {
             let order = post(query).expect(query);
-            let seen: Vec<&str> = order.targets.iter().map(|t| t.name.as_str()).collect();
+            let Images::These(targets) = order.images else {
+                panic!("{query}: {:?}", order.images);
+            };
+            let seen: Vec<&str> = targets.iter().map(|t| t.name.as_str()).collect();
             assert_eq!((seen.as_slice(), order.extent), (names, extent), "{query}");
         }
     }
@@ -360,6 +404,35 @@ mod tests {
             };
             let allowed = action(&asked, None, &catalogue()).is_ok();
             assert_eq!(allowed, fine, "{host} {origin:?}");
+        }
+    }
+
+    #[test]
+    fn watchtowers_update_means_the_managed_containers_or_some_images() {
+        for (query, expected) in [
+            ("", Ok(vec![])),
+            ("image=", Ok(vec![])),
+            (
+                "image=ghcr.io/a/b,%20nginx:1",
+                Ok(vec![("ghcr.io/a/b", true), ("nginx:1", false)]),
+            ),
+            ("image=a&image=b@sha256", Err(400)),
+            (
+                "image=localhost:5000/x",
+                Ok(vec![("localhost:5000/x", true)]),
+            ),
+            ("images=a", Err(400)),
+        ] {
+            let seen = update(query).map_err(|reply| reply.status);
+            let wanted = |(text, any_tag): (&str, bool)| Wanted {
+                reference: text.parse().expect("a reference"),
+                any_tag,
+            };
+            let expected = expected.map(|list: Vec<_>| Order {
+                images: Images::Managed(list.into_iter().map(wanted).collect()),
+                extent: Extent::Recreate,
+            });
+            assert_eq!(seen, expected, "{query}");
         }
     }
 }

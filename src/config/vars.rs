@@ -40,6 +40,7 @@ pub(super) fn read(
             "IMAGEWATCH_RECREATE",
             &[("swap", Recreate::Swap), ("remove", Recreate::Remove)],
         ),
+        cleanup: vars.choice("IMAGEWATCH_CLEANUP", &[("true", true), ("false", false)]),
         catch_up: vars.choice("IMAGEWATCH_CATCH_UP", &[("true", true), ("false", false)]),
         settle: vars.duration("IMAGEWATCH_SETTLE", Duration::ZERO),
         health_timeout: Some(vars.duration("IMAGEWATCH_HEALTH_TIMEOUT", Duration::ZERO))

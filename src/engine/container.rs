@@ -38,6 +38,12 @@ impl Summary {
             .unwrap_or(self.id())
     }
 
+    /// The id of the image it runs.
+    #[must_use]
+    pub fn image_id(&self) -> &str {
+        text(&self.json["ImageID"])
+    }
+
     /// A label's value.
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&str> {
@@ -228,6 +234,18 @@ impl Container {
             .map_or("", |last| text(&last["Output"]))
     }
 
+    /// The signal that Watchtower's label wants it stopped with.
+    #[must_use]
+    pub fn stop_signal_label(&self) -> Option<&str> {
+        let signal = self
+            .label("com.centurylinklabs.watchtower.stop-signal")?
+            .trim();
+        let plain = signal
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'+');
+        (plain && !signal.is_empty()).then_some(signal)
+    }
+
     /// Time between the stop signal and the kill: its owner's, or the Engine's own 10 s. "Never" (negative)
     /// counts as an hour, after which its real state is looked at.
     #[must_use]
@@ -287,6 +305,14 @@ impl Image {
     pub fn foreign_platform(&self, arch: &str) -> Option<String> {
         let own = text(&self.json["Architecture"]);
         (!own.is_empty() && own != arch).then(|| self.platform())
+    }
+
+    /// Whether any tag names it.
+    #[must_use]
+    pub fn is_tagged(&self) -> bool {
+        let tags = self.json["RepoTags"].as_array();
+        let is_real = |tag: &Value| text(tag) != "<none>:<none>";
+        tags.is_some_and(|tags| tags.iter().any(is_real))
     }
 
     /// `name@digest` of everything it was pulled as.

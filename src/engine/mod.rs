@@ -5,6 +5,7 @@
 //! Sources: Docker Engine API v1.41 to v1.51.
 
 mod container;
+mod exec;
 mod pull;
 mod socket;
 
@@ -39,6 +40,8 @@ use ureq::http::Response;
 /// The newest API version we speak: from 1.52 on, inspect no longer shows a MAC address that the
 /// owner set.
 const NEWEST_API: ApiVersion = ApiVersion(1, 51);
+/// The first that takes a signal with a stop.
+const STOP_SIGNAL: ApiVersion = ApiVersion(1, 42);
 /// A ping is answered at once, or the Engine is not well.
 const PING_DEADLINE: Duration = Duration::from_secs(5);
 /// Reading and small changes. Busy Engines on small boxes take seconds.
@@ -300,8 +303,25 @@ impl Engine {
 
     /// Stops a container with its owner's signal and timeout; one that is stopped already is fine
     /// (`POST /containers/{id}/stop`). Our deadline is longer than the owner's timeout.
+    ///
+    /// Before API 1.42 a stop knows no signal, so one asked for by label is sent by itself, and the stop
+    /// follows once its time is over.
     pub fn stop(&self, container: &Container) -> Result<()> {
-        let path = format!("/containers/{}/stop", segment(container.id()));
+        let id = segment(container.id());
+        let mut path = format!("/containers/{id}/stop");
+        if let Some(signal) = container.stop_signal_label() {
+            let signal = http::percent_encode(signal, "");
+            if self.api()? >= STOP_SIGNAL {
+                path.push_str(&format!("?signal={signal}"));
+            } else if container.state() == State::Running {
+                self.post(
+                    &format!("/containers/{id}/kill?signal={signal}"),
+                    CALL_DEADLINE,
+                )?;
+                // Whatever comes of this, the stop goes by what is there then.
+                let _ = self.post(&format!("/containers/{id}/wait"), container.stop_time());
+            }
+        }
         self.post(&path, stop_deadline(container))
     }
 
@@ -309,6 +329,13 @@ impl Engine {
     pub fn restart(&self, container: &Container) -> Result<()> {
         let path = format!("/containers/{}/restart", segment(container.id()));
         self.post(&path, stop_deadline(container) + HEAVY_DEADLINE)
+    }
+
+    /// Removes an image that nothing uses (`DELETE /images/{name}`, not forced).
+    pub fn remove_image(&self, id: &str) -> Result<()> {
+        let path = format!("/images/{}", http::percent_encode(id, ":"));
+        self.finish(&Call::new(Method::DELETE, &path, HEAVY_DEADLINE))
+            .map(drop)
     }
 
     /// Renames a container (`POST /containers/{id}/rename`).

@@ -1,0 +1,46 @@
+//! What is left of a replaced image: removed when nothing uses it, and never by force.
+
+use crate::debug::debug;
+use crate::engine::Engine;
+use crate::error::Result;
+use std::collections::BTreeSet;
+
+/// Removes those images, by id, that no container runs and no tag names. Whatever keeps one is no
+/// trouble, only said.
+pub fn remove_unused(engine: &Engine, images: &BTreeSet<String>) {
+    if images.is_empty() {
+        return;
+    }
+    let list = match engine.containers() {
+        Ok(list) => list,
+        Err(error) => return log::warn!("no old image is removed: {error}"),
+    };
+    for id in images {
+        if list.iter().any(|one| one.image_id() == id) {
+            debug(format_args!("{id} is kept, a container runs it"));
+            continue;
+        }
+        match remove(engine, id) {
+            Ok(true) => log::info!("removed image={id}, which nothing uses any more"),
+            Ok(false) => {}
+            Err(error) => log::warn!("an old image is kept: {error}"),
+        }
+    }
+}
+
+fn remove(engine: &Engine, id: &str) -> Result<bool> {
+    let image = match engine.image(id) {
+        Err(error) if error.is_not_found() => return Ok(false),
+        outcome => outcome?,
+    };
+    if image.is_tagged() {
+        debug(format_args!("{id} is kept, it has a tag"));
+        return Ok(false);
+    }
+    match engine.remove_image(id) {
+        Ok(()) => Ok(true),
+        // Somebody was faster, or has begun to use it.
+        Err(error) if error.is_not_found() || error.is_conflict() => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,74 @@
+//! Commands run inside a container (Engine API, "Exec").
+
+use super::CALL_DEADLINE;
+use super::Call;
+use super::Deadline;
+use super::Engine;
+use super::demultiplexed;
+use super::segment;
+use crate::error::Error;
+use crate::error::Result;
+use serde_json::json;
+use std::io::Read;
+use std::time::Duration;
+use ureq::http::Method;
+
+/// How much of what a command prints is kept, from its end.
+const KEPT: usize = 4096;
+
+/// What came of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ran {
+    /// Its exit code.
+    pub code: i64,
+    /// The end of what it printed.
+    pub output: String,
+}
+
+impl Engine {
+    /// Runs a command line in a container's own shell, `sh`, and waits for its end
+    /// (`POST /containers/{id}/exec`, `POST /exec/{id}/start`, `GET /exec/{id}/json`).
+    ///
+    /// # Errors
+    /// When the Engine refuses, and when the command takes longer than `deadline`: then it goes on
+    /// without us.
+    pub fn exec(&self, id: &str, command: &str, deadline: Duration) -> Result<Ran> {
+        let body =
+            json!({"Cmd": ["sh", "-c", command], "AttachStdout": true, "AttachStderr": true});
+        let path = format!("/containers/{}/exec", segment(id));
+        let created = self.post_json(&path, &body, CALL_DEADLINE)?;
+        let exec = segment(created["Id"].as_str().unwrap_or_default());
+        let path = format!("/exec/{exec}/start");
+        let body = json!({"Detach": false, "Tty": false});
+        let answer = self.call(&Call {
+            body: Some(&body),
+            deadline: Deadline::Total(deadline),
+            ..Call::new(Method::POST, &path, deadline)
+        })?;
+        let mut reader = answer.into_body().into_reader();
+        let (mut output, mut chunk) = (Vec::new(), [0; 1024]);
+        loop {
+            let read = reader
+                .read(&mut chunk)
+                .map_err(|error| Error::Unreachable {
+                    request: self.named(&Method::POST, &path),
+                    reason: error.to_string(),
+                })?;
+            if read == 0 {
+                break;
+            }
+            // The first frames are needed to take the rest apart, so nothing is cut off before.
+            if output.len() < 16 * KEPT {
+                output.extend_from_slice(&chunk[..read]);
+            }
+        }
+        let text = String::from_utf8_lossy(&demultiplexed(&output)).into_owned();
+        let begin = text.len().saturating_sub(KEPT);
+        let begin = (begin..text.len()).find(|&at| text.is_char_boundary(at));
+        let seen = self.get(&format!("/exec/{exec}/json"), CALL_DEADLINE)?;
+        Ok(Ran {
+            code: seen["ExitCode"].as_i64().unwrap_or(-1),
+            output: text[begin.unwrap_or(text.len())..].to_owned(),
+        })
+    }
+}
