@@ -42,7 +42,7 @@ share() { echo "$((10#$(date +%j) % $1 + 1))/$1"; }
 
 share_of() {
   case $1 in
-    docker-20.10) share 2 ;;
+    docker-20.10) share 3 ;;
     docker-28.5) share 4 ;;
     *) share 6 ;;
   esac
@@ -70,16 +70,20 @@ inside() {
   else
     # shellcheck disable=SC2046 # two words per test
     tests_with engine:: $(printf -- '--skip %s ' "${DISTURBANCES[@]}")
+    # The others wait for containers most of the time; these need the whole machine.
+    exec 8<"$TURNS"
+    flock 8
     tests_with "${DISTURBANCES[@]}"
   fi
 }
 
 engine_tests() {
   local engine=$1
+  export TURNS=${LOGS:-/run}
   IMAGEWATCH_LAB=$(folder_of "$engine") unshare --net "$BASH" "$0" _inside "$@"
 }
 
-# Two at a time; what they print comes at the end of each. A process group each, so that an
+# Side by side; what they print comes at the end of each. A process group each, so that an
 # interrupted run can end them with all their children.
 LOGS='' RUNS=() FULL=''
 
@@ -107,10 +111,7 @@ await_oldest() {
 all_engine_tests() {
   local engine
   LOGS=$(mktemp -d)
-  for engine in "${ENGINES[@]}"; do
-    ((${#RUNS[@]} < 2)) || await_oldest
-    start_engine "$engine"
-  done
+  for engine in "${ENGINES[@]}"; do start_engine "$engine"; done
   while ((${#RUNS[@]})); do await_oldest; done
 }
 
