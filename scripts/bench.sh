@@ -15,6 +15,8 @@ trap finish EXIT
 
 scripts/lab.sh install "${ENGINES[@]}"
 cargo bench --locked --no-run
+printf '\n== rounds\n'
+cargo bench --locked --quiet --bench rounds
 for engine in "${ENGINES[@]}"; do
   printf '\n== %s\n' "$engine"
   LAB_ENGINE=$(scripts/lab.sh up "$engine") cargo bench --locked --quiet --bench downtime

@@ -6,8 +6,10 @@
 //! method and URL, never by header, and the words of a peer are cut and stripped of control
 //! characters before they get here.
 
+use crate::time::rfc3339;
 use std::fmt;
 use std::time::Duration;
+use std::time::SystemTime;
 
 /// What can go wrong between imagewatch and its peers.
 ///
@@ -52,8 +54,8 @@ pub enum Error {
     PutOff {
         /// The host.
         host: String,
-        /// How much longer.
-        remaining: Duration,
+        /// Until when.
+        until: SystemTime,
         /// Why.
         reason: String,
     },
@@ -108,12 +110,12 @@ impl fmt::Display for Error {
             }
             Self::PutOff {
                 host,
-                remaining,
+                until,
                 reason,
             } => write!(
                 f,
-                "{host}: not asked, put off for another {} s ({reason})",
-                remaining.as_secs().max(1)
+                "{host}: not asked, put off until {} ({reason})",
+                rfc3339(*until)
             ),
         }
     }

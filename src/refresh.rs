@@ -29,6 +29,7 @@ use crate::report::Reasoned;
 use crate::report::Report;
 use crate::select::Consent;
 use crate::select::Managed;
+use crate::select::Seen;
 use crate::select::Selection;
 use crate::swap;
 use crate::swap::Acceptance;
@@ -37,6 +38,7 @@ use crate::swap::Outcome;
 use crate::swap::Part;
 use crate::swap::Swap;
 use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -217,11 +219,12 @@ impl Refresher {
         outcomes
     }
 
-    /// Whether a container, or the local image, of `reference` is older than `digest`.
+    /// Whether a container among those `seen`, or the local image, of `reference` is older than
+    /// `digest`.
     ///
     /// # Errors
     /// When the Engine cannot be asked.
-    pub fn is_behind(&self, reference: &Reference, digest: &Digest) -> Result<bool> {
+    pub fn is_behind(&self, reference: &Reference, digest: &Digest, seen: &[Seen]) -> Result<bool> {
         let image = match self.engine.image(&reference.to_string()) {
             Ok(image) => image,
             // Never pulled here: there is nothing that could be behind.
@@ -231,36 +234,39 @@ impl Refresher {
         if !is_at(&image, reference, digest) {
             return Ok(true);
         }
-        let managed = self.selection.managed(&self.engine)?;
-        let mut of_reference = managed.iter().filter(|m| m.reference == *reference);
-        Ok(of_reference.any(|m| m.container.image_id() != image.id()))
+        Ok(seen
+            .iter()
+            .filter(|one| one.made_from.as_ref() == Ok(reference))
+            .any(|one| one.image_id != image.id()))
+    }
+
+    /// Whether the image of `reference` is here and from no registry, as far as the Engine knows.
+    #[must_use]
+    pub fn is_local(&self, reference: &Reference) -> bool {
+        let image = self.engine.image(&reference.to_string());
+        image.is_ok_and(|image| image.repo_digests().next().is_none())
     }
 
     /// The catalogue, and whatever else the managed containers were made from.
-    ///
-    /// # Errors
-    /// When the containers cannot be listed.
-    pub fn watched(&self) -> Result<Vec<Target>> {
+    #[must_use]
+    pub fn watched(&self, seen: &[Seen]) -> Vec<Target> {
         let mut targets = self.catalogue.clone();
-        if self.selection.reaches_beyond_catalogue() {
-            self.add_managed(&mut targets)?;
-        }
-        Ok(targets)
+        self.add_seen(seen, &mut targets);
+        targets
     }
 
-    fn add_managed(&self, targets: &mut Vec<Target>) -> Result<()> {
-        for managed in self.selection.managed(&self.engine)? {
-            let is_known = |known: &Target| known.reference == managed.reference;
-            if !targets.iter().any(is_known) {
-                let known = self.catalogue.iter().find(|known| is_known(known));
-                let name = known.map_or_else(|| managed.reference.to_string(), |t| t.name.clone());
+    fn add_seen(&self, seen: &[Seen], targets: &mut Vec<Target>) {
+        let mut known: HashSet<Reference> = targets.iter().map(|t| t.reference.clone()).collect();
+        for reference in seen.iter().filter_map(|one| one.made_from.as_ref().ok()) {
+            if known.insert(reference.clone()) {
+                let mut catalogue = self.catalogue.iter();
+                let runtime = catalogue.find(|runtime| runtime.reference == *reference);
                 targets.push(Target {
-                    name,
-                    reference: managed.reference,
+                    name: runtime.map_or_else(|| reference.to_string(), |r| r.name.clone()),
+                    reference: reference.clone(),
                 });
             }
         }
-        Ok(())
     }
 
     fn targets(&self, images: &Images) -> Result<Vec<Target>> {
@@ -268,7 +274,7 @@ impl Refresher {
         match images {
             Images::These(these) => targets.clone_from(these),
             Images::Managed(only) => {
-                self.add_managed(&mut targets)?;
+                self.add_seen(&self.selection.seen(&self.engine)?, &mut targets);
                 targets.retain(|target| {
                     only.is_empty() || only.iter().any(|wanted| wanted.is(&target.reference))
                 });
@@ -356,7 +362,9 @@ impl Refresher {
     /// When the containers cannot be listed.
     fn renew_all(&self, round: &mut Round) -> Result<()> {
         let list = self.engine.containers()?;
-        let mut managed = self.selection.managed_among(&list, &self.engine)?;
+        let works = round.works.iter();
+        let of: Vec<&Reference> = works.map(|work| &work.target.reference).collect();
+        let mut managed = self.selection.managed_among(&list, &of, &self.engine)?;
         let due = managed.iter().find_map(|one| round.image_due(one));
         let image = match due {
             Some(image) => Some(image),
@@ -370,7 +378,7 @@ impl Refresher {
             match self.claim(image, round.alive) {
                 Ok(held) => {
                     swap::settle(&self.engine, self.acceptance, &held)?;
-                    managed = self.selection.managed(&self.engine)?;
+                    managed = self.selection.managed(&of, &self.engine)?;
                     claim = Some(held);
                 }
                 Err(reason) => {

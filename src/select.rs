@@ -2,7 +2,6 @@
 
 use crate::config::Runtime;
 use crate::config::Select;
-use crate::debug::debug;
 use crate::engine::Container;
 use crate::engine::Engine;
 use crate::engine::Summary;
@@ -35,6 +34,21 @@ pub struct Managed {
     pub consent: Consent,
 }
 
+/// A selected container, as far as the list tells.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Its name.
+    pub name: String,
+    /// What it was made from, as its owner wrote it.
+    pub image_name: String,
+    /// The image it runs.
+    pub image_id: String,
+    /// What it is doing, in the Engine's word.
+    pub state: String,
+    /// The tag it follows, or why there is none.
+    pub made_from: std::result::Result<Reference, &'static str>,
+}
+
 /// The owner's choice of containers.
 #[derive(Debug, Clone)]
 pub struct Selection {
@@ -60,36 +74,76 @@ impl Selection {
         self.select.labelled || self.select.all
     }
 
-    /// Every managed container. One that vanishes while we look is none.
+    /// Every container that is selected, at the price of one list: only one whose image is listed by
+    /// its id has to be asked what it was made from.
     ///
     /// # Errors
     /// When the list, or a container on it, cannot be had.
-    pub fn managed(&self, engine: &Engine) -> Result<Vec<Managed>> {
-        self.managed_among(&engine.containers()?, engine)
+    pub fn seen(&self, engine: &Engine) -> Result<Vec<Seen>> {
+        let mut seen = Vec::new();
+        let list = engine.containers()?;
+        for summary in list.iter().filter(|summary| self.may_be_managed(summary)) {
+            let mut name = summary.image_name().to_owned();
+            if is_id(&name, summary.image_id()) {
+                match engine.find(summary.id())? {
+                    Some(container) => name = container.image_name().to_owned(),
+                    None => continue,
+                }
+            }
+            let made_from = made_from(&name, summary.image_id());
+            let is_ours = match &made_from {
+                Ok(reference) => self.consent(summary, reference).is_some(),
+                // A workspace is one by its image, so this is none.
+                Err(_) => self.reaches(summary),
+            };
+            if is_ours {
+                seen.push(Seen {
+                    name: summary.name().to_owned(),
+                    image_name: name,
+                    image_id: summary.image_id().to_owned(),
+                    state: summary.state().to_owned(),
+                    made_from,
+                });
+            }
+        }
+        seen.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(seen)
+    }
+
+    /// Every managed container of these images. One that vanishes while we look is none.
+    ///
+    /// # Errors
+    /// When the list, or a container on it, cannot be had.
+    pub fn managed(&self, of: &[&Reference], engine: &Engine) -> Result<Vec<Managed>> {
+        self.managed_among(&engine.containers()?, of, engine)
     }
 
     /// The same, of a list that is at hand already.
     ///
     /// # Errors
     /// When a container on it cannot be had.
-    pub fn managed_among(&self, list: &[Summary], engine: &Engine) -> Result<Vec<Managed>> {
+    pub fn managed_among(
+        &self,
+        list: &[Summary],
+        of: &[&Reference],
+        engine: &Engine,
+    ) -> Result<Vec<Managed>> {
         let mut managed = Vec::new();
         for summary in list.iter().filter(|summary| self.may_be_managed(summary)) {
+            let listed = summary.image_name();
+            // What the list says is enough to rule one out, and nothing else.
+            if !is_id(listed, summary.image_id())
+                && made_from(listed, summary.image_id()).is_ok_and(|listed| !of.contains(&&listed))
+            {
+                continue;
+            }
             let Some(container) = engine.find(summary.id())? else {
                 continue;
             };
-            let Ok(reference) = container.image_name().parse::<Reference>() else {
-                debug(format_args!(
-                    "{}: made from an image id, left alone",
-                    container.name()
-                ));
+            let Ok(reference) = made_from(container.image_name(), container.image_id()) else {
                 continue;
             };
-            if reference.digest().is_some() {
-                debug(format_args!(
-                    "{}: pinned to a digest, left alone",
-                    container.name()
-                ));
+            if !of.contains(&&reference) {
                 continue;
             }
             if let Some(consent) = self.consent(summary, &reference) {
@@ -110,10 +164,14 @@ impl Selection {
     fn may_be_managed(&self, summary: &Summary) -> bool {
         let name = summary.name();
         let workspace = self.select.workspaces && name.starts_with(&self.prefix);
-        let labelled = self.select.labelled && is_enabled(summary) == Some(true);
         !is_transient_name(name)
             && is_enabled(summary) != Some(false)
-            && (workspace || labelled || self.select.all)
+            && (workspace || self.reaches(summary))
+    }
+
+    /// Whether it is selected whatever its image.
+    fn reaches(&self, summary: &Summary) -> bool {
+        self.select.all || (self.select.labelled && is_enabled(summary) == Some(true))
     }
 
     fn consent(&self, summary: &Summary, reference: &Reference) -> Option<Consent> {
@@ -121,9 +179,7 @@ impl Selection {
         let workspace = self.select.workspaces
             && summary.name().starts_with(&self.prefix)
             && self.runtimes.contains(reference);
-        let selected =
-            workspace || self.select.all || (self.select.labelled && enabled == Some(true));
-        if enabled == Some(false) || !selected {
+        if enabled == Some(false) || !(workspace || self.reaches(summary)) {
             return None;
         }
         Some(if is_notify_only(summary) {
@@ -132,6 +188,28 @@ impl Selection {
             Consent::Update
         })
     }
+}
+
+/// The tag that a container follows.
+///
+/// # Errors
+/// Why there is none.
+fn made_from(name: &str, image_id: &str) -> std::result::Result<Reference, &'static str> {
+    if is_id(name, image_id) {
+        return Err("made from an image id, so there is no tag to follow");
+    }
+    let parsed = name.parse::<Reference>();
+    let reference = parsed.map_err(|_| "made from something that is no reference")?;
+    if reference.digest().is_some() {
+        return Err("pinned to a digest");
+    }
+    Ok(reference)
+}
+
+/// Whether an image was named by its id, or by the beginning of it.
+fn is_id(name: &str, image_id: &str) -> bool {
+    let (_, hex) = image_id.split_once(':').unwrap_or(("", image_id));
+    name.starts_with("sha256:") || (name.len() >= 6 && hex.starts_with(name))
 }
 
 /// Ours if it is there, else Watchtower's.
@@ -262,5 +340,25 @@ mod tests {
         }
         let opted_out = consent(DEFAULT, "ws-1", "ghcr.io/acme/hermes", &[(ENABLE, "false")]);
         assert_eq!(opted_out, None);
+    }
+
+    #[test]
+    fn an_id_is_no_reference_however_short() {
+        let id = "sha256:abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789";
+        for (name, expected) in [
+            ("nginx", true),
+            ("cafe42", true),
+            ("ghcr.io/acme/abcdef012345", true),
+            ("abcdef012345", false),
+            ("abcdef", false),
+            (id, false),
+            (&id[7..], false),
+            (
+                "nginx@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                false,
+            ),
+        ] {
+            assert_eq!(made_from(name, id).is_ok(), expected, "{name}");
+        }
     }
 }

@@ -29,6 +29,7 @@ use crate::refresh::Verdict;
 use crate::registry;
 use crate::registry::Registry;
 use crate::rejections::Rejections;
+use crate::select::Seen;
 use crate::select::Selection;
 use crate::status::Board;
 use crate::swap;
@@ -45,6 +46,7 @@ use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::thread::Builder;
 use std::time::Duration;
 
@@ -209,6 +211,8 @@ impl Parts {
             registry: Arc::clone(&self.registry),
             refresher: Arc::clone(&self.refresher),
             jobs,
+            catch_up: config.catch_up,
+            seen: Mutex::new(Vec::new()),
         };
         let first_sight = if config.catch_up {
             FirstSight::CatchUp
@@ -278,12 +282,23 @@ struct Wired {
     registry: Arc<Registry>,
     refresher: Arc<Refresher>,
     jobs: Jobs,
+    catch_up: bool,
+    /// The selected containers, at the beginning of this round.
+    seen: Mutex<Vec<Seen>>,
 }
 
 impl Hands for Wired {
     /// The catalogue, and whatever else the managed containers were made from.
     fn targets(&self) -> Result<Vec<Target>> {
-        self.refresher.watched()
+        let refresher = &self.refresher;
+        let seen = if refresher.selection.reaches_beyond_catalogue() || self.catch_up {
+            refresher.selection.seen(&refresher.engine)?
+        } else {
+            Vec::new()
+        };
+        let targets = refresher.watched(&seen);
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        Ok(targets)
     }
 
     fn look_up(&self, references: &[Reference], sink: &mut dyn FnMut(&Reference, Result<Digest>)) {
@@ -291,7 +306,12 @@ impl Hands for Wired {
     }
 
     fn is_behind(&self, reference: &Reference, digest: &Digest) -> Result<bool> {
-        self.refresher.is_behind(reference, digest)
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        self.refresher.is_behind(reference, digest, &seen)
+    }
+
+    fn is_local(&self, reference: &Reference) -> bool {
+        self.refresher.is_local(reference)
     }
 
     fn refresh(&self, target: &Target) -> Verdict {

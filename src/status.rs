@@ -38,6 +38,8 @@ pub enum Standing {
     Outdated,
     /// The registry's digest does not come up, and waits for another one.
     Rejected,
+    /// The image was built here, and no registry has it.
+    Local,
 }
 
 /// One watched reference.

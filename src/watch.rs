@@ -14,6 +14,7 @@ use crate::status::Board;
 use crate::status::Standing;
 use crate::time::rfc3339;
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::hash::BuildHasher;
 use std::hash::Hasher;
 use std::hash::RandomState;
@@ -41,6 +42,9 @@ pub trait Hands {
     /// When the Engine cannot be asked.
     fn is_behind(&self, reference: &Reference, digest: &Digest) -> Result<bool>;
 
+    /// Whether the image was built here, or comes from no registry for another reason.
+    fn is_local(&self, reference: &Reference) -> bool;
+
     /// Pulls the image and renews what runs it.
     fn refresh(&self, target: &Target) -> Verdict;
 }
@@ -65,6 +69,8 @@ pub struct Watcher<H> {
     seen: HashMap<Reference, Digest>,
     /// What went wrong last, so that it is said once and not every round.
     complaints: HashMap<String, String>,
+    /// Images that were built here: there is nothing to look up.
+    local: HashSet<Reference>,
 }
 
 impl<H: Hands> Watcher<H> {
@@ -77,6 +83,7 @@ impl<H: Hands> Watcher<H> {
             targets,
             seen: HashMap::new(),
             complaints: HashMap::new(),
+            local: HashSet::new(),
         }
     }
 
@@ -94,11 +101,15 @@ impl<H: Hands> Watcher<H> {
         let targets = &self.targets;
         let known = |reference: &Reference| targets.iter().any(|t| t.reference == *reference);
         self.seen.retain(|reference, _| known(reference));
+        let hands = &self.hands;
+        self.local
+            .retain(|reference| known(reference) && hands.is_local(reference));
 
         // One that hangs must not keep the others of its host waiting round after round.
         let (failed, mut references): (Vec<Reference>, Vec<Reference>) = targets
             .iter()
             .map(|target| target.reference.clone())
+            .filter(|reference| !self.local.contains(reference))
             .partition(|reference| self.complaints.contains_key(&reference.to_string()));
         references.extend(failed);
         let mut books = Books {
@@ -107,6 +118,7 @@ impl<H: Hands> Watcher<H> {
             board: &self.board,
             seen: &mut self.seen,
             complaints: &mut self.complaints,
+            local: &mut self.local,
         };
         self.hands.look_up(&references, &mut |reference, outcome| {
             if let Some(target) = targets.iter().find(|t| t.reference == *reference) {
@@ -123,6 +135,7 @@ struct Books<'a, H> {
     board: &'a Board,
     seen: &'a mut HashMap<Reference, Digest>,
     complaints: &'a mut HashMap<String, String>,
+    local: &'a mut HashSet<Reference>,
 }
 
 impl<H: Hands> Books<'_, H> {
@@ -212,6 +225,19 @@ impl<H: Hands> Books<'_, H> {
 
     /// What was seen stays as it is.
     fn failed(&mut self, target: &Target, error: &Error) {
+        let is_refused = matches!(error.status(), Some(401 | 403 | 404));
+        if is_refused && self.hands.is_local(&target.reference) {
+            log::info!(
+                "{}: built here, so there is nothing to look up",
+                target.name
+            );
+            self.board.update(&target.reference, |entry| {
+                entry.state = Standing::Local;
+                entry.last_error = None;
+            });
+            self.local.insert(target.reference.clone());
+            return;
+        }
         self.board.update(&target.reference, |entry| {
             entry.last_check = Some(rfc3339(SystemTime::now()));
             entry.last_error = Some(error.to_string());
@@ -257,6 +283,8 @@ mod tests {
         verdicts: RefCell<VecDeque<Verdict>>,
         refreshed: RefCell<Vec<String>>,
         behind: RefCell<bool>,
+        /// Repositories whose images were built here.
+        local: RefCell<Vec<&'static str>>,
         names: RefCell<Vec<&'static str>>,
         order: RefCell<Vec<String>>,
         engine_is_down: RefCell<bool>,
@@ -289,6 +317,13 @@ mod tests {
 
         fn is_behind(&self, _: &Reference, _: &Digest) -> Result<bool> {
             Ok(*self.behind.borrow())
+        }
+
+        fn is_local(&self, reference: &Reference) -> bool {
+            self.local
+                .borrow()
+                .iter()
+                .any(|name| reference.repository() == *name)
         }
 
         fn refresh(&self, target: &Target) -> Verdict {
@@ -402,6 +437,28 @@ mod tests {
         assert_eq!(lab.state("a").1, Some(trouble().to_string()));
         lab.set("a", Ok(digest('1')));
         assert!(lab.tick().is_empty(), "the digest seen before still counts");
+        assert_eq!(lab.state("a"), (Standing::Current, None));
+    }
+
+    #[test]
+    fn what_was_built_here_is_looked_up_once_and_is_no_error() {
+        let mut lab = Lab::new(FirstSight::Seed);
+        let refused = Error::Refused {
+            request: "HEAD a".into(),
+            status: 404,
+            message: "no".into(),
+            retry_after: None,
+        };
+        lab.set("a", Err(refused));
+        lab.world.local.borrow_mut().push("a");
+        lab.tick();
+        assert_eq!(lab.state("a"), (Standing::Local, None));
+        lab.tick();
+        assert_eq!(*lab.world.order.borrow(), ["reg.example/b:latest"]);
+        // Somebody pulled it from a registry.
+        lab.world.local.borrow_mut().clear();
+        lab.set("a", Ok(digest('1')));
+        lab.tick();
         assert_eq!(lab.state("a"), (Standing::Current, None));
     }
 

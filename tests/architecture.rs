@@ -9,8 +9,8 @@ const EVERYWHERE: &str = "debug";
 /// Each module and what it may import. `main`, `serve` and `lib` may import everything.
 const RULES: &[(&str, &[&str])] = &[
     ("debug", &[]),
-    ("error", &[]),
     ("time", &[]),
+    ("error", &["time"]),
     ("gate", &[]),
     ("queue", &[]),
     ("clerk", &["queue"]),
@@ -29,6 +29,7 @@ const RULES: &[(&str, &[&str])] = &[
             "http",
             "queue",
             "reference",
+            "time",
         ],
     ),
     (

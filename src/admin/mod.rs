@@ -165,19 +165,22 @@ impl Admin {
     }
 
     fn containers(&self) -> Result<Vec<Value>, String> {
-        let managed = self
-            .selection
-            .managed(&self.engine)
-            .map_err(|error| error.to_string())?;
-        let entry = |one: &crate::select::Managed| {
-            json!({
-                "name": one.container.name(),
-                "image": one.reference.to_string(),
-                "image_id": one.container.image_id(),
-                "state": one.container.state_name(),
-            })
+        let seen = self.selection.seen(&self.engine);
+        let seen = seen.map_err(|error| error.to_string())?;
+        let entry = |one: &crate::select::Seen| {
+            let mut entry = json!({
+                "name": one.name,
+                "image": one.image_name,
+                "image_id": one.image_id,
+                "state": one.state,
+            });
+            match &one.made_from {
+                Ok(reference) => entry["image"] = json!(reference.to_string()),
+                Err(reason) => entry["left_alone"] = json!(reason),
+            }
+            entry
         };
-        Ok(managed.iter().map(entry).collect())
+        Ok(seen.iter().map(entry).collect())
     }
 }
 

@@ -44,6 +44,19 @@ impl Summary {
         text(&self.json["ImageID"])
     }
 
+    /// What it is doing, in the Engine's word.
+    #[must_use]
+    pub fn state(&self) -> &str {
+        text(&self.json["State"])
+    }
+
+    /// The reference it was made from; an id instead if that means another image by now, or if its
+    /// owner gave one.
+    #[must_use]
+    pub fn image_name(&self) -> &str {
+        text(&self.json["Image"])
+    }
+
     /// A label's value.
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&str> {

@@ -304,14 +304,14 @@ impl Engine {
     /// Stops a container with its owner's signal and timeout; one that is stopped already is fine
     /// (`POST /containers/{id}/stop`). Our deadline is longer than the owner's timeout.
     ///
-    /// Before API 1.42 a stop knows no signal, so one asked for by label is sent by itself, and the stop
-    /// follows once its time is over.
+    /// Before API 1.42, and with Podman, a stop knows no signal, so one asked for by label is sent by
+    /// itself, and the stop follows once its time is over.
     pub fn stop(&self, container: &Container) -> Result<()> {
         let id = segment(container.id());
         let mut path = format!("/containers/{id}/stop");
         if let Some(signal) = container.stop_signal_label() {
             let signal = http::percent_encode(signal, "");
-            if self.api()? >= STOP_SIGNAL {
+            if self.api()? >= STOP_SIGNAL && !self.about()?.is_podman() {
                 path.push_str(&format!("?signal={signal}"));
             } else if container.state() == State::Running {
                 self.post(

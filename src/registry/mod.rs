@@ -25,6 +25,7 @@ use crate::queue::queue;
 use crate::reference::DOCKER_HUB;
 use crate::reference::Digest;
 use crate::reference::Reference;
+use crate::time::rfc3339;
 use refusal::refused;
 use std::collections::HashMap;
 use std::mem::discriminant;
@@ -35,6 +36,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
+use std::time::SystemTime;
 use token::Token;
 use ureq::Body;
 use ureq::http::HeaderMap;
@@ -462,7 +464,7 @@ impl Registry {
         match put_off {
             Some((until, reason)) if now < until => Err(Error::PutOff {
                 host: name.to_owned(),
-                remaining: until - now,
+                until: SystemTime::now() + (until - now),
                 reason,
             }),
             _ => Ok(()),
@@ -488,15 +490,14 @@ impl Registry {
     }
 
     fn put_off(&self, name: &str, wait: Duration, reason: String) {
-        let now = Instant::now();
+        let until = Instant::now() + wait;
         self.host(name, |host| {
             // Whoever asked for more time gets it.
-            if host
-                .put_off
-                .as_ref()
-                .is_none_or(|(until, _)| *until < now + wait)
-            {
-                host.put_off = Some((now + wait, reason));
+            let is_longer = |(other, _): &(Instant, String)| *other < until;
+            if host.put_off.as_ref().is_none_or(is_longer) {
+                let at = rfc3339(SystemTime::now() + wait);
+                log::warn!("{name}: put off until {at}, because {reason}");
+                host.put_off = Some((until, reason));
             }
         });
     }

@@ -45,15 +45,16 @@ fn a_busy_container_is_asked_again_until_it_is_not() {
 #[test]
 fn a_command_that_fails_or_hangs_keeps_its_container() {
     let Some(lab) = Lab::new() else { return };
-    for (command, expected) in [
+    for (command, limit, expected) in [
         (
             "echo not on a Friday; exit 3",
+            "30s",
             "exited with 3: not on a Friday",
         ),
-        ("exec /bin/busybox sleep 60", "did not end within 1s"),
+        ("exec /bin/busybox sleep 60", "1s", "did not end within 1s"),
     ] {
         let labels = json!({"imagewatch.pre-update": command,
-                            "imagewatch.pre-update-timeout": "1s"});
+                            "imagewatch.pre-update-timeout": limit});
         let id = due(&lab, "1", &labels);
         let (_, report) = lab.program("hermes", &[]).refresh("");
         assert!(reason(&report).contains(expected), "{report}");
@@ -96,8 +97,15 @@ fn watchtowers_stop_signal_is_sent() {
 fn a_replaced_image_is_removed_once_nothing_uses_it() {
     let Some(lab) = Lab::new() else { return };
     let exists = |image: &Value| lab.docker.image(image.as_str().expect("an id"))["Id"].is_string();
-    let cleaning =
-        |lab: &Lab| -> Program { lab.program("hermes", &[("IMAGEWATCH_CLEANUP", "true")]) };
+    let cleaning = |lab: &Lab| -> Program {
+        lab.program(
+            "hermes",
+            &[
+                ("IMAGEWATCH_CLEANUP", "true"),
+                ("IMAGEWATCH_PREFIX", &lab.name("1")),
+            ],
+        )
+    };
 
     // Somebody else runs it still.
     due(&lab, "1", &json!({}));
@@ -128,6 +136,50 @@ fn a_replaced_image_is_removed_once_nothing_uses_it() {
     assert_eq!(report["recreated"], json!([lab.name("1")]), "{report}");
     assert!(!exists(&current), "{}", program.log());
     assert!(exists(&lab.inspect("1")["Image"]));
+}
+
+#[test]
+fn what_has_no_tag_to_follow_is_said_and_no_error() {
+    let Some(lab) = Lab::new() else { return };
+    lab.publish("app", &good("v1"));
+    lab.pull("app");
+    let image = lab.docker.image(&lab.reference("app"));
+    let id = image["Id"].as_str().expect("an id");
+    let pinned = format!(
+        "{}@{}",
+        lab.reference("app"),
+        lab.publish("app", &good("v1"))
+    );
+    let path = format!("/images/create?fromImage={}", pinned.replace('/', "%2F"));
+    lab.docker.ask("POST", &path, b"");
+    let labels = json!({"imagewatch.enable": "true"});
+    for (name, image) in [
+        ("by-id", id),
+        ("by-short-id", &id[7..19]),
+        ("pinned", &pinned),
+    ] {
+        let body = json!({"Image": image, "Labels": labels});
+        lab.docker.create(&lab.name(name), &body);
+    }
+    let program = lab.watcher(
+        "none",
+        &[("IMAGEWATCH_SELECT", "labelled"), ("ADMIN_TOKEN", "t0ken")],
+    );
+    let (_, status) = program.ask("GET", "/admin/status");
+    let containers = status["containers"].as_array().expect("a list");
+    for name in ["by-id", "by-short-id", "pinned"] {
+        let mut all = containers.iter();
+        let one = all.find(|one| one["name"] == json!(lab.name(name)));
+        let reason = &one.unwrap_or_else(|| panic!("{name}: {status}"))["left_alone"];
+        // Podman shows a tag wherever there is one.
+        assert!(reason.is_string() || lab.is_podman, "{name}: {status}");
+    }
+    let ours = lab.proxy.host();
+    let log = program.log();
+    let mut troubles = log
+        .lines()
+        .filter(|line| line.contains("WARN") && line.contains(&*ours));
+    assert_eq!(troubles.next(), None);
 }
 
 #[test]

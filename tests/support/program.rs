@@ -179,6 +179,18 @@ impl Program {
         kilobytes.parse::<u64>().expect("a number") * 1024
     }
 
+    /// Processor time so far (proc(5), `/proc/pid/stat` fields 14 and 15; a tick is 10 ms on Linux).
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()));
+        let stat = stat.expect("its times");
+        let (_, rest) = stat.rsplit_once(')').expect("a name");
+        let ticks = rest.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks
+            .map(|field| field.parse::<u64>().expect("a number"))
+            .sum();
+        Duration::from_millis(10 * ticks)
+    }
+
     pub(crate) fn threads(&self) -> usize {
         let path = format!("/proc/{}/task", self.process.id());
         std::fs::read_dir(path).expect("its threads").count()
