@@ -384,7 +384,7 @@ drop_empty_tables() {
 restore_network() {
   local from=$1 key value
   [[ -e $from/complete ]] || return 0
-  [[ $(readlink /proc/self/ns/net) == $(<"$from/namespace") ]] || {
+  [[ $(readlink /proc/self/ns/net) == "$(<"$from/namespace")" ]] || {
     say "it was started in another network namespace; this one stays as it is"
     return 0
   }

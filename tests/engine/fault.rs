@@ -10,8 +10,10 @@ use super::workspace::Workspace;
 use crate::support::between::Action;
 use crate::support::between::Place;
 use crate::support::docker::Docker;
+use crate::support::eventually;
 use serde_json::Value;
 use serde_json::json;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +21,8 @@ use std::time::Duration;
 const WORKSPACES: usize = 4;
 /// How soon after the report all is well again.
 const SOON: Duration = Duration::from_secs(2);
+/// How long a stolen port is kept.
+const THEFT: Duration = Duration::from_secs(12);
 /// What a refresh may leave to the next one takes no longer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -154,6 +158,33 @@ fn a_stranger_who_takes_the_name_is_never_touched() {
     // Once the stranger is gone, the name is given back.
     lab.docker.remove(&name);
     workspace.recover();
+}
+
+#[test]
+fn a_port_taken_in_mid_swap_costs_nothing_once_it_is_free_again() {
+    let Some(lab) = Lab::parted() else { return };
+    let mut workspace = Workspace::new(&lab, true);
+    let (old, port) = (workspace.mark(), workspace.port());
+    let new = workspace.publish(Next::Good);
+    let (report, log) = meddled(&workspace, "/start", move |_| {
+        let thief = eventually("the old one gives its port back", || {
+            TcpListener::bind(("127.0.0.1", port)).ok()
+        });
+        // For longer than the successor's start is tried.
+        std::thread::spawn(move || {
+            std::thread::sleep(THEFT);
+            drop(thief);
+        });
+    });
+    // Engines try for some time themselves; then the successor may come up after all.
+    let mark = workspace.settle(THEFT + SOON);
+    if is_recreated(&report, &workspace) {
+        return assert_eq!(mark, new, "{log}");
+    }
+    assert_eq!(mark, old, "{log}");
+    let reason = report["rolled_back"][0]["reason"].as_str();
+    let reason = reason.unwrap_or_else(|| panic!("{report}\n{log}"));
+    assert!(reason.contains(&port.to_string()), "{reason}");
 }
 
 #[test]

@@ -168,6 +168,11 @@ impl<'l> Workspace<'l> {
         mark
     }
 
+    /// Where it answers.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn id(&self) -> String {
         self.before["Id"].as_str().expect("an id").to_owned()
     }
