@@ -37,7 +37,7 @@ pub(super) struct Helpers {
 
 #[derive(Debug)]
 struct Answer {
-    login: Option<Login>,
+    outcome: Result<Option<Login>, String>,
     at: Instant,
 }
 
@@ -50,16 +50,17 @@ impl Helpers {
         let both = (name.to_owned(), key.to_owned());
         if let Some(answer) = lock(&self.answers).get(&both) {
             if answer.at.elapsed() < KEPT {
-                return Ok(answer.login.clone());
+                return answer.outcome.clone();
             }
         }
-        let login = run(name, key, PATIENCE)?;
+        // A failure is kept as well: with hundreds of images, each would wait for a helper that hangs.
+        let outcome = run(name, key, PATIENCE);
         let answer = Answer {
-            login: login.clone(),
+            outcome: outcome.clone(),
             at: Instant::now(),
         };
         lock(&self.answers).insert(both, answer);
-        Ok(login)
+        outcome
     }
 
     /// Forgets all answers: one of them turned out to be no good.

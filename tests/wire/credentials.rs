@@ -240,7 +240,11 @@ fn a_helper_is_asked_and_its_answer_kept() {
 #[test]
 fn a_helper_that_fails_or_is_missing_is_named_once_and_without_its_words() {
     let (server, folder) = (basic_server(), Folder::new());
-    helper(&folder, "echo s3cret; exit 3");
+    let log = folder.path().join("asked");
+    helper(
+        &folder,
+        &format!("echo x >> {}; echo s3cret; exit 3", log.display()),
+    );
     let helpers = json!({server.host(): "test"});
     folder.write("config.json", json!({"credHelpers": helpers}).to_string());
     let program = watch(&server, &folder);
@@ -249,7 +253,9 @@ fn a_helper_that_fails_or_is_missing_is_named_once_and_without_its_words() {
         line.contains("config.json") && line.contains("exit status: 3"),
         "{line}"
     );
-    program.await_lines("set credentials", 1);
+    program.await_lines("set credentials", 2);
+    let asked = std::fs::read_to_string(log).expect("it was run");
+    assert_eq!(asked, "x\n", "its failure is remembered");
     folder.write("config.json", json!({"credsStore": "gone"}).to_string());
     let line = program.await_line("docker-credential-gone");
     assert!(line.contains("install it here"), "{line}");
