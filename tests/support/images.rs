@@ -18,6 +18,8 @@ use std::time::Instant;
 pub(crate) struct Registry {
     process: Child,
     host: String,
+    /// Of all its images.
+    author: String,
     _folder: Folder,
 }
 
@@ -51,6 +53,7 @@ impl Registry {
         Self {
             process,
             host,
+            author: super::unique().to_string(),
             _folder: folder,
         }
     }
@@ -67,6 +70,9 @@ impl Registry {
         let config = json!({
             "architecture": image.arch, "os": "linux", "config": image.config,
             "created": "2026-01-01T00:00:00Z",
+            // An Engine keeps an image that a test's containers run only while nobody else who has the
+            // same one removes it.
+            "author": self.author,
             "history": [{"created_by": image.mark}],
             "rootfs": {"type": "layers", "diff_ids": [layer_digest]},
         })
