@@ -116,16 +116,52 @@ pub(crate) fn read_words(response: Response<Body>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// `Retry-After` (RFC 9110 §10.2.3): seconds or a date, within sane bounds.
+/// The header `Retry-After`, if there is one that makes sense.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let value = headers.get("retry-after")?.to_str().ok()?.trim();
-    let wait = match value.parse::<u64>() {
-        Ok(secs) => Duration::from_secs(secs),
-        Err(_) => httpdate::parse_http_date(value)
-            .ok()
-            .map(|date| date.duration_since(now).unwrap_or_default())?,
-    };
+    let value = headers.get("retry-after")?;
+    parse_retry_after(&String::from_utf8_lossy(value.as_bytes()), now)
+}
+
+/// Seconds or a date (RFC 9110 §10.2.3), or a duration as Go prints it, which is what GHCR sends
+/// (`880.092µs`); within sane bounds.
+pub(crate) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    let wait = value
+        .parse()
+        .map(Duration::from_secs)
+        .ok()
+        .or_else(|| go_duration(value))
+        .or_else(|| {
+            let date = httpdate::parse_http_date(value).ok()?;
+            Some(date.duration_since(now).unwrap_or_default())
+        })?;
     Some(wait.clamp(RETRY_AFTER_RANGE.0, RETRY_AFTER_RANGE.1))
+}
+
+/// A duration as Go's `time.Duration` prints itself: `1h2m3.5s`, `880.092µs`.
+fn go_duration(text: &str) -> Option<Duration> {
+    let mut total = 0.0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, after) = rest.split_at(end);
+        let end = after
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(after.len());
+        let (unit, after) = after.split_at(end);
+        let unit = match unit {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "µs" | "μs" => 1e-6,
+            "ns" => 1e-9,
+            _ => return None,
+        };
+        total += number.parse::<f64>().ok()? * unit;
+        rest = after;
+    }
+    Duration::try_from_secs_f64(total).ok()
 }
 
 /// Percent-encodes what is not unreserved (RFC 3986 §2.3) or among `also`.
@@ -155,14 +191,16 @@ mod tests {
             ("999999", Some(3600)),
             ("Sun, 09 Sep 2001 01:47:10 GMT", Some(30)),
             ("Sun, 09 Sep 2001 01:00:00 GMT", Some(1)),
-            ("880.092µs", None),
+            ("880.092µs", Some(1)),
+            ("1m2.5s", Some(62)),
+            ("5 minutes", None),
             ("-5", None),
         ] {
             let mut headers = HeaderMap::new();
             let bytes = ureq::http::HeaderValue::from_bytes(value.as_bytes()).expect("legal");
             headers.insert("retry-after", bytes);
-            let expected = expected.map(Duration::from_secs);
-            assert_eq!(retry_after(&headers, now), expected, "{value}");
+            let found = retry_after(&headers, now).map(|wait| wait.as_secs());
+            assert_eq!(found, expected, "{value}");
         }
     }
 

@@ -4,6 +4,7 @@
 //! being done wait; all equal ones among them become a single run, and everybody who asked gets
 //! its report. So no call is refused, none is lost, and a hundred calls cost two runs.
 
+use crate::progress::Step;
 use crate::queue::Inlet;
 use crate::queue::Outlet;
 use crate::queue::queue;
@@ -75,13 +76,14 @@ impl Jobs {
         });
     }
 
-    /// Puts an order into the queue and waits for what comes of it.
-    pub fn wait(&self, order: Order, asker: Asker) -> Answer {
+    /// Puts an order into the queue; what comes of it will be found where this points to, or nothing
+    /// if the worker is gone.
+    #[must_use]
+    pub fn begin(&self, order: Order, asker: Asker) -> Outlet<Answer> {
         let (inlet, outlet) = queue();
         let reply = move |answer: &Answer| inlet.push(answer.clone());
         self.submit(order, asker, Box::new(reply));
-        let answer = outlet.pop();
-        answer.unwrap_or_else(|| Err("imagewatch is stopping".to_owned()))
+        outlet
     }
 }
 
@@ -111,7 +113,7 @@ impl Worker {
     pub fn work(
         self,
         board: &Board,
-        run: impl Fn(&Order) -> Outcomes,
+        run: impl Fn(&Order, &dyn Fn(&Step)) -> Outcomes,
         answered: impl Fn(),
         mut idle: impl FnMut() -> bool,
     ) {
@@ -134,9 +136,14 @@ impl Worker {
             let Some(first) = waiting.front() else {
                 continue;
             };
-            let (order, asker) = (first.order.clone(), first.asker);
+            let (mut order, asker) = (first.order.clone(), first.asker);
+            let (served, rest): (Vec<Job>, Vec<Job>) = waiting
+                .into_iter()
+                .partition(|job| order.absorb(&job.order));
+            waiting = rest.into();
             let started = SystemTime::now();
-            let answer = catch_unwind(AssertUnwindSafe(|| run(&order)))
+            let on = |_: &Step| ();
+            let answer = catch_unwind(AssertUnwindSafe(|| run(&order, &on)))
                 .map_err(|_| "a bug in imagewatch ended this refresh; see its log".to_owned());
             if let Ok(outcomes) = &answer {
                 if order.extent != Extent::Pull {
@@ -152,9 +159,6 @@ impl Worker {
                     error: outcomes.list_error.clone(),
                 });
             }
-            let (served, rest): (Vec<Job>, Vec<Job>) =
-                waiting.into_iter().partition(|job| job.order == order);
-            waiting = rest.into();
             for job in served {
                 (job.reply)(&answer);
             }
@@ -187,7 +191,7 @@ mod tests {
         let (leave, may_leave) = mpsc::channel();
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                let run = |_: &Order| {
+                let run = |_: &Order, _: &dyn Fn(&Step)| {
                     enter.send(()).expect("received");
                     may_leave.recv().expect("sent");
                     runs.fetch_add(1, Ordering::SeqCst);
@@ -225,14 +229,15 @@ mod tests {
         let (jobs, worker) = Jobs::new();
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                let run = |order: &Order| {
+                let run = |order: &Order, _: &dyn Fn(&Step)| {
                     assert!(order.extent != Extent::Force, "made to fail");
                     Outcomes::default()
                 };
                 worker.work(&Board::default(), run, || (), || false);
             });
-            assert!(jobs.wait(order(Extent::Force), Asker::Admin).is_err());
-            assert!(jobs.wait(order(Extent::Pull), Asker::Admin).is_ok());
+            let ask = |extent| jobs.begin(order(extent), Asker::Admin).pop();
+            assert!(matches!(ask(Extent::Force), Some(Err(_))));
+            assert!(matches!(ask(Extent::Pull), Some(Ok(_))));
             drop(jobs);
         });
     }

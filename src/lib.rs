@@ -15,7 +15,7 @@
 //!    replacement difference relations           what the successor looks like, who needs whom: pure
 //!    registry          engine                   clients: no policy
 //!              http                             what both clients share
-//!    config credentials report status reference error time     words
+//!    config credentials report progress status reference error time     words
 //! ```
 //!
 //! # Life of a refresh
@@ -53,6 +53,7 @@ mod http;
 pub mod jobs;
 pub mod logging;
 pub mod plan;
+pub mod progress;
 pub mod queue;
 pub mod reference;
 pub mod refresh;

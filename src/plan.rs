@@ -42,6 +42,7 @@ pub fn plan(config: &Config, name: &str, as_json: bool) -> Result<String, String
         .map(|one| one.name())
         .collect();
     let swap = Swap {
+        phase: &|_, _| (),
         engine: &engine,
         about: &engine.about().map_err(say)?,
         acceptance,

@@ -24,6 +24,16 @@ pub fn lives_in(one: &Container, provider: &Container) -> bool {
     shares || links(one).any(|linked| linked == provider.name())
 }
 
+/// Whether [`lives_in`] or [`restarts_with`] can be true of it at all.
+#[must_use]
+pub fn needs_others(one: &Container) -> bool {
+    let shares = ["NetworkMode", "PidMode", "IpcMode"].iter().any(|key| {
+        let mode = one.host_config().get(*key).and_then(Value::as_str);
+        mode.is_some_and(|mode| mode.starts_with("container:"))
+    });
+    shares || links(one).next().is_some() || one.label(COMPOSE_DEPENDS_ON).is_some()
+}
+
 /// Everything that lives in `provider`, and in that, and so on; each after what it lives in.
 #[must_use]
 pub fn dependents<'a>(provider: &Container, all: &'a [Container]) -> Vec<&'a Container> {

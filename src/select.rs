@@ -45,6 +45,8 @@ pub struct Seen {
     pub image_id: String,
     /// What it is doing, in the Engine's word.
     pub state: String,
+    /// What its owner lets us do.
+    pub consent: Consent,
     /// The tag it follows, or why there is none.
     pub made_from: std::result::Result<Reference, &'static str>,
 }
@@ -91,17 +93,18 @@ impl Selection {
                 }
             }
             let made_from = made_from(&name, summary.image_id());
-            let is_ours = match &made_from {
-                Ok(reference) => self.consent(summary, reference).is_some(),
+            let consent = match &made_from {
+                Ok(reference) => self.consent(summary, reference),
                 // A workspace is one by its image, so this is none.
-                Err(_) => self.reaches(summary),
+                Err(_) => self.reaches(summary).then_some(Consent::Update),
             };
-            if is_ours {
+            if let Some(consent) = consent {
                 seen.push(Seen {
                     name: summary.name().to_owned(),
                     image_name: name,
                     image_id: summary.image_id().to_owned(),
                     state: summary.state().to_owned(),
+                    consent,
                     made_from,
                 });
             }
@@ -243,7 +246,7 @@ mod tests {
         for (key, value) in more.as_object().expect("an object") {
             json[key] = value.clone();
         }
-        Summary::new(json)
+        serde_json::from_value(json).expect("an entry")
     }
 
     const ALL: Select = Select {

@@ -37,6 +37,7 @@ use crate::swap::Acceptance;
 use crate::time::print_duration;
 use crate::watch::FirstSight;
 use crate::watch::Hands;
+use crate::watch::Pending;
 use crate::watch::Watcher;
 use crate::watch::with_jitter;
 use signal_hook::consts::SIGINT;
@@ -159,10 +160,14 @@ impl Parts {
             ..Recovery::default()
         };
         let work = move || {
-            let alive = || board.alive();
             worker.work(
                 &board,
-                |order| refresher.run(order, &alive),
+                |order, on| {
+                    refresher.run(order, &|step| {
+                        board.alive();
+                        on(step);
+                    })
+                },
                 || {
                     if gate.is_closed() {
                         inlet.push(());
@@ -188,6 +193,7 @@ impl Parts {
             jobs: jobs.clone(),
             board: Arc::clone(&self.board),
             engine: Arc::clone(&self.engine),
+            registry: Arc::clone(&self.registry),
             selection: self.selection.clone(),
             health_clerk: clerk("health")?,
             status_clerk: clerk("status")?,
@@ -314,15 +320,18 @@ impl Hands for Wired {
         self.refresher.is_local(reference)
     }
 
-    fn refresh(&self, target: &Target) -> Verdict {
+    fn refresh(&self, target: &Target, digest: &Digest) -> Pending {
+        let reference = target.reference.clone();
         let order = Order {
-            images: Images::These(vec![target.clone()]),
+            images: Images::Moved(vec![(target.clone(), digest.clone())]),
             extent: Extent::Recreate,
         };
-        match self.jobs.wait(order, Asker::Watcher) {
-            Ok(outcomes) => outcomes.verdict(&target.reference),
-            Err(reason) => Verdict::Retry(reason),
-        }
+        let answer = self.jobs.begin(order, Asker::Watcher);
+        Box::new(move || match answer.pop() {
+            Some(Ok(outcomes)) => outcomes.verdict(&reference),
+            Some(Err(reason)) => Verdict::Retry(reason),
+            None => Verdict::Retry("imagewatch is stopping".to_owned()),
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use crate::report::Report;
 use crate::time::print_duration;
 use crate::time::rfc3339;
 use serde::Serialize;
+use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -34,7 +35,7 @@ pub enum Standing {
     Current,
     /// The registry has another digest, which is being refreshed.
     Refreshing,
-    /// The registry has another digest; refreshing failed and will be tried again.
+    /// The registry has another digest; refreshing failed and will be tried again, or is not wanted.
     Outdated,
     /// The registry's digest does not come up, and waits for another one.
     Rejected,
@@ -102,6 +103,8 @@ struct Inner {
     interval: Duration,
     sign_of_life: Option<Instant>,
     references: Vec<Watched>,
+    /// Where in `references` each is.
+    index: HashMap<String, usize>,
     refreshes: VecDeque<Refreshed>,
 }
 
@@ -162,10 +165,13 @@ impl Board {
     pub fn watch(&self, targets: &[Target]) {
         let mut inner = self.lock();
         let known = std::mem::take(&mut inner.references);
+        let mut known: HashMap<String, Watched> = known
+            .into_iter()
+            .map(|entry| (entry.reference.clone(), entry))
+            .collect();
         let entry = |target: &Target| {
             let reference = target.reference.to_string();
-            let found = known.iter().find(|entry| entry.reference == reference);
-            found.cloned().unwrap_or(Watched {
+            known.remove(&reference).unwrap_or(Watched {
                 reference,
                 name: target.name.clone(),
                 seen_digest: None,
@@ -176,14 +182,16 @@ impl Board {
             })
         };
         inner.references = targets.iter().map(entry).collect();
+        let numbered = inner.references.iter().enumerate();
+        let index = numbered.map(|(number, entry)| (entry.reference.clone(), number));
+        inner.index = index.collect();
     }
 
     /// Changes how things stand with a reference.
     pub fn update(&self, reference: &Reference, change: impl FnOnce(&mut Watched)) {
-        let reference = reference.to_string();
         let mut inner = self.lock();
-        let mut entries = inner.references.iter_mut();
-        if let Some(entry) = entries.find(|entry| entry.reference == reference) {
+        let number = inner.index.get(&reference.to_string()).copied();
+        if let Some(entry) = number.and_then(|number| inner.references.get_mut(number)) {
             change(entry);
         }
     }
@@ -193,6 +201,7 @@ impl Board {
         self.update(reference, |entry| {
             (entry.state, entry.last_error) = match verdict {
                 Verdict::Done => (Standing::Current, None),
+                Verdict::Noticed => (Standing::Outdated, None),
                 Verdict::Retry(reason) => (Standing::Outdated, Some(reason.clone())),
                 Verdict::Rejected(reason) => (Standing::Rejected, Some(reason.clone())),
             };

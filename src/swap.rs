@@ -132,8 +132,10 @@ struct Member<'a> {
 }
 
 /// Replaces containers on one Engine.
-#[derive(Debug)]
 pub struct Swap<'a> {
+    /// Told how far it has come: a container's name, and one of `create`, `stop`, `start`, `accept`,
+    /// `undo`.
+    pub phase: &'a dyn Fn(&str, &'static str),
     /// The Engine.
     pub engine: &'a Engine,
     /// What it says of itself.
@@ -163,6 +165,7 @@ impl Swap<'_> {
                 };
             }
         }
+        (self.phase)(parts[0].old.name(), "create");
         let members = match self.prepare(parts) {
             Ok(members) => members,
             Err(error) => {
@@ -185,7 +188,10 @@ impl Swap<'_> {
                 }
                 Outcome::Recreated { downtime }
             }
-            Err(failure) => self.roll_back(parts[0].old.name(), &pairs, stop, failure),
+            Err(failure) => {
+                (self.phase)(parts[0].old.name(), "undo");
+                self.roll_back(parts[0].old.name(), &pairs, stop, failure)
+            }
         }
     }
 
@@ -402,6 +408,7 @@ impl Swap<'_> {
         }
         let mut begun = Instant::now();
         for member in running().rev() {
+            (self.phase)(&member.pair.record.name, "stop");
             begun = Instant::now();
             if let Err(error) = steps.stop(member.old) {
                 *stop = Stop::InDoubt;
@@ -419,6 +426,7 @@ impl Swap<'_> {
             if !record.was_running {
                 continue;
             }
+            (self.phase)(&record.name, "start");
             self.start(new).map_err(|error| start_failure(&error))?;
             if index == 0 {
                 downtime = Some(begun.elapsed());
@@ -434,6 +442,7 @@ impl Swap<'_> {
                 "{}: started, waiting for it to be accepted",
                 member.pair.record.name
             ));
+            (self.phase)(&member.pair.record.name, "accept");
             self.accept(&member.pair.new)?;
         }
         Ok(downtime)

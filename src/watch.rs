@@ -45,9 +45,12 @@ pub trait Hands {
     /// Whether the image was built here, or comes from no registry for another reason.
     fn is_local(&self, reference: &Reference) -> bool;
 
-    /// Pulls the image and renews what runs it.
-    fn refresh(&self, target: &Target) -> Verdict;
+    /// Has the image pulled and what runs it renewed; does not wait for it.
+    fn refresh(&self, target: &Target, digest: &Digest) -> Pending;
 }
+
+/// A refresh under way; called, it waits for what comes of it.
+pub type Pending = Box<dyn FnOnce() -> Verdict>;
 
 /// What happens at the first sight of a reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,15 +101,20 @@ impl<H: Hands> Watcher<H> {
             Err(error) => complain(&mut self.complaints, "targets", &error),
         }
         self.board.watch(&self.targets);
-        let targets = &self.targets;
-        let known = |reference: &Reference| targets.iter().any(|t| t.reference == *reference);
-        self.seen.retain(|reference, _| known(reference));
+        let targets: HashMap<&Reference, &Target> = self
+            .targets
+            .iter()
+            .map(|target| (&target.reference, target))
+            .collect();
+        self.seen
+            .retain(|reference, _| targets.contains_key(reference));
         let hands = &self.hands;
         self.local
-            .retain(|reference| known(reference) && hands.is_local(reference));
+            .retain(|reference| targets.contains_key(reference) && hands.is_local(reference));
 
         // One that hangs must not keep the others of its host waiting round after round.
-        let (failed, mut references): (Vec<Reference>, Vec<Reference>) = targets
+        let (failed, mut references): (Vec<Reference>, Vec<Reference>) = self
+            .targets
             .iter()
             .map(|target| target.reference.clone())
             .filter(|reference| !self.local.contains(reference))
@@ -119,12 +127,14 @@ impl<H: Hands> Watcher<H> {
             seen: &mut self.seen,
             complaints: &mut self.complaints,
             local: &mut self.local,
+            under_way: Vec::new(),
         };
         self.hands.look_up(&references, &mut |reference, outcome| {
-            if let Some(target) = targets.iter().find(|t| t.reference == *reference) {
+            if let Some(target) = targets.get(reference) {
                 books.enter(target, outcome);
             }
         });
+        books.close();
     }
 }
 
@@ -136,6 +146,8 @@ struct Books<'a, H> {
     seen: &'a mut HashMap<Reference, Digest>,
     complaints: &'a mut HashMap<String, String>,
     local: &'a mut HashSet<Reference>,
+    /// What was begun in this round: the look-ups go on meanwhile.
+    under_way: Vec<(Target, Digest, Pending)>,
 }
 
 impl<H: Hands> Books<'_, H> {
@@ -195,15 +207,27 @@ impl<H: Hands> Books<'_, H> {
         self.remember(reference, digest);
     }
 
-    /// Remembers the digest only if there is nothing left to do about it.
     fn refresh(&mut self, target: &Target, digest: Digest) {
+        self.board.update(&target.reference, |entry| {
+            entry.state = Standing::Refreshing;
+        });
+        let pending = self.hands.refresh(target, &digest);
+        self.under_way.push((target.clone(), digest, pending));
+    }
+
+    /// Waits for what was begun.
+    fn close(&mut self) {
+        for (target, digest, pending) in std::mem::take(&mut self.under_way) {
+            self.judge(&target, digest, pending());
+        }
+    }
+
+    /// Remembers the digest only if there is nothing left to do about it.
+    fn judge(&mut self, target: &Target, digest: Digest, verdict: Verdict) {
         let reference = &target.reference;
-        self.board
-            .update(reference, |entry| entry.state = Standing::Refreshing);
-        let verdict = self.hands.refresh(target);
         self.board.judge(reference, &verdict);
         match verdict {
-            Verdict::Done => self.remember(reference, digest),
+            Verdict::Done | Verdict::Noticed => self.remember(reference, digest),
             Verdict::Retry(_) => {}
             Verdict::Rejected(reason) => {
                 log::error!(
@@ -326,12 +350,10 @@ mod tests {
                 .any(|name| reference.repository() == *name)
         }
 
-        fn refresh(&self, target: &Target) -> Verdict {
+        fn refresh(&self, target: &Target, _: &Digest) -> Pending {
             self.refreshed.borrow_mut().push(target.name.clone());
-            self.verdicts
-                .borrow_mut()
-                .pop_front()
-                .unwrap_or(Verdict::Done)
+            let verdict = self.verdicts.borrow_mut().pop_front();
+            Box::new(move || verdict.unwrap_or(Verdict::Done))
         }
     }
 

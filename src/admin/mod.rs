@@ -14,6 +14,7 @@ use crate::jobs::Answer;
 use crate::jobs::Asker;
 use crate::jobs::Jobs;
 use crate::refresh::Target;
+use crate::registry::Registry;
 use crate::report::Report;
 use crate::select::Selection;
 use crate::status::Board;
@@ -48,6 +49,8 @@ pub struct Admin {
     pub board: Arc<Board>,
     /// The Engine.
     pub engine: Arc<Engine>,
+    /// The registries.
+    pub registry: Arc<Registry>,
     /// Which containers are managed.
     pub selection: Selection,
     /// Asks the Engine how it is.
@@ -158,6 +161,7 @@ impl Admin {
             "engine": engine,
             "watcher": snapshot.watcher,
             "references": snapshot.references,
+            "put_off": self.registry.put_offs(),
             "containers": containers,
             "refreshes": snapshot.refreshes,
         });

@@ -8,62 +8,6 @@ use std::time::Duration;
 /// When a container that was never started was started.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
-/// One entry of `GET /containers/json`.
-#[derive(Debug, Clone)]
-pub struct Summary {
-    json: Value,
-}
-
-impl Summary {
-    /// Takes the entry as it came.
-    #[must_use]
-    pub fn new(json: Value) -> Self {
-        Self { json }
-    }
-
-    /// The 64-digit id.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        text(&self.json["Id"])
-    }
-
-    /// The container's own name: of several the one without a second slash, which links have.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        let names = self.json["Names"].as_array().into_iter().flatten();
-        let names = names.map(|name| text(name).trim_start_matches('/'));
-        let mut own = names.clone().filter(|name| !name.contains('/'));
-        own.next()
-            .or_else(|| names.clone().next())
-            .unwrap_or(self.id())
-    }
-
-    /// The id of the image it runs.
-    #[must_use]
-    pub fn image_id(&self) -> &str {
-        text(&self.json["ImageID"])
-    }
-
-    /// What it is doing, in the Engine's word.
-    #[must_use]
-    pub fn state(&self) -> &str {
-        text(&self.json["State"])
-    }
-
-    /// The reference it was made from; an id instead if that means another image by now, or if its
-    /// owner gave one.
-    #[must_use]
-    pub fn image_name(&self) -> &str {
-        text(&self.json["Image"])
-    }
-
-    /// A label's value.
-    #[must_use]
-    pub fn label(&self, name: &str) -> Option<&str> {
-        self.json["Labels"][name].as_str()
-    }
-}
-
 /// What a container is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -351,13 +295,6 @@ fn object(value: &Value) -> &Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_links_name_is_not_the_containers_own() {
-        let json = serde_json::json!({"Id": "abc", "Names": ["/web/db", "/db"], "Labels": null});
-        let summary = Summary::new(json);
-        assert_eq!(summary.name(), "db");
-    }
 
     #[test]
     fn nothing_is_missing_that_the_engine_left_out() {

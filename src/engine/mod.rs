@@ -8,12 +8,13 @@ mod container;
 mod exec;
 mod pull;
 mod socket;
+mod summary;
 
 pub use container::Container;
 pub use container::Image;
 pub use container::State;
-pub use container::Summary;
 pub use pull::PullLine;
+pub use summary::Summary;
 
 use crate::config::Endpoint;
 use crate::credentials::Secret;
@@ -180,13 +181,12 @@ impl Engine {
 
     /// Every container, stopped ones too (`GET /containers/json`).
     pub fn containers(&self) -> Result<Vec<Summary>> {
-        match self.get("/containers/json?all=1", CALL_DEADLINE)? {
-            Value::Array(list) => Ok(list.into_iter().map(Summary::new).collect()),
-            _ => Err(Error::Malformed {
-                request: self.named(&Method::GET, "/containers/json"),
-                reason: "not a list of containers".to_owned(),
-            }),
-        }
+        let path = "/containers/json?all=1";
+        let bytes = self.finish(&Call::new(Method::GET, path, CALL_DEADLINE))?;
+        serde_json::from_slice(&bytes).map_err(|error| Error::Malformed {
+            request: self.named(&Method::GET, path),
+            reason: format!("not a list of containers ({error})"),
+        })
     }
 
     /// One container, by id or name (`GET /containers/{id}/json`).
@@ -611,23 +611,33 @@ fn meant(request: &str, status: u16, message: &str) -> u16 {
     }
 }
 
-/// Names a refused pull by its image, and says what may be done about a denial.
-fn pull_error(error: Error, request: &str, reference: &Reference) -> Error {
-    let Error::Refused {
-        status, message, ..
-    } = error
-    else {
-        return error;
-    };
-    let lower = message.to_ascii_lowercase();
-    let denied = [
+/// Whether a registry let the Engine know that it may not read an image, as far as words tell.
+#[must_use]
+pub fn is_denial(error: &Error) -> bool {
+    const DENIALS: [&str; 5] = [
         "denied",
         "unauthorized",
         "authentication",
         "no basic auth",
         "http status: 403",
     ];
-    let hint = if denied.iter().any(|word| lower.contains(word)) {
+    let Error::Refused { message, .. } = error else {
+        return false;
+    };
+    let lower = message.to_ascii_lowercase();
+    DENIALS.iter().any(|word| lower.contains(word))
+}
+
+/// Names a refused pull by its image, and says what may be done about a denial.
+fn pull_error(error: Error, request: &str, reference: &Reference) -> Error {
+    let is_denial = is_denial(&error);
+    let Error::Refused {
+        status, message, ..
+    } = error
+    else {
+        return error;
+    };
+    let hint = if is_denial {
         format!(
             " (are the credentials for {} set and valid?)",
             reference.registry()

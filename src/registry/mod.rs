@@ -5,6 +5,7 @@
 //! Policy (when to look, what to do about it) lives elsewhere.
 
 mod challenge;
+mod hosts;
 mod proxy;
 mod refusal;
 mod tls;
@@ -12,6 +13,7 @@ mod token;
 mod wire;
 
 pub use challenge::Challenge;
+pub use hosts::PutOff;
 
 use crate::config::Proxies;
 use crate::credentials::Credentials;
@@ -25,18 +27,14 @@ use crate::queue::queue;
 use crate::reference::DOCKER_HUB;
 use crate::reference::Digest;
 use crate::reference::Reference;
-use crate::time::rfc3339;
+use hosts::DEFAULT_PUT_OFF;
+use hosts::Hosts;
 use refusal::refused;
-use std::collections::HashMap;
 use std::mem::discriminant;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
-use std::time::SystemTime;
 use token::Token;
 use ureq::Body;
 use ureq::http::HeaderMap;
@@ -61,11 +59,15 @@ const MANIFEST_LIMIT: u64 = 4 * 1024 * 1024;
 const TOKEN_LIMIT: u64 = 64 * 1024;
 /// Redirects followed for one look-up.
 const MAX_REDIRECTS: usize = 5;
-/// How long a host that says "too many requests" without saying how long is left alone.
-const DEFAULT_PUT_OFF: Duration = Duration::from_secs(60);
 /// A host that fails this many look-ups in a row is left alone: for the rest of the round if it is
 /// silent, for [`DEFAULT_PUT_OFF`] if it says itself that it is broken (5xx).
 const FAILED_LOOKUPS: usize = 2;
+/// So many look-ups of one host follow each other at once; those after them are [`PACE`] apart, so
+/// that hundreds of references do not arrive as an attack (Quay: a few requests a second and address,
+/// with bursts; Docker Hub: some thousands a minute).
+const BURST: usize = 20;
+/// See [`BURST`].
+const PACE: Duration = Duration::from_millis(50);
 /// Hosts asked at the same time.
 const PARALLEL_HOSTS: usize = 8;
 
@@ -74,16 +76,7 @@ const PARALLEL_HOSTS: usize = 8;
 pub struct Registry {
     wire: Wire,
     credentials: Credentials,
-    hosts: Mutex<HashMap<String, Host>>,
-}
-
-/// What is remembered of a host between look-ups.
-#[derive(Debug, Default)]
-struct Host {
-    challenge: Option<Challenge>,
-    /// By repository: one token for each is what every registry understands.
-    tokens: HashMap<String, Token>,
-    put_off: Option<(Instant, String)>,
+    hosts: Hosts,
 }
 
 /// Where one look-up stands: whom to ask, and as whom.
@@ -107,7 +100,7 @@ impl Registry {
         Self {
             wire: Wire::new(certificates, proxies, insecure),
             credentials,
-            hosts: Mutex::new(HashMap::new()),
+            hosts: Hosts::default(),
         }
     }
 
@@ -121,12 +114,18 @@ impl Registry {
             return Ok(digest.clone());
         }
         let host = api_host(reference.registry());
-        self.check_put_off(host)?;
+        self.hosts.check(host)?;
         let outcome = self.look_up(host, reference);
         if let Err(error) = &outcome {
-            self.note_put_off(host, error);
+            self.hosts.note(host, error);
         }
         outcome
+    }
+
+    /// The hosts that are left alone now, in alphabetical order.
+    #[must_use]
+    pub fn put_offs(&self) -> Vec<PutOff> {
+        self.hosts.put_offs()
     }
 
     /// Looks up all `references`, and tells `sink` of each as soon as it is known: hosts side by
@@ -187,8 +186,11 @@ impl Registry {
         mut sink: impl FnMut(&'r Reference, Result<Digest>),
     ) {
         let (mut silent, mut broken) = (0, 0);
-        for reference in references {
+        for (number, reference) in references.iter().enumerate() {
             let host = api_host(reference.registry());
+            if number >= BURST && silent < FAILED_LOOKUPS && self.hosts.check(host).is_ok() {
+                std::thread::sleep(PACE);
+            }
             if silent == FAILED_LOOKUPS {
                 sink(reference, Err(given_up(host)));
                 continue;
@@ -200,7 +202,8 @@ impl Registry {
                 _ => (0, 0),
             };
             if broken == FAILED_LOOKUPS {
-                self.put_off(host, DEFAULT_PUT_OFF, "it is in trouble".to_owned());
+                self.hosts
+                    .put_off(host, DEFAULT_PUT_OFF, "it is in trouble".to_owned());
             }
             sink(reference, outcome);
         }
@@ -218,7 +221,8 @@ impl Registry {
         };
         let Some(login) = login else { return outcome };
         self.credentials.refuse(reference, login, how_far);
-        self.host(host, |host| host.tokens.remove(reference.repository()));
+        self.hosts
+            .of(host, |host| host.tokens.remove(reference.repository()));
         self.look_up_as(host, reference, None).or(outcome)
     }
 
@@ -239,16 +243,23 @@ impl Registry {
             repository: reference.repository(),
             login,
         };
+        if self.hosts.of(host, |host| host.has_no_use_for_head) {
+            return self.digest_of_body(visit);
+        }
         let (request, answer) = self.fetch(&Method::HEAD, visit.again())?;
         match answer.status().as_u16() {
-            200 => match digest_header(answer.headers()) {
-                Some(digest) => Ok(digest),
-                None => self.digest_of_body(visit),
-            },
+            200 => {
+                if let Some(digest) = digest_header(answer.headers()) {
+                    return Ok(digest);
+                }
+            }
             // Some proxies do not know HEAD.
-            405 | 501 => self.digest_of_body(visit),
-            _ => Err(refused(&request, answer, has_login)),
+            405 | 501 => {}
+            _ => return Err(refused(&request, answer, has_login)),
         }
+        let digest = self.digest_of_body(visit)?;
+        self.hosts.of(host, |host| host.has_no_use_for_head = true);
+        Ok(digest)
     }
 
     /// For registries that do not say the digest: it is the SHA-256 of the manifest's bytes.
@@ -305,7 +316,7 @@ impl Registry {
 
     /// Sends the request with what is known of the host, and once more after a challenge.
     fn authorised(&self, method: &Method, visit: &Visit) -> Result<(Uri, Response<Body>)> {
-        let known = self.host(&visit.host, |host| host.challenge.clone());
+        let known = self.hosts.of(&visit.host, |host| host.challenge.clone());
         let (header, fresh) = match &known {
             Some(challenge) => self.authorization(challenge, visit)?,
             None => (None, false),
@@ -330,7 +341,7 @@ impl Registry {
         };
         // A body left unread would cost the connection.
         drop(http::read_words(answer));
-        self.host(&visit.host, |host| {
+        self.hosts.of(&visit.host, |host| {
             host.tokens.remove(visit.repository);
             host.challenge = Some(challenge.clone());
         });
@@ -380,7 +391,7 @@ impl Registry {
         let Challenge::Bearer { realm, service } = challenge else {
             return Ok((visit.login.as_ref().and_then(Login::basic), true));
         };
-        let cached = self.host(&visit.host, |host| {
+        let cached = self.hosts.of(&visit.host, |host| {
             host.tokens.get(visit.repository).cloned()
         });
         if let Some(token) = cached.filter(|token| token.is_fresh(Instant::now())) {
@@ -388,7 +399,7 @@ impl Registry {
         }
         let token = self.fetch_token(realm, service.as_deref(), visit)?;
         let header = token.header.clone();
-        self.host(&visit.host, |host| {
+        self.hosts.of(&visit.host, |host| {
             host.tokens.insert(visit.repository.to_owned(), token);
         });
         Ok((Some(header), true))
@@ -456,60 +467,6 @@ impl Registry {
                 wire::redacted(to)
             ),
         })
-    }
-
-    fn check_put_off(&self, name: &str) -> Result<()> {
-        let now = Instant::now();
-        let put_off = self.host(name, |host| host.put_off.clone());
-        match put_off {
-            Some((until, reason)) if now < until => Err(Error::PutOff {
-                host: name.to_owned(),
-                until: SystemTime::now() + (until - now),
-                reason,
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    /// 429 puts the host off, and so does any refusal that says for how long.
-    fn note_put_off(&self, name: &str, error: &Error) {
-        let Error::Refused {
-            status,
-            retry_after,
-            ..
-        } = error
-        else {
-            return;
-        };
-        let wait = match (status, retry_after) {
-            (429 | 503, Some(wait)) => *wait,
-            (429, None) => DEFAULT_PUT_OFF,
-            _ => return,
-        };
-        self.put_off(name, wait, format!("it answered {status}"));
-    }
-
-    fn put_off(&self, name: &str, wait: Duration, reason: String) {
-        let until = Instant::now() + wait;
-        self.host(name, |host| {
-            // Whoever asked for more time gets it.
-            let is_longer = |(other, _): &(Instant, String)| *other < until;
-            if host.put_off.as_ref().is_none_or(is_longer) {
-                let at = rfc3339(SystemTime::now() + wait);
-                log::warn!("{name}: put off until {at}, because {reason}");
-                host.put_off = Some((until, reason));
-            }
-        });
-    }
-
-    /// Reads or changes what is remembered of a host; never holds the lock longer than that.
-    fn host<T>(&self, name: &str, change: impl FnOnce(&mut Host) -> T) -> T {
-        let mut hosts: MutexGuard<HashMap<String, Host>> =
-            self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        match hosts.get_mut(name) {
-            Some(host) => change(host),
-            None => change(hosts.entry(name.to_owned()).or_default()),
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::error::one_line;
 use crate::http;
+use std::time::Duration;
 use std::time::SystemTime;
 use ureq::Body;
 use ureq::http::Response;
@@ -10,8 +11,10 @@ use ureq::http::Response;
 /// Turns an answer that is not 200 into an error with the registry's words and our hint.
 pub(super) fn refused(request: &str, answer: Response<Body>, has_login: bool) -> Error {
     let status = answer.status();
-    let retry_after = http::retry_after(answer.headers(), SystemTime::now());
+    let now = SystemTime::now();
+    let header = http::retry_after(answer.headers(), now);
     let words = words(&http::read_words(answer));
+    let retry_after = header.or_else(|| in_words(&words, now));
     let words = if words.is_empty() {
         status
             .canonical_reason()
@@ -33,6 +36,13 @@ pub(super) fn refused(request: &str, answer: Response<Body>, has_login: bool) ->
         message: format!("{words}{hint}"),
         retry_after,
     }
+}
+
+/// GHCR says in words how long to wait: `retry-after: 880.092µs, allowed: 44000/minute`.
+fn in_words(words: &str, now: SystemTime) -> Option<Duration> {
+    let lower = words.to_lowercase();
+    let (_, rest) = lower.split_once("retry-after:")?;
+    http::parse_retry_after(rest.split(',').next().unwrap_or(rest), now)
 }
 
 /// The registry's own words: the error list of the distribution spec, Docker Hub's `message`, the
@@ -60,6 +70,23 @@ fn words(body: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_may_hide_in_the_words() {
+        let now = SystemTime::UNIX_EPOCH;
+        for (words, expected) in [
+            ("retry-after: 880.092µs, allowed: 44000/minute", Some(1)),
+            (
+                "TOOMANYREQUESTS: Retry-After: 7.2s, allowed: 2000/minute",
+                Some(7),
+            ),
+            ("retry-after: never", None),
+            ("slow down", None),
+        ] {
+            let found = in_words(words, now).map(|wait| wait.as_secs());
+            assert_eq!(found, expected, "{words}");
+        }
+    }
 
     #[test]
     fn a_registrys_words_are_found_in_every_dialect() {

@@ -1,0 +1,467 @@
+//! Renewing the containers of a refresh.
+
+use super::Extent;
+use super::Refresher;
+use super::Target;
+use super::Verdict;
+use crate::claim;
+use crate::claim::Attempt;
+use crate::claim::Claim;
+use crate::config::Recreate;
+use crate::engine::Container;
+use crate::engine::Image;
+use crate::engine::Removal;
+use crate::engine::State;
+use crate::error::Result;
+use crate::hooks;
+use crate::progress::Step;
+use crate::reference::Reference;
+use crate::relations::dependents;
+use crate::relations::in_order;
+use crate::relations::needs_others;
+use crate::relations::restarts_with;
+use crate::report::Reasoned;
+use crate::report::Report;
+use crate::select::Consent;
+use crate::select::Managed;
+use crate::swap;
+use crate::swap::Blame;
+use crate::swap::Outcome;
+use crate::swap::Part;
+use crate::swap::Swap;
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::time::Duration;
+use std::time::Instant;
+
+/// How long another imagewatch at work is waited for.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(600);
+/// Between two attempts.
+const CLAIM_PAUSE: Duration = Duration::from_millis(250);
+/// Why a container in notify mode is left as it is.
+pub(super) const ONLY_NOTIFY: &str = "a newer image is there, but its mode is notify";
+
+impl Refresher {
+    /// What there is to know of an image before its containers are looked at.
+    pub(super) fn work_on<'o>(&self, target: &'o Target, extent: Extent) -> Work<'o> {
+        let mut work = Work {
+            target,
+            image: None,
+            verdict: Verdict::Done,
+            ended: None,
+        };
+        match self.engine.image(&target.reference.to_string()) {
+            Ok(image) => {
+                if extent == Extent::Force {
+                    self.rejected.clear(&target.reference);
+                }
+                if let Some(reason) = self.rejected.reason(&target.reference, image.id()) {
+                    work.ended = Some(format!("this image was rejected: {reason}"));
+                    work.verdict = Verdict::Rejected(reason);
+                }
+                work.image = Some(image);
+            }
+            Err(error) => {
+                log::warn!("{}: {error}", target.name);
+                work.verdict = Verdict::Retry(error.to_string());
+            }
+        }
+        work
+    }
+
+    /// Renews every container of these images: what is depended on first, one at a time, under the
+    /// claim, and after everything that was left half done has been settled.
+    ///
+    /// # Errors
+    /// When the containers cannot be listed.
+    pub(super) fn renew_all(&self, round: &mut Round) -> Result<()> {
+        let list = self.engine.containers()?;
+        let works = round.works.iter();
+        let of: Vec<&Reference> = works.map(|work| &work.target.reference).collect();
+        let mut managed = self.selection.managed_among(&list, &of, &self.engine)?;
+        let due = managed.iter().find_map(|one| round.image_due(one));
+        let image = match due {
+            Some(image) => Some(image),
+            None if swap::is_needed(&list) => round.works.iter().find_map(|w| w.image.as_ref()),
+            None => None,
+        };
+        // A stop waits for what is being done under the claim, and for its release.
+        let _pass = image.and_then(|_| self.gate.enter());
+        let mut claim = None;
+        if let Some(image) = image {
+            match self.claim(image, round.on) {
+                Ok(held) => {
+                    swap::settle(&self.engine, self.acceptance, &held)?;
+                    managed = self.selection.managed(&of, &self.engine)?;
+                    claim = Some(held);
+                }
+                Err(reason) => {
+                    log::warn!("nothing is recreated now: {reason}");
+                    round.put_off(&reason);
+                }
+            }
+        }
+        let mut neighbours = Vec::new();
+        if claim.is_some() && self.recreate == Recreate::Swap {
+            neighbours = self.needy()?;
+        }
+        for one in in_order(managed, |one| &one.container) {
+            let old_claim = claim.as_ref().is_some_and(Claim::is_old);
+            if let (true, Some(image)) = (old_claim, round.image_due(&one).cloned()) {
+                drop(claim.take());
+                match self.claim(&image, round.on) {
+                    Ok(held) => claim = Some(held),
+                    Err(reason) => round.put_off(&reason),
+                }
+            }
+            self.renew(&one, round, &mut neighbours);
+        }
+        Ok(())
+    }
+
+    /// Waits for the claim while somebody else who lives holds it.
+    fn claim(&self, image: &Image, on: &dyn Fn(&Step)) -> std::result::Result<Claim<'_>, String> {
+        let begun = Instant::now();
+        let mut said = false;
+        loop {
+            let who = match Claim::attempt(&self.engine, image) {
+                Ok(Attempt::Mine(claim)) => return Ok(claim),
+                Ok(Attempt::Held(who)) => who,
+                Err(error) => return Err(claim::explain(&error)),
+            };
+            if self.gate.is_closed() {
+                return Err("imagewatch is stopping".to_owned());
+            }
+            if begun.elapsed() > CLAIM_PATIENCE {
+                return Err(format!("{who} is at work on this Engine"));
+            }
+            if !said {
+                log::info!("waiting: {who} is at work on this Engine");
+                said = true;
+            }
+            on(&Step::Alive);
+            std::thread::sleep(CLAIM_PAUSE);
+        }
+    }
+
+    /// Every container that needs another one, as it is now.
+    fn needy(&self) -> Result<Vec<Container>> {
+        let list = self.engine.containers()?;
+        let found = list
+            .iter()
+            .filter_map(|one| self.engine.find(one.id()).transpose())
+            .filter(|found| found.as_ref().map_or(true, needs_others));
+        found.collect()
+    }
+
+    /// Looks after one container.
+    fn renew(&self, one: &Managed, round: &mut Round, neighbours: &mut Vec<Container>) {
+        (round.on)(&Step::Alive);
+        let name = one.container.name();
+        let Some(&index) = round.index.get(&one.reference) else {
+            return;
+        };
+        let Some(image) = round.works[index].image.clone() else {
+            return;
+        };
+        // It may have been recreated with a container that it lives in.
+        if round.report.recreated.iter().any(|done| done == name) {
+            return;
+        }
+        if one.container.image_id() == image.id() && round.extent != Extent::Force {
+            round.report.unchanged.push(name.to_owned());
+            return;
+        }
+        if one.consent == Consent::Notify {
+            round.report.skipped.push(Reasoned::new(name, ONLY_NOTIFY));
+            (round.on)(&Step::Behind {
+                container: name.to_owned(),
+                image: one.reference.to_string(),
+                new: image.id().to_owned(),
+            });
+            return;
+        }
+        if let Some(reason) = round.works[index].ended.clone() {
+            round.skip(one, &image, reason, false);
+            return;
+        }
+        let verdict = self.renew_one(one, &image, round, neighbours);
+        let work = &mut round.works[index];
+        if matches!(work.verdict, Verdict::Done) {
+            work.verdict = verdict;
+        }
+        if round
+            .report
+            .rolled_back
+            .last()
+            .is_some_and(|last| last.name == name)
+        {
+            work.ended = Some(format!("not tried, because {name} was rolled back"));
+        }
+    }
+
+    /// Renews one container and enters what came of it in the report.
+    fn renew_one(
+        &self,
+        one: &Managed,
+        image: &Image,
+        round: &mut Round,
+        neighbours: &mut Vec<Container>,
+    ) -> Verdict {
+        let name = one.container.name();
+        if self.gate.is_closed() {
+            let reason = "imagewatch is stopping".to_owned();
+            return round.skip(one, image, reason, true);
+        }
+        if self.recreate == Recreate::Remove {
+            return self.remove_one(one, image, round);
+        }
+        let outcome = match self.swap(one, image, round, neighbours) {
+            Ok(outcome) => outcome,
+            Err(error) => Outcome::NotBegun {
+                reason: error.to_string(),
+            },
+        };
+        let (old, new) = (short(one.container.image_id()), short(image.id()));
+        match outcome {
+            Outcome::Recreated { downtime } => {
+                let downtime = downtime.map_or_else(
+                    || "none (it was not running)".to_owned(),
+                    |downtime| format!("{downtime:.1?}"),
+                );
+                log::info!(
+                    "recreated container={name} image={} old={old} new={new} downtime={downtime}",
+                    one.reference
+                );
+                Verdict::Done
+            }
+            Outcome::RolledBack { reason, blame } => {
+                log::error!("rolled back container={name} image={new}: {reason}");
+                (round.on)(&Step::RolledBack {
+                    container: name.to_owned(),
+                    image: one.reference.to_string(),
+                    old: one.container.image_id().to_owned(),
+                    new: image.id().to_owned(),
+                    reason: reason.clone(),
+                });
+                round.report.rolled_back.push(Reasoned::new(name, &*reason));
+                match blame {
+                    Blame::Image => Verdict::Rejected(reason),
+                    Blame::Circumstances => Verdict::Retry(reason),
+                }
+            }
+            Outcome::NotBegun { reason } => {
+                log::warn!("not recreated container={name}, it runs on: {reason}");
+                round.skip(one, image, reason, true)
+            }
+            Outcome::Skipped { reason } => {
+                log::info!("left alone container={name}: {reason}");
+                round.skip(one, image, reason, false);
+                Verdict::Done
+            }
+        }
+    }
+
+    /// Swaps one container and what lives in it, as they are now; restarts what is to be restarted.
+    fn swap(
+        &self,
+        one: &Managed,
+        image: &Image,
+        round: &mut Round,
+        neighbours: &mut Vec<Container>,
+    ) -> Result<Outcome> {
+        let Some(old) = self.engine.find(one.container.id())? else {
+            let reason = "it was removed in the meantime".to_owned();
+            return Ok(Outcome::NotBegun { reason });
+        };
+        let mut tenants = Vec::new();
+        for tenant in dependents(&old, neighbours) {
+            if let Some(tenant) = self.engine.find(tenant.id())? {
+                let image = self.image_of_tenant(&tenant, round)?;
+                tenants.push((tenant, image));
+            }
+        }
+        for one in std::iter::once(&old).chain(tenants.iter().map(|(tenant, _)| tenant)) {
+            if let Err(reason) = hooks::before(&self.engine, one) {
+                return Ok(Outcome::NotBegun { reason });
+            }
+        }
+        let mut parts = vec![Part { old: &old, image }];
+        parts.extend(tenants.iter().map(|(old, image)| Part { old, image }));
+        let phase = |name: &str, phase| {
+            (round.on)(&Step::Swap {
+                container: name.to_owned(),
+                phase,
+            });
+        };
+        let swap = Swap {
+            phase: &phase,
+            engine: &self.engine,
+            about: &self.engine.about()?,
+            acceptance: self.acceptance,
+            platform: self.platform.as_deref(),
+        };
+        let outcome = swap.run(&parts);
+        if let Outcome::Recreated { downtime } = outcome {
+            for part in &parts {
+                let name = part.old.name();
+                (round.on)(&Step::Recreated {
+                    container: name.to_owned(),
+                    image: part.old.image_name().to_owned(),
+                    old: part.old.image_id().to_owned(),
+                    new: part.image.id().to_owned(),
+                    downtime_seconds: downtime.map(|downtime| downtime.as_secs_f64()),
+                });
+                round.report.recreated.push(name.to_owned());
+                if part.old.image_id() != part.image.id() {
+                    round.replaced.insert(part.old.image_id().to_owned());
+                }
+                neighbours.retain(|other| other.id() != part.old.id());
+                if let Some(new) = self.engine.find(name).ok().flatten() {
+                    hooks::after(&self.engine, &new);
+                    neighbours.push(new);
+                }
+            }
+            self.restart_after(&old, &parts, neighbours);
+        }
+        Ok(outcome)
+    }
+
+    /// Something that lives in another container and is recreated with it keeps its image, unless a
+    /// newer one is due for it anyway.
+    fn image_of_tenant(&self, tenant: &Container, round: &Round) -> Result<Image> {
+        let reference = tenant.image_name().parse::<Reference>().ok();
+        let due = reference.and_then(|reference| round.work(&reference));
+        match due.and_then(|work| work.image.clone()) {
+            Some(image) => Ok(image),
+            None => self.engine.image(tenant.image_id()),
+        }
+    }
+
+    /// Restarts what its owner wants restarted after `provider` was recreated.
+    fn restart_after(&self, provider: &Container, parts: &[Part], neighbours: &[Container]) {
+        let is_part = |one: &Container| parts.iter().any(|part| part.old.name() == one.name());
+        let wants = |one: &&Container| {
+            one.state() == State::Running && !is_part(one) && restarts_with(one, provider)
+        };
+        for one in neighbours.iter().filter(wants) {
+            match self.engine.restart(one) {
+                Ok(()) => log::info!(
+                    "restarted container={} after {}",
+                    one.name(),
+                    provider.name()
+                ),
+                Err(error) => log::warn!("not restarted container={}: {error}", one.name()),
+            }
+        }
+    }
+
+    /// For a platform that provisions again by itself.
+    fn remove_one(&self, one: &Managed, image: &Image, round: &mut Round) -> Verdict {
+        let name = one.container.name();
+        match self.engine.remove(one.container.id(), Removal::Force) {
+            Ok(()) => {
+                log::info!("removed container={name} image={}", one.reference);
+                round.report.recreated.push(name.to_owned());
+                (round.on)(&Step::Recreated {
+                    container: name.to_owned(),
+                    image: one.reference.to_string(),
+                    old: one.container.image_id().to_owned(),
+                    new: image.id().to_owned(),
+                    downtime_seconds: None,
+                });
+                Verdict::Done
+            }
+            Err(error) => {
+                log::warn!("not removed container={name}: {error}");
+                round.skip(one, image, error.to_string(), true)
+            }
+        }
+    }
+}
+
+/// One image of a refresh, while it goes on.
+pub(super) struct Work<'o> {
+    pub(super) target: &'o Target,
+    /// What is behind its reference on the Engine; `None` if that cannot be known.
+    pub(super) image: Option<Image>,
+    pub(super) verdict: Verdict,
+    /// Why no more containers are renewed.
+    ended: Option<String>,
+}
+
+/// A refresh after the pulls.
+pub(super) struct Round<'r, 'o> {
+    extent: Extent,
+    works: &'r mut [Work<'o>],
+    index: HashMap<Reference, usize>,
+    report: &'r mut Report,
+    /// The ids of images that containers no longer run.
+    replaced: BTreeSet<String>,
+    on: &'r dyn Fn(&Step),
+}
+
+impl<'r, 'o> Round<'r, 'o> {
+    pub(super) fn new(
+        extent: Extent,
+        works: &'r mut [Work<'o>],
+        report: &'r mut Report,
+        on: &'r dyn Fn(&Step),
+    ) -> Self {
+        let numbered = works.iter().enumerate();
+        let index = numbered.map(|(number, work)| (work.target.reference.clone(), number));
+        Self {
+            extent,
+            index: index.collect(),
+            works,
+            report,
+            replaced: BTreeSet::new(),
+            on,
+        }
+    }
+
+    /// The ids of images that containers no longer run.
+    pub(super) fn replaced(&self) -> &BTreeSet<String> {
+        &self.replaced
+    }
+
+    fn work(&self, reference: &Reference) -> Option<&Work<'o>> {
+        self.works.get(*self.index.get(reference)?)
+    }
+
+    /// The newest image of a container that is to be renewed.
+    fn image_due(&self, one: &Managed) -> Option<&Image> {
+        let work = self.work(&one.reference)?;
+        let image = work.image.as_ref()?;
+        let behind = one.container.image_id() != image.id() || self.extent == Extent::Force;
+        let may = work.ended.is_none() && one.consent == Consent::Update;
+        (behind && may).then_some(image)
+    }
+
+    /// Nothing is renewed; the next round tries again.
+    pub(super) fn put_off(&mut self, reason: &str) {
+        for work in self.works.iter_mut().filter(|work| work.ended.is_none()) {
+            work.ended = Some(reason.to_owned());
+            work.verdict = Verdict::Retry(reason.to_owned());
+        }
+    }
+
+    /// A container is not renewed. `failed` tells whether another try may help.
+    fn skip(&mut self, one: &Managed, image: &Image, reason: String, failed: bool) -> Verdict {
+        let name = one.container.name();
+        self.report.skipped.push(Reasoned::new(name, &*reason));
+        (self.on)(&Step::Skipped {
+            container: name.to_owned(),
+            image: one.reference.to_string(),
+            new: image.id().to_owned(),
+            reason: reason.clone(),
+            failed,
+        });
+        Verdict::Retry(reason)
+    }
+}
+
+/// An id for people: algorithm and twelve digits.
+fn short(id: &str) -> &str {
+    id.get(..19).unwrap_or(id)
+}

@@ -1,0 +1,134 @@
+//! What is remembered of each registry host between look-ups: how it wants to be asked, the tokens it
+//! gave, and until when it is to be left alone.
+
+use super::challenge::Challenge;
+use super::token::Token;
+use crate::error::Error;
+use crate::error::Result;
+use crate::time::rfc3339;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+
+/// How long a host that says "too many requests" without saying how long is left alone, and one that
+/// is in trouble.
+pub(super) const DEFAULT_PUT_OFF: Duration = Duration::from_secs(60);
+
+/// All hosts.
+#[derive(Debug, Default)]
+pub(super) struct Hosts(Mutex<HashMap<String, Host>>);
+
+/// One of them.
+#[derive(Debug, Default)]
+pub(super) struct Host {
+    pub(super) challenge: Option<Challenge>,
+    /// By repository: one token for each is what every registry understands.
+    pub(super) tokens: HashMap<String, Token>,
+    /// Whether a HEAD was once answered without a digest, and the GET after it with one.
+    pub(super) has_no_use_for_head: bool,
+    put_off: Option<(Instant, String)>,
+}
+
+/// A host that is left alone for a while, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PutOff {
+    /// The host.
+    pub host: String,
+    /// Until when (RFC 3339).
+    pub until: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Hosts {
+    /// Reads or changes what is remembered of a host; never holds the lock longer than that.
+    pub(super) fn of<T>(&self, name: &str, change: impl FnOnce(&mut Host) -> T) -> T {
+        let mut hosts = self.lock();
+        match hosts.get_mut(name) {
+            Some(host) => change(host),
+            None => change(hosts.entry(name.to_owned()).or_default()),
+        }
+    }
+
+    /// The hosts that are left alone now, in alphabetical order.
+    pub(super) fn put_offs(&self) -> Vec<PutOff> {
+        let mut found: Vec<PutOff> = self
+            .lock()
+            .iter()
+            .filter_map(|(name, host)| {
+                let (until, reason) = host.put_off_until()?;
+                Some(PutOff {
+                    host: name.clone(),
+                    until: rfc3339(until),
+                    reason,
+                })
+            })
+            .collect();
+        found.sort_by(|a, b| a.host.cmp(&b.host));
+        found
+    }
+
+    /// Whether the host may be asked now.
+    ///
+    /// # Errors
+    /// [`Error::PutOff`] if it may not.
+    pub(super) fn check(&self, name: &str) -> Result<()> {
+        match self.of(name, |host| host.put_off_until()) {
+            Some((until, reason)) => Err(Error::PutOff {
+                host: name.to_owned(),
+                until,
+                reason,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// 429 puts the host off, and so does any refusal that says for how long.
+    pub(super) fn note(&self, name: &str, error: &Error) {
+        let Error::Refused {
+            status,
+            retry_after,
+            ..
+        } = error
+        else {
+            return;
+        };
+        let wait = match (status, retry_after) {
+            (429 | 503, Some(wait)) => *wait,
+            (429, None) => DEFAULT_PUT_OFF,
+            _ => return,
+        };
+        self.put_off(name, wait, format!("it answered {status}"));
+    }
+
+    /// Leaves the host alone for `wait`, and says so. Whoever asked for more time gets it.
+    pub(super) fn put_off(&self, name: &str, wait: Duration, reason: String) {
+        let until = Instant::now() + wait;
+        self.of(name, |host| {
+            let is_longer = |(other, _): &(Instant, String)| *other < until;
+            if host.put_off.as_ref().is_none_or(is_longer) {
+                let at = rfc3339(SystemTime::now() + wait);
+                log::warn!("{name}: put off until {at}, because {reason}");
+                host.put_off = Some((until, reason));
+            }
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Host>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Host {
+    /// Until when it is left alone, and why, if it is.
+    fn put_off_until(&self) -> Option<(SystemTime, String)> {
+        let (until, reason) = self.put_off.as_ref()?;
+        let left = until.checked_duration_since(Instant::now())?;
+        (left > Duration::ZERO).then(|| (SystemTime::now() + left, reason.clone()))
+    }
+}
