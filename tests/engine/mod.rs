@@ -10,6 +10,7 @@ mod lab;
 mod moment;
 mod owner;
 mod plan;
+mod private;
 mod refresh;
 mod relations;
 mod service;

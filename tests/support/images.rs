@@ -8,30 +8,28 @@ use serde_json::Value;
 use serde_json::json;
 use std::io::BufRead;
 use std::io::BufReader;
+use std::path::Path;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
 
-/// Debian's `docker-registry` on a free loopback port, with a folder of its own.
-pub(crate) struct Registry {
+/// Debian's `docker-registry` on a free port, ended when dropped.
+struct Distribution {
     process: Child,
     host: String,
-    /// Of all its images.
-    author: String,
-    _folder: Folder,
 }
 
-impl Registry {
-    pub(crate) fn start() -> Self {
-        let folder = Folder::new();
+impl Distribution {
+    /// `more` is the end of its configuration, from inside `http` on.
+    fn start(folder: &Folder, name: &str, data: &Path, address: &str, more: &str) -> Self {
         let config = format!(
             "version: 0.1\nlog:\n  level: info\n  accesslog:\n    disabled: true\nstorage:\n  \
-             filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:0\n",
-            folder.path().join("data").display()
+             filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: {address}:0\n{more}",
+            data.display()
         );
-        let config = folder.write("config.yml", config);
+        let config = folder.write(name, config);
         let mut process = Command::new("docker-registry")
             .args(["serve", &config])
             .stdin(Stdio::null())
@@ -50,17 +48,66 @@ impl Registry {
             .expect("the registry's address");
         // Somebody has to go on reading, or the registry blocks on its log.
         std::thread::spawn(move || lines.for_each(drop));
+        Self { process, host }
+    }
+}
+
+impl Drop for Distribution {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A registry on a free loopback port, with a folder of its own, to which anybody may publish.
+pub(crate) struct Registry {
+    server: Distribution,
+    /// Of all its images.
+    author: String,
+    folder: Folder,
+}
+
+/// The same images behind TLS and a login.
+pub(crate) struct Front(Distribution);
+
+impl Front {
+    /// `ADDRESS:PORT`.
+    pub(crate) fn host(&self) -> &str {
+        &self.0.host
+    }
+}
+
+impl Registry {
+    pub(crate) fn start() -> Self {
+        let folder = Folder::new();
+        let data = folder.path().join("data");
         Self {
-            process,
-            host,
-            author: super::unique().to_string(),
-            _folder: folder,
+            server: Distribution::start(&folder, "config.yml", &data, "127.0.0.1", ""),
+            author: super::unique(),
+            folder,
         }
+    }
+
+    /// `tls` holds `cert.pem` and `key.pem` of a server at `address`.
+    pub(crate) fn front(&self, tls: &Path, address: &str, login: (&str, &str)) -> Front {
+        let made = Command::new("htpasswd")
+            .args(["-Bbn", login.0, login.1])
+            .output()
+            .expect("htpasswd (scripts/lab.sh installs it)");
+        let users = self.folder.write("htpasswd", made.stdout);
+        let tls = tls.display();
+        let more = format!(
+            "  tls:\n    certificate: {tls}/cert.pem\n    key: {tls}/key.pem\n\
+             auth:\n  htpasswd:\n    realm: lab\n    path: {users}\n"
+        );
+        let data = self.folder.path().join("data");
+        let server = Distribution::start(&self.folder, "front.yml", &data, address, &more);
+        Front(server)
     }
 
     /// `127.0.0.1:port`.
     pub(crate) fn host(&self) -> &str {
-        &self.host
+        &self.server.host
     }
 
     /// Publishes an image under `repository:tag` and answers the manifest's digest.
@@ -90,7 +137,7 @@ impl Registry {
         let path = format!("/v2/{repository}/manifests/{tag}");
         let kind = "application/vnd.docker.distribution.manifest.v2+json";
         let answer = agent()
-            .put(format!("http://{}{path}", self.host))
+            .put(format!("http://{}{path}", self.host()))
             .header("Content-Type", kind)
             .send(manifest.as_bytes())
             .expect("the registry answers");
@@ -100,7 +147,7 @@ impl Registry {
 
     fn put_blob(&self, repository: &str, bytes: &[u8]) -> String {
         let name = sha256(bytes);
-        let base = format!("http://{}", self.host);
+        let base = format!("http://{}", self.host());
         let known = agent()
             .head(format!("{base}/v2/{repository}/blobs/{name}"))
             .call();
@@ -128,13 +175,6 @@ impl Registry {
             .expect("the registry answers");
         assert_eq!(answer.status(), 201, "blob {name}");
         name
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
