@@ -27,7 +27,7 @@ pub(super) struct Hosts(Mutex<HashMap<String, Host>>);
 #[derive(Debug, Default)]
 pub(super) struct Host {
     pub(super) challenge: Option<Challenge>,
-    /// By repository: one token for each is what every registry understands.
+    /// By repository, those of a guest apart: one token for each is what every registry understands.
     pub(super) tokens: HashMap<String, Token>,
     /// Whether a HEAD was once answered without a digest, and the GET after it with one.
     pub(super) has_no_use_for_head: bool,

@@ -7,6 +7,7 @@
 mod challenge;
 mod hosts;
 mod proxy;
+mod redirect;
 mod refusal;
 mod tls;
 mod token;
@@ -30,6 +31,7 @@ use crate::reference::Reference;
 use hosts::DEFAULT_PUT_OFF;
 use hosts::Hosts;
 use refusal::refused;
+use std::borrow::Cow;
 use std::mem::discriminant;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -83,8 +85,10 @@ pub struct Registry {
 struct Visit<'a> {
     host: String,
     path: String,
-    repository: &'a str,
+    repository: Cow<'a, str>,
     login: Option<Login>,
+    /// Whether another host sent us there: then we are nobody, and have tokens apart.
+    is_guest: bool,
 }
 
 impl Registry {
@@ -240,8 +244,9 @@ impl Registry {
                 reference.repository(),
                 reference.tag().unwrap_or("latest")
             ),
-            repository: reference.repository(),
+            repository: reference.repository().into(),
             login,
+            is_guest: false,
         };
         if self.hosts.of(host, |host| host.has_no_use_for_head) {
             return self.digest_of_body(visit);
@@ -287,24 +292,26 @@ impl Registry {
         let (mut uri, mut answer) = self.authorised(method, &visit)?;
         for _ in 0..MAX_REDIRECTS {
             let request = format!("{method} {}", wire::redacted(&uri));
-            let Some(target) = redirect(&uri, &answer) else {
+            let Some(target) = redirect::target(&uri, &answer) else {
                 return Ok((request, answer));
             };
-            let target = wire::parse_uri(method, &target)?;
-            self.check_target(&uri, &target, &request)?;
+            let target = redirect::follow(&self.wire, &uri, &target, &request)?;
             let host = wire::authority(&target);
             if host == visit.host {
-                visit.path = path_and_query(&target);
+                visit.path = redirect::path_and_query(&target);
                 (uri, answer) = self.authorised(method, &visit)?;
             } else {
                 // Another host gets neither our login nor our token.
+                let path = redirect::path_and_query(&target);
+                let repository = redirect::repository_in(&path).map(str::to_owned);
                 visit = Visit {
-                    path: path_and_query(&target),
+                    repository: repository.map_or(visit.repository, Cow::Owned),
+                    path,
                     host,
-                    repository: visit.repository,
                     login: None,
+                    is_guest: true,
                 };
-                answer = self.anonymous(method, &target, &visit)?;
+                answer = self.as_guest(method, &target, &visit)?;
                 uri = target;
             }
         }
@@ -342,7 +349,7 @@ impl Registry {
         // A body left unread would cost the connection.
         drop(http::read_words(answer));
         self.hosts.of(&visit.host, |host| {
-            host.tokens.remove(visit.repository);
+            host.tokens.remove(&visit.key());
             host.challenge = Some(challenge.clone());
         });
         let (header, _) = self.authorization(&challenge, visit)?;
@@ -358,12 +365,23 @@ impl Registry {
     }
 
     /// For a host we were redirected to: its own challenge, answered as nobody.
-    fn anonymous(&self, method: &Method, uri: &Uri, visit: &Visit) -> Result<Response<Body>> {
-        let answer = self.wire.ask(method, uri, &[("Accept", ACCEPT)])?;
+    fn as_guest(&self, method: &Method, uri: &Uri, visit: &Visit) -> Result<Response<Body>> {
+        let known = self
+            .hosts
+            .of(&visit.host, |host| host.tokens.get(&visit.key()).cloned());
+        let mut headers = vec![("Accept", ACCEPT)];
+        headers.extend(
+            known
+                .as_ref()
+                .map(|token| ("Authorization", token.header.reveal())),
+        );
+        let answer = self.wire.ask(method, uri, &headers)?;
         let Some(challenge) = challenge_of(&answer).filter(|_| answer.status() == 401) else {
             return Ok(answer);
         };
         drop(http::read_words(answer));
+        self.hosts
+            .of(&visit.host, |host| host.tokens.remove(&visit.key()));
         let (header, _) = self.authorization(&challenge, visit)?;
         let mut headers = vec![("Accept", ACCEPT)];
         headers.extend(header.as_ref().map(|h| ("Authorization", h.reveal())));
@@ -391,16 +409,16 @@ impl Registry {
         let Challenge::Bearer { realm, service } = challenge else {
             return Ok((visit.login.as_ref().and_then(Login::basic), true));
         };
-        let cached = self.hosts.of(&visit.host, |host| {
-            host.tokens.get(visit.repository).cloned()
-        });
+        let cached = self
+            .hosts
+            .of(&visit.host, |host| host.tokens.get(&visit.key()).cloned());
         if let Some(token) = cached.filter(|token| token.is_fresh(Instant::now())) {
             return Ok((Some(token.header), false));
         }
         let token = self.fetch_token(realm, service.as_deref(), visit)?;
         let header = token.header.clone();
         self.hosts.of(&visit.host, |host| {
-            host.tokens.insert(visit.repository.to_owned(), token);
+            host.tokens.insert(visit.key(), token);
         });
         Ok((Some(header), true))
     }
@@ -411,10 +429,10 @@ impl Registry {
         let scheme = self.wire.scheme(&visit.host);
         let base = wire::parse_uri(&Method::GET, &format!("{scheme}://{}/", visit.host))?;
         let realm = match realm.strip_prefix('/') {
-            Some(path) => wire::parse_uri(&Method::GET, &format!("{base}{path}"))?,
-            None => wire::parse_uri(&Method::GET, realm)?,
+            Some(path) => format!("{base}{path}"),
+            None => realm.to_owned(),
         };
-        self.check_target(&base, &realm, &asked)?;
+        let realm = redirect::follow(&self.wire, &base, &realm, &asked)?;
         let scope = format!("repository:{}:pull", visit.repository);
         let (request, answer) = if let Some(Login::IdentityToken(token)) = &visit.login {
             let form = token::refresh_form(token, service, &scope);
@@ -440,34 +458,6 @@ impl Registry {
             reason: reason.to_owned(),
         })
     }
-
-    /// Refuses to be led from TLS to plain HTTP, or from a public registry into this box's own
-    /// network: a registry decides where we send requests, and must not gain by it.
-    fn check_target(&self, from: &Uri, to: &Uri, request: &str) -> Result<()> {
-        let (from_host, to_host) = (wire::authority(from), wire::authority(to));
-        let reason = if to.scheme_str() != Some("https") && to.scheme_str() != Some("http") {
-            "to something that is not HTTP"
-        } else if to.scheme_str() == Some("http")
-            && from.scheme_str() == Some("https")
-            && !self.wire.may_be_plain(&to_host)
-        {
-            "from https to http"
-        } else if wire::is_local_address(wire::host_name(&to_host))
-            && !wire::is_local_address(wire::host_name(&from_host))
-            && !self.wire.may_be_plain(&from_host)
-        {
-            "into the local network"
-        } else {
-            return Ok(());
-        };
-        Err(Error::Malformed {
-            request: request.to_owned(),
-            reason: format!(
-                "{from_host} leads {reason}, to {}: refused",
-                wire::redacted(to)
-            ),
-        })
-    }
 }
 
 impl Visit<'_> {
@@ -475,9 +465,16 @@ impl Visit<'_> {
         Self {
             host: self.host.clone(),
             path: self.path.clone(),
-            repository: self.repository,
+            repository: self.repository.clone(),
             login: self.login.clone(),
+            is_guest: self.is_guest,
         }
+    }
+
+    /// Under which its token is kept. No repository begins with an upper-case letter.
+    fn key(&self) -> String {
+        let prefix = if self.is_guest { "GUEST/" } else { "" };
+        format!("{prefix}{}", self.repository)
     }
 }
 
@@ -542,23 +539,6 @@ fn token_url(realm: &Uri, service: Option<&str>, scope: &str) -> String {
         }
     }
     url
-}
-
-/// Where a 3xx answer leads, as an absolute URL.
-fn redirect(from: &Uri, answer: &Response<Body>) -> Option<String> {
-    if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-        return None;
-    }
-    let location = answer.headers().get("location")?.to_str().ok()?;
-    if location.starts_with('/') && !location.starts_with("//") {
-        let scheme = from.scheme_str().unwrap_or("https");
-        return Some(format!("{scheme}://{}{location}", wire::authority(from)));
-    }
-    Some(location.to_owned())
-}
-
-fn path_and_query(uri: &Uri) -> String {
-    uri.path_and_query().map_or("/", |p| p.as_str()).to_owned()
 }
 
 #[cfg(test)]
