@@ -11,15 +11,26 @@ use crate::queue::queue;
 use crate::refresh::Extent;
 use crate::refresh::Order;
 use crate::refresh::Outcomes;
+use crate::report::Report;
 use crate::status::Board;
 use crate::status::Refreshed;
 use crate::time::rfc3339;
+use serde::Serialize;
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::SystemTime;
 
+/// Jobs that are remembered.
+const REMEMBERED: usize = 100;
 /// Between two calls of what is done when there is nothing to do.
 const MOMENT: Duration = Duration::from_secs(3);
 
@@ -44,19 +55,111 @@ impl Asker {
 /// What came of a run: `Err` only if the program itself failed.
 pub type Answer = Result<Outcomes, String>;
 
-/// Called once, on the worker's thread, with what came of the run; it must not block.
-pub type Reply = Box<dyn FnOnce(&Answer) + Send>;
+/// Who wants to know of a run. Called on the worker's thread; nothing in it may block.
+pub trait Listener: Send {
+    /// A step was taken.
+    fn step(&mut self, step: &Step) {
+        let _ = step;
+    }
+
+    /// The run is over.
+    fn end(self: Box<Self>, answer: &Answer);
+}
+
+impl<F: FnOnce(&Answer) + Send> Listener for F {
+    fn end(self: Box<Self>, answer: &Answer) {
+        self(answer);
+    }
+}
 
 struct Job {
+    id: String,
     order: Order,
     asker: Asker,
-    reply: Reply,
+    listener: Box<dyn Listener>,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// It waits for others.
+    Queued,
+    /// It is being done.
+    Running,
+    /// It was done; its report says how well.
+    Done,
+    /// It could not be done.
+    Failed,
+}
+
+/// What there is to know of a job.
+#[derive(Debug, Clone, Serialize)]
+pub struct Known {
+    /// Its id.
+    pub job: String,
+    /// How far it is.
+    pub state: Stage,
+    /// What it did, once it is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<Report>,
+    /// Why it failed, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The jobs of callers, the newest last.
+#[derive(Debug)]
+struct Ledger {
+    jobs: Mutex<VecDeque<Known>>,
+    count: AtomicU64,
+    /// When this process began, so that its ids are not those of an earlier one.
+    begun: u64,
+}
+
+impl Ledger {
+    /// Enters a job, which is not forgotten before it is over.
+    fn enter(&self) -> String {
+        let number = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+        let id = format!("{:x}-{number}", self.begun);
+        let mut jobs = self.lock();
+        let is_over = |job: &Known| matches!(job.state, Stage::Done | Stage::Failed);
+        while jobs.len() >= REMEMBERED {
+            let Some(oldest) = jobs.iter().position(is_over) else {
+                break;
+            };
+            jobs.remove(oldest);
+        }
+        jobs.push_back(Known {
+            job: id.clone(),
+            state: Stage::Queued,
+            report: None,
+            error: None,
+        });
+        id
+    }
+
+    fn change(&self, ids: &[String], change: impl Fn(&mut Known)) {
+        let mut jobs = self.lock();
+        jobs.iter_mut()
+            .filter(|job| ids.contains(&job.job))
+            .for_each(change);
+    }
+
+    fn find(&self, id: &str) -> Option<Known> {
+        self.lock().iter().find(|job| job.job == id).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Known>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Takes orders. Cheap to clone.
 #[derive(Clone)]
 pub struct Jobs {
     inlet: Inlet<Job>,
+    ledger: Arc<Ledger>,
 }
 
 impl Jobs {
@@ -64,16 +167,39 @@ impl Jobs {
     #[must_use]
     pub fn new() -> (Self, Worker) {
         let (inlet, outlet) = queue();
-        (Self { inlet }, Worker { outlet })
+        let begun = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let ledger = Arc::new(Ledger {
+            jobs: Mutex::default(),
+            count: AtomicU64::new(0),
+            begun: begun.map_or(0, |since| since.as_secs()),
+        });
+        let jobs = Self {
+            inlet,
+            ledger: Arc::clone(&ledger),
+        };
+        (jobs, Worker { outlet, ledger })
     }
 
-    /// Puts an order into the queue.
-    pub fn submit(&self, order: Order, asker: Asker, reply: Reply) {
+    /// Puts an order into the queue and answers the job's id.
+    pub fn submit(&self, order: Order, asker: Asker, listener: Box<dyn Listener>) -> String {
+        let id = match asker {
+            Asker::Admin => self.ledger.enter(),
+            // Nobody asks for these.
+            Asker::Watcher => String::new(),
+        };
         self.inlet.push(Job {
+            id: id.clone(),
             order,
             asker,
-            reply,
+            listener,
         });
+        id
+    }
+
+    /// What there is to know of a job, if it is one of the last.
+    #[must_use]
+    pub fn find(&self, id: &str) -> Option<Known> {
+        self.ledger.find(id)
     }
 
     /// Puts an order into the queue; what comes of it will be found where this points to, or nothing
@@ -93,9 +219,27 @@ impl std::fmt::Debug for Jobs {
     }
 }
 
+impl Known {
+    fn enter(&mut self, answer: &Answer) {
+        match answer {
+            Ok(outcomes) => {
+                self.report = Some(outcomes.report.clone());
+                let list = |error: &String| format!("container list: {error}");
+                self.error = outcomes.list_error.as_ref().map(list);
+            }
+            Err(reason) => self.error = Some(reason.clone()),
+        }
+        self.state = match self.error {
+            None => Stage::Done,
+            Some(_) => Stage::Failed,
+        };
+    }
+}
+
 /// The end of the queue that does the work.
 pub struct Worker {
     outlet: Outlet<Job>,
+    ledger: Arc<Ledger>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -141,8 +285,15 @@ impl Worker {
                 .into_iter()
                 .partition(|job| order.absorb(&job.order));
             waiting = rest.into();
+            let ids: Vec<String> = served.iter().map(|job| job.id.clone()).collect();
+            self.ledger.change(&ids, |job| job.state = Stage::Running);
             let started = SystemTime::now();
-            let on = |_: &Step| ();
+            let served = RefCell::new(served);
+            let on = |step: &Step| {
+                for job in served.borrow_mut().iter_mut() {
+                    job.listener.step(step);
+                }
+            };
             let answer = catch_unwind(AssertUnwindSafe(|| run(&order, &on)))
                 .map_err(|_| "a bug in imagewatch ended this refresh; see its log".to_owned());
             if let Ok(outcomes) = &answer {
@@ -159,8 +310,9 @@ impl Worker {
                     error: outcomes.list_error.clone(),
                 });
             }
-            for job in served {
-                (job.reply)(&answer);
+            self.ledger.change(&ids, |job| job.enter(&answer));
+            for job in served.into_inner() {
+                job.listener.end(&answer);
             }
             restless = true;
             answered();
@@ -173,7 +325,6 @@ mod tests {
     use super::*;
     use crate::refresh::Images;
     use std::sync::atomic::AtomicUsize;
-    use std::sync::atomic::Ordering;
     use std::sync::mpsc;
 
     fn order(extent: Extent) -> Order {

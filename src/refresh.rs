@@ -174,10 +174,24 @@ impl Refresher {
         if !is_at(&image, reference, digest) {
             return Ok(true);
         }
-        Ok(seen
+        let older = seen
             .iter()
-            .filter(|one| one.made_from.as_ref() == Ok(reference))
-            .any(|one| one.image_id != image.id()))
+            .filter(|one| one.made_from.as_ref() == Ok(reference) && one.image_id != image.id());
+        for one in older {
+            if !self.is_twin(&one.image_id, &image)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the image with this id is `newest` in all but that.
+    fn is_twin(&self, id: &str, newest: &Image) -> Result<bool> {
+        match self.engine.image(id) {
+            Ok(image) => Ok(image.is_same_as(newest)),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the image of `reference` is here and from no registry, as far as the Engine knows.

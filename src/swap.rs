@@ -51,7 +51,9 @@ use record::Record;
 use serde_json::Value;
 use std::time::Duration;
 use std::time::Instant;
+use steps::LOOK_PATIENCE;
 use steps::Steps;
+use steps::insist;
 use undo::Pair;
 use undo::Stop;
 use undo::Undone;
@@ -231,7 +233,8 @@ impl Swap<'_> {
     /// The image it was made from, with its health check, which Podman shows only in its own manner.
     fn old_image(&self, old: &Container) -> Result<Image> {
         if self.about.is_podman() {
-            self.engine.podman_image(old.image_id())
+            // Podman 4.3 stumbles over other images that are being removed.
+            insist(LOOK_PATIENCE, || self.engine.podman_image(old.image_id()))
         } else {
             self.engine.image(old.image_id())
         }

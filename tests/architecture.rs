@@ -83,7 +83,10 @@ const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     ("status", &["reference", "refresh", "report", "time"]),
-    ("jobs", &["progress", "queue", "refresh", "status", "time"]),
+    (
+        "jobs",
+        &["progress", "queue", "refresh", "report", "status", "time"],
+    ),
     (
         "watch",
         &["error", "reference", "refresh", "status", "time"],
@@ -95,6 +98,7 @@ const RULES: &[(&str, &[&str])] = &[
             "credentials",
             "engine",
             "jobs",
+            "progress",
             "queue",
             "refresh",
             "registry",

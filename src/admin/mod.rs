@@ -5,6 +5,7 @@
 
 pub mod guard;
 mod route;
+mod stream;
 
 use crate::clerk::Clerk;
 use crate::credentials::Secret;
@@ -13,12 +14,16 @@ use crate::engine::Engine;
 use crate::jobs::Answer;
 use crate::jobs::Asker;
 use crate::jobs::Jobs;
+use crate::jobs::Listener;
+use crate::refresh::Order;
 use crate::refresh::Target;
 use crate::registry::Registry;
 use crate::report::Report;
 use crate::select::Selection;
 use crate::status::Board;
 use route::Action;
+use route::Answering;
+use route::JOBS;
 use route::Reply;
 use serde::Serialize;
 use serde_json::Value;
@@ -28,6 +33,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
+use stream::Stream;
 use tiny_http::Header;
 use tiny_http::Request;
 use tiny_http::Response;
@@ -77,16 +83,42 @@ impl Admin {
             authorization: header("Authorization"),
             origin: header("Origin"),
             host: header("Host"),
+            accept: header("Accept"),
         };
         match route::action(&asked, self.token.as_ref(), &self.catalogue) {
             Err(reply) => respond(request, reply),
-            Ok(Action::Refresh(order)) => {
-                let reply = |answer: &Answer| respond(request, refresh_reply(answer));
-                self.jobs.submit(order, Asker::Admin, Box::new(reply));
-            }
+            Ok(Action::Refresh(order, answering)) => self.refresh(request, order, answering),
+            Ok(Action::Job(id)) => respond(
+                request,
+                match self.jobs.find(&id) {
+                    Some(known) => Reply::new(200, &known),
+                    None => Reply::error(404, "no such job, or one long past"),
+                },
+            ),
             Ok(Action::Health) => self.later(&self.health_clerk, request, Self::health),
             Ok(Action::Status) => self.later(&self.status_clerk, request, Self::status),
         }
+    }
+
+    fn refresh(&self, request: Request, order: Order, answering: Answering) {
+        let listener: Box<dyn Listener> = match answering {
+            Answering::Report => {
+                Box::new(|answer: &Answer| respond(request, refresh_reply(answer)))
+            }
+            Answering::Stream => match Stream::begin(request) {
+                Ok(stream) => Box::new(stream),
+                Err(error) => return log::warn!("no progress is shown: {error}"),
+            },
+            Answering::Job => {
+                let id = self
+                    .jobs
+                    .submit(order, Asker::Admin, Box::new(|_: &Answer| ()));
+                let mut reply = Reply::new(202, &json!({ "job": id }));
+                reply.location = Some(format!("{JOBS}{id}"));
+                return respond(request, reply);
+            }
+        };
+        self.jobs.submit(order, Asker::Admin, listener);
     }
 
     /// Has a clerk work out the answer.
@@ -226,8 +258,14 @@ fn respond(request: Request, reply: Reply) {
         ("X-Content-Type-Options", "nosniff"),
     ];
     let allow = reply.allow.map(|methods| ("Allow", methods));
+    let location = reply.location.as_deref().map(|path| ("Location", path));
     let challenge = (reply.status == 401).then_some(("WWW-Authenticate", "Bearer"));
-    for (name, value) in headers.into_iter().chain(allow).chain(challenge) {
+    for (name, value) in headers
+        .into_iter()
+        .chain(allow)
+        .chain(location)
+        .chain(challenge)
+    {
         if let Ok(header) = Header::from_bytes(name, value) {
             response.add_header(header);
         }

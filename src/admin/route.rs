@@ -10,6 +10,11 @@ use serde::Serialize;
 use serde_json::json;
 use std::net::IpAddr;
 
+/// Where jobs are found.
+pub(super) const JOBS: &str = "/admin/jobs/";
+/// One JSON document a line.
+pub(super) const NDJSON: &str = "application/x-ndjson";
+
 /// A request, as far as it decides anything.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked<'a> {
@@ -18,6 +23,7 @@ pub(super) struct Asked<'a> {
     pub(super) authorization: Option<&'a str>,
     pub(super) origin: Option<&'a str>,
     pub(super) host: Option<&'a str>,
+    pub(super) accept: Option<&'a str>,
 }
 
 /// What is to be done.
@@ -25,7 +31,19 @@ pub(super) struct Asked<'a> {
 pub(super) enum Action {
     Health,
     Status,
-    Refresh(Order),
+    Job(String),
+    Refresh(Order, Answering),
+}
+
+/// How a refresh is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answering {
+    /// With its report, when it is over.
+    Report,
+    /// At once, with the job's id.
+    Job,
+    /// Step by step, with the report as the last line.
+    Stream,
 }
 
 /// An answer.
@@ -36,6 +54,8 @@ pub(super) struct Reply {
     pub(super) body: String,
     /// The methods that would have been fine, for a 405.
     pub(super) allow: Option<&'static str>,
+    /// Where what was asked for will be, for a 202.
+    pub(super) location: Option<String>,
 }
 
 impl Reply {
@@ -45,6 +65,7 @@ impl Reply {
             status,
             body: serde_json::to_string(body).unwrap_or_default(),
             allow: None,
+            location: None,
         }
     }
 
@@ -68,17 +89,35 @@ pub(super) fn action(
     match path {
         "/admin/workspace-images/refresh" => {
             only(asked.method, "POST")?;
-            refresh(query, catalogue).map(Action::Refresh)
+            let (order, wait) = refresh(query, catalogue)?;
+            Ok(Action::Refresh(order, answering(asked, wait)))
         }
         "/v1/update" => {
             only(asked.method, "POST")?;
-            update(query).map(Action::Refresh)
+            let (order, wait) = update(query)?;
+            Ok(Action::Refresh(order, answering(asked, wait)))
         }
         "/admin/status" => {
             only(asked.method, "GET, HEAD")?;
             Ok(Action::Status)
         }
+        _ if path.starts_with(JOBS) => {
+            only(asked.method, "GET, HEAD")?;
+            Ok(Action::Job(path[JOBS.len()..].to_owned()))
+        }
         _ => Err(Reply::error(404, "not found")),
+    }
+}
+
+fn answering(asked: &Asked, wait: bool) -> Answering {
+    let accept = asked.accept.unwrap_or_default();
+    let mut kinds = accept.split(',').map(|kind| kind.split(';').next());
+    if !wait {
+        Answering::Job
+    } else if kinds.any(|kind| kind.is_some_and(|kind| kind.trim() == NDJSON)) {
+        Answering::Stream
+    } else {
+        Answering::Report
     }
 }
 
@@ -138,10 +177,10 @@ fn is_equal(shown: &str, token: &str) -> bool {
     differing.fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
 }
 
-/// Reads `runtime`, `recreate` and `force`. A misspelt parameter would refresh more than was
+/// Reads `runtime`, `recreate`, `force` and `wait`. A misspelt parameter would refresh more than was
 /// meant, so it is an error.
-fn refresh(query: &str, catalogue: &[Target]) -> Result<Order, Reply> {
-    let (mut runtime, mut recreate, mut force) = (None, None, None);
+fn refresh(query: &str, catalogue: &[Target]) -> Result<(Order, bool), Reply> {
+    let (mut runtime, mut recreate, mut force, mut wait) = (None, None, None, None);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (Some(key), Some(value)) = (decode(key), decode(value)) else {
@@ -151,6 +190,7 @@ fn refresh(query: &str, catalogue: &[Target]) -> Result<Order, Reply> {
             "runtime" => &mut runtime,
             "recreate" => &mut recreate,
             "force" => &mut force,
+            "wait" => &mut wait,
             _ => return Err(Reply::error(400, &format!("unknown parameter: {key}"))),
         };
         if slot.replace(value).is_some() {
@@ -171,23 +211,34 @@ fn refresh(query: &str, catalogue: &[Target]) -> Result<Order, Reply> {
             None => return Err(unknown_runtime(&name, catalogue)),
         },
     };
-    Ok(Order {
+    let order = Order {
         images: Images::These(targets),
         extent,
-    })
+    };
+    Ok((order, is_waited_for(wait.as_deref())))
 }
 
-/// Watchtower's HTTP API: every managed container, or those of the images in `image`.
-fn update(query: &str) -> Result<Order, Reply> {
-    let mut only = Vec::new();
+/// Only `false` means that nobody waits.
+fn is_waited_for(wait: Option<&str>) -> bool {
+    wait != Some("false")
+}
+
+/// Watchtower's HTTP API: every managed container, or those of the images in `image`; and `wait`.
+fn update(query: &str) -> Result<(Order, bool), Reply> {
+    let (mut only, mut wait) = (Vec::new(), None);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if key != "image" {
-            return Err(Reply::error(400, &format!("unknown parameter: {key}")));
-        }
         let Some(value) = decode(value) else {
             return Err(Reply::error(400, "the query is not percent-encoded UTF-8"));
         };
+        match key {
+            "image" => {}
+            "wait" => {
+                wait = Some(value);
+                continue;
+            }
+            _ => return Err(Reply::error(400, &format!("unknown parameter: {key}"))),
+        }
         for image in value
             .split(',')
             .map(str::trim)
@@ -203,10 +254,11 @@ fn update(query: &str) -> Result<Order, Reply> {
             }
         }
     }
-    Ok(Order {
+    let order = Order {
         images: Images::Managed(only),
         extent: Extent::Recreate,
-    })
+    };
+    Ok((order, is_waited_for(wait.as_deref())))
 }
 
 fn unknown_runtime(name: &str, catalogue: &[Target]) -> Reply {
@@ -261,13 +313,14 @@ mod tests {
             authorization: None,
             origin: None,
             host: Some("127.0.0.1:8080"),
+            accept: None,
         };
         action(&asked, None, &catalogue())
     }
 
     fn post(query: &str) -> Result<Order, Reply> {
         match ask("POST", &format!("/admin/workspace-images/refresh{query}"))? {
-            Action::Refresh(order) => Ok(order),
+            Action::Refresh(order, _) => Ok(order),
             other => panic!("{other:?}"),
         }
     }
@@ -354,6 +407,7 @@ mod tests {
                 authorization,
                 origin: Some("https://elsewhere.example"),
                 host: Some("imagewatch:8080"),
+                accept: None,
             };
             action(&asked, Some(&token), &catalogue()).map_err(|reply| {
                 (
@@ -401,6 +455,7 @@ mod tests {
                 authorization: None,
                 origin,
                 host: Some(host),
+                accept: None,
             };
             let allowed = action(&asked, None, &catalogue()).is_ok();
             assert_eq!(allowed, fine, "{host} {origin:?}");
@@ -428,9 +483,10 @@ mod tests {
                 reference: text.parse().expect("a reference"),
                 any_tag,
             };
-            let expected = expected.map(|list: Vec<_>| Order {
-                images: Images::Managed(list.into_iter().map(wanted).collect()),
-                extent: Extent::Recreate,
+            let expected = expected.map(|list: Vec<_>| {
+                let images = Images::Managed(list.into_iter().map(wanted).collect());
+                let extent = Extent::Recreate;
+                (Order { images, extent }, true)
             });
             assert_eq!(seen, expected, "{query}");
         }

@@ -272,6 +272,20 @@ impl Image {
         tags.is_some_and(|tags| tags.iter().any(is_real))
     }
 
+    /// Whether both are the same image for one platform, under whatever index: on the containerd store
+    /// an id is an index's digest, which moves for other platforms as well.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let same = |key| !self.json[key].is_null() && self.json[key] == other.json[key];
+        let alike = |key| self.json[key] == other.json[key];
+        same("Architecture")
+            && same("RootFS")
+            && same("Config")
+            && ["Os", "Variant", "Created", "Author"]
+                .into_iter()
+                .all(alike)
+    }
+
     /// `name@digest` of everything it was pulled as.
     pub fn repo_digests(&self) -> impl Iterator<Item = &str> {
         let list = self.json["RepoDigests"].as_array();

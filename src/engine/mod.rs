@@ -265,12 +265,15 @@ impl Engine {
             .map_err(|error| pull_error(error, &request, reference))?;
         match pull::read(answer.into_body().into_reader(), on_line) {
             pull::End::Done => Ok(()),
-            pull::End::Failed(words) => Err(Error::Refused {
-                request,
-                status: 200,
-                message: format!("and then: {}", one_line(&words)),
-                retry_after: None,
-            }),
+            pull::End::Failed(words) => {
+                let error = Error::Refused {
+                    request: request.clone(),
+                    status: 200,
+                    message: format!("and then: {}", one_line(&words)),
+                    retry_after: None,
+                };
+                Err(pull_error(error, &request, reference))
+            }
             pull::End::Broken(error) => Err(http::read_failure(&request, &error)),
         }
     }
@@ -365,7 +368,12 @@ impl Engine {
     pub fn connect(&self, network: &str, id: &str, endpoint: &Value) -> Result<()> {
         let path = format!("/networks/{}/connect", segment(network));
         let body = json!({"Container": id, "EndpointConfig": endpoint});
-        self.post_json(&path, &body, CALL_DEADLINE).map(drop)
+        let call = Call {
+            body: Some(&body),
+            ..Call::new(Method::POST, &path, CALL_DEADLINE)
+        };
+        // Docker answers nothing, Podman 4.3 `OK`.
+        self.finish(&call).map(drop)
     }
 
     /// Changes a container's restart policy (`POST /containers/{id}/update`).

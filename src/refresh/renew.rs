@@ -79,6 +79,7 @@ impl Refresher {
         let works = round.works.iter();
         let of: Vec<&Reference> = works.map(|work| &work.target.reference).collect();
         let mut managed = self.selection.managed_among(&list, &of, &self.engine)?;
+        self.note_twins(&managed, round)?;
         let due = managed.iter().find_map(|one| round.image_due(one));
         let image = match due {
             Some(image) => Some(image),
@@ -93,6 +94,7 @@ impl Refresher {
                 Ok(held) => {
                     swap::settle(&self.engine, self.acceptance, &held)?;
                     managed = self.selection.managed(&of, &self.engine)?;
+                    self.note_twins(&managed, round)?;
                     claim = Some(held);
                 }
                 Err(reason) => {
@@ -115,6 +117,22 @@ impl Refresher {
                 }
             }
             self.renew(&one, round, &mut neighbours);
+        }
+        Ok(())
+    }
+
+    /// Notes which older images are the newest in all but their id.
+    fn note_twins(&self, managed: &[Managed], round: &mut Round) -> Result<()> {
+        for one in managed {
+            let old = one.container.image_id();
+            let Some(image) = round.work(&one.reference).and_then(|w| w.image.as_ref()) else {
+                continue;
+            };
+            let pair = (old.to_owned(), image.id().to_owned());
+            if old != image.id() && !round.twins.contains_key(&pair) {
+                let is_twin = self.is_twin(old, image)?;
+                round.twins.insert(pair, is_twin);
+            }
         }
         Ok(())
     }
@@ -168,7 +186,7 @@ impl Refresher {
         if round.report.recreated.iter().any(|done| done == name) {
             return;
         }
-        if one.container.image_id() == image.id() && round.extent != Extent::Force {
+        if round.is_newest(one, &image) && round.extent != Extent::Force {
             round.report.unchanged.push(name.to_owned());
             return;
         }
@@ -395,6 +413,8 @@ pub(super) struct Round<'r, 'o> {
     extent: Extent,
     works: &'r mut [Work<'o>],
     index: HashMap<Reference, usize>,
+    /// Pairs of an older and a newest image, by id, and whether they are the same but for that.
+    twins: HashMap<(String, String), bool>,
     report: &'r mut Report,
     /// The ids of images that containers no longer run.
     replaced: BTreeSet<String>,
@@ -413,6 +433,7 @@ impl<'r, 'o> Round<'r, 'o> {
         Self {
             extent,
             index: index.collect(),
+            twins: HashMap::new(),
             works,
             report,
             replaced: BTreeSet::new(),
@@ -429,11 +450,17 @@ impl<'r, 'o> Round<'r, 'o> {
         self.works.get(*self.index.get(reference)?)
     }
 
+    fn is_newest(&self, one: &Managed, image: &Image) -> bool {
+        let old = one.container.image_id();
+        let pair = (old.to_owned(), image.id().to_owned());
+        old == image.id() || self.twins.get(&pair).is_some_and(|is_twin| *is_twin)
+    }
+
     /// The newest image of a container that is to be renewed.
     fn image_due(&self, one: &Managed) -> Option<&Image> {
         let work = self.work(&one.reference)?;
         let image = work.image.as_ref()?;
-        let behind = one.container.image_id() != image.id() || self.extent == Extent::Force;
+        let behind = !self.is_newest(one, image) || self.extent == Extent::Force;
         let may = work.ended.is_none() && one.consent == Consent::Update;
         (behind && may).then_some(image)
     }

@@ -126,7 +126,7 @@ fn endpoint(facts: &Facts, shown: &Value) -> Map<String, Value> {
 /// would pile up with every generation and keep dead ids resolving.
 fn aliases(facts: &Facts, shown: &Value) -> Vec<Value> {
     let host_name = facts.old.config().get("Hostname");
-    let adds_host_name = facts.api < OWN_ALIASES;
+    let adds_host_name = facts.api < OWN_ALIASES && facts.podman.is_none();
     let mut aliases: Vec<Value> = Vec::new();
     for alias in shown["Aliases"].as_array().into_iter().flatten() {
         let added_by_engine =
@@ -138,7 +138,8 @@ fn aliases(facts: &Facts, shown: &Value) -> Vec<Value> {
     aliases
 }
 
-/// The MAC address to give to an endpoint, from API 1.44 on; before, it stays in `Config`.
+/// The MAC address to give to an endpoint, from API 1.44 on; before, it stays in `Config`, which Podman
+/// has never heeded.
 ///
 /// Docker shows what the owner set for the first network, in `Config` (until API 1.51). For the
 /// others, and on Podman, nobody tells a wish from a random address; keeping a random one does no
@@ -149,7 +150,7 @@ fn own_mac<'a>(
     set: Option<&'a Value>,
     shown: &'a Value,
 ) -> Option<&'a Value> {
-    let mac = if facts.api < MANY_NETWORKS {
+    let mac = if facts.podman.is_none() && facts.api < MANY_NETWORKS {
         None
     } else if is_main && facts.podman.is_none() {
         set

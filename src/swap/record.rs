@@ -1,6 +1,7 @@
 //! What a swap leaves on the Engine so that another process can finish or undo it: two names, and
 //! a label on the successor.
 
+use crate::claim::NAME as CLAIM;
 use crate::engine::Container;
 use crate::engine::State;
 use crate::engine::Summary;
@@ -95,10 +96,10 @@ pub(super) fn is_up(container: &Container) -> bool {
     matches!(container.state(), State::Running | State::Restarting)
 }
 
-/// Whether a name is one that a swap gives for its duration.
+/// Whether a name is one that a swap gives for its duration, or the claim's.
 #[must_use]
 pub fn is_transient_name(name: &str) -> bool {
-    own_name(name, NEW_MARK).is_some() || own_name(name, OLD_MARK).is_some()
+    name == CLAIM || own_name(name, NEW_MARK).is_some() || own_name(name, OLD_MARK).is_some()
 }
 
 /// The name that an old container put aside is to get back.
@@ -121,6 +122,7 @@ mod tests {
         for (name, expected) in [
             ("web.iw-new-0123abcd", true),
             ("web.iw-old-0123abcd", true),
+            ("imagewatch.claim", true),
             ("web", false),
             ("web.iw-new-", false),
             ("web.iw-new-0123abcd.x", false),

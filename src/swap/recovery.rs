@@ -34,9 +34,7 @@ use crate::gate::Gate;
 /// Whether the list shows anything half done, or a claim.
 #[must_use]
 pub fn is_needed(list: &[Summary]) -> bool {
-    list.iter()
-        .any(|one| is_transient_name(one.name()) || one.name() == CLAIM)
-        || !open_pairs(list).is_empty()
+    list.iter().any(|one| is_transient_name(one.name())) || !open_pairs(list).is_empty()
 }
 
 /// Finishes or undoes every half-done swap on the Engine. Answers false if somebody who lives is at
@@ -70,6 +68,7 @@ fn image_for_claim(engine: &Engine, list: &[Summary]) -> Result<Option<crate::en
     for one in list
         .iter()
         .filter(|one| is_transient_name(one.name()) || Record::of_summary(one).is_some())
+        .filter(|one| one.name() != CLAIM)
     {
         if let Some(container) = engine.find(one.id())? {
             match engine.image(container.image_id()) {

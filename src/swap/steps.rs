@@ -16,7 +16,7 @@ use std::time::Instant;
 /// How long one step of an undo goes on trying: an Engine that is being restarted is back by then.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// How long a look at the real state goes on trying.
-const LOOK_PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const LOOK_PATIENCE: Duration = Duration::from_secs(20);
 /// How long a stopped container may take to give its network back.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a clear refusal is tried again.
@@ -136,11 +136,19 @@ impl Steps<'_> {
 
     pub(super) fn ensure_policy(&self, id: &str, policy: &Value) -> Result<bool> {
         let restore = |_: &Container| self.engine.set_restart_policy(id, policy);
-        self.until(
+        let outcome = self.until(
             id,
             |seen| same_policy(&seen.restart_policy(), policy),
             restore,
-        )
+        );
+        match outcome {
+            // Nor was it taken away there.
+            Err(error) if error.is_not_found() && self.look(id)?.is_some() => {
+                log::warn!("a restart policy stays as it is: {error} (this Engine cannot set it)");
+                Ok(true)
+            }
+            outcome => outcome,
+        }
     }
 
     pub(super) fn ensure_running(&self, id: &str) -> Result<bool> {

@@ -188,7 +188,8 @@ fn networks() {
     let host = |json: Value| json!({"HostConfig": json});
     let ip = |ip: &str| json!({"IPAMConfig": {"IPv4Address": ip}});
     let mac = "02:aa:bb:cc:dd:01";
-    let mut with_mac = on("@n1", json!({}));
+    // Older Dockers heed the one, Podman the other.
+    let mut with_mac = on("@n1", json!({"MacAddress": mac}));
     with_mac["MacAddress"] = json!(mac);
     let second = json!({"Aliases": ["m2"], "IPAMConfig": {"IPv4Address": "#2.60"}});
     let both = json!({"HostConfig": {"NetworkMode": "@n1"}, "NetworkingConfig": {"EndpointsConfig": {

@@ -8,6 +8,7 @@ mod fault;
 mod fidelity;
 mod lab;
 mod moment;
+mod newest;
 mod owner;
 mod plan;
 mod private;

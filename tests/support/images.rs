@@ -15,6 +15,9 @@ use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
 
+const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
 /// Debian's `docker-registry` on a free port, ended when dropped.
 struct Distribution {
     process: Child,
@@ -112,6 +115,26 @@ impl Registry {
 
     /// Publishes an image under `repository:tag` and answers the manifest's digest.
     pub(crate) fn publish(&self, repository: &str, tag: &str, image: &ImageSpec) -> String {
+        let manifest = self.put_image(repository, image);
+        self.put_manifest(repository, tag, MANIFEST, &manifest)
+    }
+
+    /// Publishes an index of images for several architectures and answers its digest.
+    pub(crate) fn publish_index(&self, repository: &str, tag: &str, all: &[ImageSpec]) -> String {
+        let entry = |image: &ImageSpec| {
+            let manifest = self.put_image(repository, image);
+            let digest = sha256(manifest.as_bytes());
+            self.put_manifest(repository, &digest, MANIFEST, &manifest);
+            json!({"mediaType": MANIFEST, "digest": digest, "size": manifest.len(),
+                   "platform": {"architecture": image.arch, "os": "linux"}})
+        };
+        let entries: Vec<Value> = all.iter().map(entry).collect();
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries});
+        self.put_manifest(repository, tag, INDEX, &index.to_string())
+    }
+
+    /// Uploads all of an image but its manifest, which it answers.
+    fn put_image(&self, repository: &str, image: &ImageSpec) -> String {
         let layer = image.layer();
         let layer_digest = self.put_blob(repository, &layer);
         let config = json!({
@@ -125,23 +148,27 @@ impl Registry {
         })
         .to_string();
         let config_digest = self.put_blob(repository, config.as_bytes());
-        let manifest = json!({
+        json!({
             "schemaVersion": 2,
-            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "mediaType": MANIFEST,
             "config": {"mediaType": "application/vnd.docker.container.image.v1+json",
                        "size": config.len(), "digest": config_digest},
             "layers": [{"mediaType": "application/vnd.docker.image.rootfs.diff.tar",
                         "size": layer.len(), "digest": layer_digest}],
         })
-        .to_string();
-        let path = format!("/v2/{repository}/manifests/{tag}");
-        let kind = "application/vnd.docker.distribution.manifest.v2+json";
+        .to_string()
+    }
+
+    fn put_manifest(&self, repository: &str, name: &str, kind: &str, manifest: &str) -> String {
         let answer = agent()
-            .put(format!("http://{}{path}", self.host()))
+            .put(format!(
+                "http://{}/v2/{repository}/manifests/{name}",
+                self.host()
+            ))
             .header("Content-Type", kind)
             .send(manifest.as_bytes())
             .expect("the registry answers");
-        assert_eq!(answer.status(), 201, "publish {repository}:{tag}");
+        assert_eq!(answer.status(), 201, "publish {repository}:{name}");
         sha256(manifest.as_bytes())
     }
 
