@@ -30,6 +30,8 @@ const TMPFS_OPTIONS: [&str; 4] = ["rprivate", "nosuid", "nodev", "tmpcopyup"];
 /// Values that mean "not set": leaving them out is the same, and sending them back is refused, or
 /// pins a default, or (a stop timeout of 0, Podman 4.3) kills at once.
 const UNSET: [(&str, &[i64]); 2] = [("StopTimeout", &[0, 10]), ("MemorySwappiness", &[0, -1])];
+/// What containers.conf(5) gives to everybody.
+const DEFAULT_PIDS_LIMIT: u32 = 2048;
 /// The signals from 1 on (signal(7), all but Alpha, MIPS and PA-RISC).
 const SIGNALS: &str = "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT \
     CHLD CONT STOP TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS";
@@ -122,16 +124,19 @@ fn rewrite_config(config: &mut Map<String, Value>, image: &Map<String, Value>) {
 }
 
 fn rewrite_host(host: &mut Map<String, Value>, libpod: &Value) {
+    // Podman 4.3 shows them in its own answer only.
     let note = |host: &Map<String, Value>, key: &str| {
-        let notes = host.get("Annotations")?.as_object()?;
-        notes.get(&format!("io.podman.annotations.{key}")).cloned()
+        let key = format!("io.podman.annotations.{key}");
+        let shown = host.get("Annotations").and_then(|notes| notes.get(&key));
+        let own = libpod["Config"]["Annotations"].get(&key);
+        shown.or(own).cloned()
     };
     if note(host, "init") == Some(json!("TRUE")) {
         host.insert("Init".to_owned(), json!(true));
     }
-    // It notes down a limit that was asked for; another one is its default (0 is no limit).
-    let is_limited = host.get("PidsLimit").and_then(Value::as_i64) > Some(0);
-    if is_limited && note(host, "pids-limit").is_none() {
+    // From 5.0 on it notes down a limit that was asked for.
+    let is_default = host.get("PidsLimit") == Some(&json!(DEFAULT_PIDS_LIMIT));
+    if is_default && note(host, "pids-limit").is_none() {
         host.remove("PidsLimit");
     }
     if let Some(Value::Object(annotations)) = host.get_mut("Annotations") {

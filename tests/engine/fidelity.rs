@@ -273,7 +273,8 @@ fn resources() {
             case("42b", PLAIN, host(json!({"PidsLimit": 0}))),
             case("43", PLAIN, host(json!({"CpuPeriod": 50_000, "CpuQuota": 25_000}))),
             case("44", PLAIN, json!({"Tty": true, "OpenStdin": true, "HostConfig": {
-                "Ulimits": [{"Name": "nofile", "Soft": 100, "Hard": 200}],
+                // Without the second, Podman 4.3 wants more processes than it may have.
+                "Ulimits": [{"Name": "nofile", "Soft": 100, "Hard": 200}, {"Name": "nproc", "Soft": 4096, "Hard": 4096}],
                 "ShmSize": 33_554_432, "ReadonlyRootfs": true, "CapDrop": ["ALL"], "CapAdd": ["NET_ADMIN"],
                 "SecurityOpt": ["no-new-privileges"], "GroupAdd": ["5"],
                 "Devices": [{"PathOnHost": "/dev/null", "PathInContainer": "/dev/x", "CgroupPermissions": "rwm"}],
