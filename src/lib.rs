@@ -14,7 +14,7 @@
 //!              swap ──► claim                   one at a time, and what is left half done
 //!    replacement difference relations           what the successor looks like, who needs whom: pure
 //!    registry          engine                   clients: no policy
-//!              http                             what both clients share
+//!          wire ► http                          what clients share: hosts, proxies, TLS; bodies
 //!    config credentials report progress status reference error time     words
 //! ```
 //!
@@ -68,3 +68,4 @@ pub mod status;
 pub mod swap;
 pub mod time;
 pub mod watch;
+mod wire;

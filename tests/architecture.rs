@@ -21,6 +21,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("config", &["credentials", "reference", "time"]),
     ("logging", &["config", "time"]),
     ("http", &["error"]),
+    ("wire", &["config", "credentials", "error", "http"]),
     (
         "registry",
         &[
@@ -31,6 +32,7 @@ const RULES: &[(&str, &[&str])] = &[
             "queue",
             "reference",
             "time",
+            "wire",
         ],
     ),
     (
