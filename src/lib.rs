@@ -9,6 +9,7 @@
 //! ```text
 //!               main ── serve, plan, healthcheck    introduce everybody, then wait
 //!    admin ──► jobs ◄── watch                   mouth, queue and head: no I/O of their own
+//!              notify ──► receiver             tells people, and nobody waits for it
 //!              refresh ──► select, swap         hands: pull, choose, replace
 //!                  rejections hooks cleanup     what they mind before and after
 //!              swap ──► claim                   one at a time, and what is left half done
@@ -52,9 +53,11 @@ pub mod hooks;
 mod http;
 pub mod jobs;
 pub mod logging;
+pub mod notify;
 pub mod plan;
 pub mod progress;
 pub mod queue;
+pub mod receiver;
 pub mod reference;
 pub mod refresh;
 pub mod registry;

@@ -143,41 +143,54 @@ impl Wire {
         uri: &Uri,
         headers: &[(&str, &str)],
     ) -> Result<Response<Body>> {
-        self.exchange(method, uri, headers, None)
+        let request = format!("{method} {}", redacted(uri));
+        self.exchange(&request, method, uri, headers, None)
     }
 
     /// Posts a form (`application/x-www-form-urlencoded`) to such a URL.
     pub(crate) fn post_form(&self, uri: &Uri, form: &Secret) -> Result<Response<Body>> {
         let headers = [("Content-Type", "application/x-www-form-urlencoded")];
-        self.exchange(&Method::POST, uri, &headers, Some(form))
+        let request = format!("POST {}", redacted(uri));
+        self.exchange(&request, &Method::POST, uri, &headers, Some(form))
+    }
+
+    /// Posts a body to a URL that is itself a secret: an error names it `request`.
+    pub(crate) fn post(
+        &self,
+        request: &str,
+        uri: &Uri,
+        headers: &[(&str, &str)],
+        body: &Secret,
+    ) -> Result<Response<Body>> {
+        self.exchange(request, &Method::POST, uri, headers, Some(body))
     }
 
     fn exchange(
         &self,
+        request: &str,
         method: &Method,
         uri: &Uri,
         headers: &[(&str, &str)],
-        form: Option<&Secret>,
+        body: Option<&Secret>,
     ) -> Result<Response<Body>> {
-        let request = format!("{method} {}", redacted(uri));
         let host = authority(uri);
         if uri.scheme_str() == Some("http") {
-            let sent = self.send(Manner::Plain, method, uri, headers, form);
-            return sent.map_err(|error| http::failure(&request, &error));
+            let sent = self.send(Manner::Plain, method, uri, headers, body);
+            return sent.map_err(|error| http::failure(request, &error));
         }
         let tls = |manner: &Manner| *manner != Manner::Plain;
         let known = self.remembered(&host).filter(tls);
         let candidates = known.map_or_else(|| self.tls_candidates(), |manner| vec![manner]);
         let mut failure = None;
         for manner in candidates {
-            match self.send(manner, method, uri, headers, form) {
+            match self.send(manner, method, uri, headers, body) {
                 Ok(answer) => {
                     self.remember(&host, manner);
                     return Ok(answer);
                 }
                 Err(error) => {
                     let go_on = manner_is_wrong(manner, &error);
-                    failure = Some(http::failure(&request, &error));
+                    failure = Some(http::failure(request, &error));
                     if !go_on {
                         break;
                     }
@@ -193,7 +206,7 @@ impl Wire {
         method: &Method,
         uri: &Uri,
         headers: &[(&str, &str)],
-        form: Option<&Secret>,
+        body: Option<&Secret>,
     ) -> std::result::Result<Response<Body>, ureq::Error> {
         let agent = match manner {
             Manner::GivenRoots => self.given_roots.as_ref().unwrap_or(&self.built_in_roots),
@@ -204,11 +217,11 @@ impl Wire {
             builder = builder.header(*name, *value);
         }
         let proxy = proxy::for_uri(&self.proxies, uri);
-        let Some(form) = form else {
+        let Some(body) = body else {
             let request = builder.body(()).map_err(ureq::Error::Http)?;
             return agent.run(agent.configure_request(request).proxy(proxy).build());
         };
-        let body = form.reveal().to_owned();
+        let body = body.reveal().to_owned();
         let request = builder.body(body).map_err(ureq::Error::Http)?;
         agent.run(agent.configure_request(request).proxy(proxy).build())
     }
