@@ -7,6 +7,7 @@ mod vars;
 
 use crate::credentials::GhcrLogin;
 use crate::credentials::Secret;
+use crate::receiver::Receiver;
 use crate::reference::Reference;
 use crate::time::print_duration;
 use std::ffi::OsString;
@@ -89,6 +90,10 @@ pub const VARIABLES: &[Variable] = &[
     secret("ADMIN_TOKEN", "bearer token of the admin endpoint"),
     secret("GHCR_USER", "user name for ghcr.io"),
     secret("GHCR_TOKEN", "access token for ghcr.io"),
+    secret(
+        "IMAGEWATCH_NOTIFY",
+        "URLs that get a message per outcome, separated by spaces",
+    ),
     plain(
         "REGISTRY_AUTH_FILE",
         "",
@@ -115,15 +120,15 @@ pub const VARIABLES: &[Variable] = &[
         "",
         "PEM bundle of certificates to trust instead of the built-in ones",
     ),
-    plain("HTTPS_PROXY", "", "proxy for https registries"),
-    plain("HTTP_PROXY", "", "proxy for plain HTTP registries"),
+    plain("HTTPS_PROXY", "", "proxy for https"),
+    plain("HTTP_PROXY", "", "proxy for plain HTTP"),
     plain("NO_PROXY", "", "hosts, domains and networks without proxy"),
     plain("IMAGEWATCH_LOG", "info", "log filter"),
     plain("IMAGEWATCH_LOG_FORMAT", "text", "text or json"),
 ];
 
 /// Variables of the contract that this version does not act on yet: said, not swallowed.
-const NOT_YET: &[&str] = &["IMAGEWATCH_NOTIFY", "IMAGEWATCH_STATE"];
+const NOT_YET: &[&str] = &["IMAGEWATCH_STATE"];
 
 const fn plain(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
     Variable {
@@ -190,7 +195,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// The proxies for registries, as given.
+/// The proxies for registries and receivers of messages, as given.
 #[derive(Clone, Default)]
 pub struct Proxies {
     /// For `https://`.
@@ -251,6 +256,8 @@ pub struct Config {
     pub admin_token: Option<Secret>,
     /// Login for ghcr.io.
     pub ghcr: Option<GhcrLogin>,
+    /// Who gets messages.
+    pub receivers: Vec<Receiver>,
     /// Files with logins for all registries, the first to be asked first.
     pub login_files: Vec<PathBuf>,
     /// The Engine.
@@ -261,7 +268,7 @@ pub struct Config {
     pub insecure_registries: Vec<String>,
     /// Certificates to trust instead of the built-in ones.
     pub certificates: Option<PathBuf>,
-    /// Proxies for registries.
+    /// Proxies for registries and receivers of messages.
     pub proxies: Proxies,
     /// `env_logger` filter.
     pub log_filter: String,
@@ -276,12 +283,13 @@ impl Config {
         let names: Vec<&str> = self.runtimes.iter().map(|r| r.name.as_str()).collect();
         let given = |set: bool| if set { "set" } else { "none" };
         format!(
-            "engine={} listen={} token={} ghcr={} prefix={} recreate={} settle={} runtimes={}",
+            "engine={} listen={} token={} ghcr={} notify={} prefix={} recreate={} settle={} runtimes={}",
             self.engine,
             self.listen
                 .map_or("off".to_owned(), |address| address.to_string()),
             given(self.admin_token.is_some()),
             given(self.ghcr.is_some()),
+            self.receivers.len(),
             self.prefix,
             match self.recreate {
                 Recreate::Swap => "swap",

@@ -9,12 +9,13 @@
 //! ```text
 //!               main ── serve, plan, healthcheck    introduce everybody, then wait
 //!    admin ──► jobs ◄── watch                   mouth, queue and head: no I/O of their own
+//!              notify ──► receiver             tells people, and nobody waits for it
 //!              refresh ──► select, swap         hands: pull, choose, replace
 //!                  rejections hooks cleanup     what they mind before and after
 //!              swap ──► claim                   one at a time, and what is left half done
 //!    replacement difference relations           what the successor looks like, who needs whom: pure
 //!    registry          engine                   clients: no policy
-//!              http                             what both clients share
+//!          wire ► http                          what clients share: hosts, proxies, TLS; bodies
 //!    config credentials report progress status reference error time     words
 //! ```
 //!
@@ -52,9 +53,11 @@ pub mod hooks;
 mod http;
 pub mod jobs;
 pub mod logging;
+pub mod notify;
 pub mod plan;
 pub mod progress;
 pub mod queue;
+pub mod receiver;
 pub mod reference;
 pub mod refresh;
 pub mod registry;
@@ -68,3 +71,4 @@ pub mod status;
 pub mod swap;
 pub mod time;
 pub mod watch;
+mod wire;

@@ -69,6 +69,20 @@ impl<T> Inlet<T> {
         self.0.grown.notify_one();
         Ok(())
     }
+
+    /// Puts something in, and takes the oldest out if `limit` things are in already.
+    pub fn push_out(&self, limit: usize, item: T) -> Option<T> {
+        let mut state = self.0.lock();
+        let oldest = if state.items.len() >= limit {
+            state.items.pop_front()
+        } else {
+            None
+        };
+        state.items.push_back(item);
+        drop(state);
+        self.0.grown.notify_one();
+        oldest
+    }
 }
 
 impl<T> Clone for Inlet<T> {
@@ -143,7 +157,9 @@ mod tests {
         assert_eq!(inlet.push_within(1, 'a'), Ok(()));
         assert_eq!(inlet.push_within(1, 'b'), Err('b'));
         inlet.push('c');
-        assert_eq!(outlet.drain(), ['a', 'c']);
+        assert_eq!(inlet.push_out(2, 'd'), Some('a'));
+        assert_eq!(inlet.push_out(3, 'e'), None);
+        assert_eq!(outlet.drain(), ['c', 'd', 'e']);
         assert_eq!(outlet.pop_within(Duration::from_millis(1)), None);
     }
 }

@@ -1,8 +1,9 @@
 //! `imagewatch serve`: introduces everybody to everybody, then waits for the signal to stop.
 //!
 //! Threads: `admin` and those of its guard, `health` and `status` (questions to the Engine that
-//! callers must not wait for), `refresh` (the only one that changes containers), `watcher` (and a
-//! short-lived `look-up` for each registry host where there are several).
+//! callers must not wait for), `refresh` (the only one that changes containers), `notify` (one for
+//! each receiver of messages), `watcher` (and a short-lived `look-up` for each registry host where
+//! there are several).
 
 use crate::admin::Admin;
 use crate::admin::guard::Guard;
@@ -16,6 +17,8 @@ use crate::gate::Gate;
 use crate::jobs::Asker;
 use crate::jobs::Jobs;
 use crate::jobs::Worker;
+use crate::notify;
+use crate::notify::Notifier;
 use crate::queue::Outlet;
 use crate::queue::queue;
 use crate::reference::Digest;
@@ -53,6 +56,8 @@ use std::time::Duration;
 
 /// How long callers that wait for the report of an interrupted refresh have to get it.
 const LAST_WORDS: Duration = Duration::from_millis(300);
+/// How long messages that are on their way have to arrive.
+const LAST_MESSAGES: Duration = Duration::from_millis(400);
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -81,6 +86,7 @@ pub fn serve(config: &Config) -> std::result::Result<(), String> {
     }
     parts.gate.close();
     let _ = finished.pop_within(LAST_WORDS);
+    parts.notifier.finish(LAST_MESSAGES);
     Ok(())
 }
 
@@ -89,6 +95,7 @@ struct Parts {
     engine: Arc<Engine>,
     registry: Arc<Registry>,
     refresher: Arc<Refresher>,
+    notifier: Arc<Notifier>,
     selection: Selection,
     board: Arc<Board>,
     gate: Arc<Gate>,
@@ -116,6 +123,13 @@ impl Parts {
             config.proxies.clone(),
             config.insecure_registries.clone(),
         );
+        let notifier = Notifier::start(
+            &config.receivers,
+            certificates.as_deref(),
+            &config.proxies,
+            notify::PAUSES,
+        )
+        .map_err(|error| format!("thread notify: {error}"))?;
         let selection = Selection::new(config.select, &config.prefix, &config.runtimes);
         let gate = Arc::new(Gate::default());
         let catalogue: Vec<Target> = config.runtimes.iter().map(Target::from).collect();
@@ -138,6 +152,7 @@ impl Parts {
             engine,
             registry: Arc::new(registry),
             refresher: Arc::new(refresher),
+            notifier: Arc::new(notifier),
             selection,
             board: Arc::new(Board::default()),
             gate,
@@ -154,6 +169,7 @@ impl Parts {
     ) -> std::result::Result<Outlet<()>, String> {
         let (board, gate) = (Arc::clone(&self.board), Arc::clone(&self.gate));
         let refresher = Arc::clone(&self.refresher);
+        let notifier = Arc::clone(&self.notifier);
         let (inlet, finished) = queue();
         let mut recovery = Recovery {
             is_watched: config.auto_refresh,
@@ -165,6 +181,7 @@ impl Parts {
                 |order, on| {
                     refresher.run(order, &|step| {
                         board.alive();
+                        notifier.note(step);
                         on(step);
                     })
                 },

@@ -14,6 +14,8 @@ use super::VARIABLES;
 use crate::credentials::GhcrLogin;
 use crate::credentials::Secret;
 use crate::credentials::Source;
+use crate::receiver::FORMS;
+use crate::receiver::Receiver;
 use crate::reference::Reference;
 use crate::time::parse_duration;
 use std::collections::BTreeMap;
@@ -48,6 +50,7 @@ pub(super) fn read(
         admin_token: vars.secret("ADMIN_TOKEN").map(Secret::new),
         listen: vars.listen(),
         ghcr: vars.ghcr(),
+        receivers: vars.receivers(),
         login_files: vars.login_files(),
         engine: vars.engine(),
         platform: vars.platform(),
@@ -368,6 +371,30 @@ impl Vars {
         }
     }
 
+    /// The value is a secret from end to end, so what is wrong with it is said by number.
+    fn receivers(&mut self) -> Vec<Receiver> {
+        const NAME: &str = "IMAGEWATCH_NOTIFY";
+        let text = self.secret(NAME).unwrap_or_default();
+        let mut receivers = Vec::new();
+        for (index, url) in text.split_whitespace().enumerate() {
+            match Receiver::parse(url) {
+                Ok(found) => receivers.extend(found),
+                Err(form) => {
+                    let number = index + 1;
+                    let words = if form == FORMS {
+                        format!(
+                            "URLs that begin with {FORMS}, separated by spaces (URL {number} does not)"
+                        )
+                    } else {
+                        format!("URL {number} as {form}")
+                    };
+                    self.problem(NAME, "***", words);
+                }
+            }
+        }
+        receivers
+    }
+
     /// As everybody does: the lower-case name wins.
     fn proxies(&mut self) -> Proxies {
         let pick = |vars: &Self, name: &str| {
@@ -579,6 +606,29 @@ mod tests {
         let (config, warnings) = read(&[("GHCR_TOKEN", "pat")]).expect("usable");
         assert_eq!(config.ghcr, None);
         assert!(warnings[0].contains("only count together"), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_receiver_that_cannot_be_used_is_named_by_its_number() {
+        let config = good(&[(
+            "IMAGEWATCH_NOTIFY",
+            "https://h/s3cr3t\n discord://s3cr3t@1 ",
+        )]);
+        assert_eq!(
+            format!("{:?}", config.receivers),
+            "[https://h/***, discord://***@1]"
+        );
+        assert!(!format!("{config:?}").contains("s3cr3t"));
+        assert_eq!(
+            problems(&[(
+                "IMAGEWATCH_NOTIFY",
+                "https://h/s3cr3t discord://s3cr3t mailto:s3cr3t"
+            )]),
+            [
+                r#"IMAGEWATCH_NOTIFY="***": expected URL 2 as discord://token@webhookid[?thread_id=…&username=…&title=…]"#,
+                r#"IMAGEWATCH_NOTIFY="***": expected URLs that begin with https://, http://, ntfy://, gotify://, discord://, slack:// or telegram://, separated by spaces (URL 3 does not)"#,
+            ]
+        );
     }
 
     #[test]

@@ -6,12 +6,9 @@
 
 mod challenge;
 mod hosts;
-mod proxy;
 mod redirect;
 mod refusal;
-mod tls;
 mod token;
-mod wire;
 
 pub use challenge::Challenge;
 pub use hosts::PutOff;
@@ -28,6 +25,8 @@ use crate::queue::queue;
 use crate::reference::DOCKER_HUB;
 use crate::reference::Digest;
 use crate::reference::Reference;
+use crate::wire;
+use crate::wire::Wire;
 use hosts::DEFAULT_PUT_OFF;
 use hosts::Hosts;
 use refusal::refused;
@@ -44,7 +43,6 @@ use ureq::http::Method;
 use ureq::http::Response;
 use ureq::http::Uri;
 use ureq::tls::Certificate;
-use wire::Wire;
 
 /// Always all four and in this order: the answer's digest depends on it (OCI distribution spec,
 /// "Pulling manifests"; without the index types some registries convert and answer another one).

@@ -1,13 +1,13 @@
 //! Where a registry may lead us: it decides where we send requests, and must not gain by it.
 
-use super::wire::Wire;
-use super::wire::authority;
-use super::wire::host_name;
-use super::wire::is_local_address;
-use super::wire::parse_uri;
-use super::wire::redacted;
 use crate::error::Error;
 use crate::error::Result;
+use crate::wire::Wire;
+use crate::wire::authority;
+use crate::wire::host_name;
+use crate::wire::is_local_address;
+use crate::wire::parse_uri;
+use crate::wire::redacted;
 use ureq::Body;
 use ureq::http::Method;
 use ureq::http::Response;

@@ -4,6 +4,7 @@ mod claim;
 mod credentials;
 mod engine;
 mod guard;
+mod notify;
 mod quirks;
 mod registry;
 mod serve;

@@ -1,4 +1,4 @@
-//! The cryptography of TLS, cut to what registries need: a client without a certificate of its own
+//! The cryptography of TLS, cut to what we need: a client without a certificate of its own
 //! that speaks TLS 1.3 and 1.2 with AES-GCM over X25519, P-256 or P-384.
 //!
 //! RFC 8446 §9.1 makes AES-128-GCM and P-256 mandatory, so nobody is locked out. Left out are

@@ -6,7 +6,9 @@
 //! loopback host, which may be spoken to over plain HTTP, is: plain first, TLS if it shows that it
 //! wants that.
 
-use super::proxy;
+mod proxy;
+mod tls;
+
 use crate::config::Proxies;
 use crate::credentials::Secret;
 use crate::error::Result;
@@ -43,7 +45,7 @@ enum Manner {
 
 /// Sends requests and remembers how each host wants to be spoken to.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(crate) struct Wire {
     given_roots: Option<Agent>,
     built_in_roots: Agent,
     proxies: Proxies,
@@ -53,7 +55,7 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(
+    pub(crate) fn new(
         certificates: Option<&[Certificate<'static>]>,
         proxies: Proxies,
         insecure: Vec<String>,
@@ -68,7 +70,7 @@ impl Wire {
     }
 
     /// The scheme to begin with when only the host is known.
-    pub(super) fn scheme(&self, host: &str) -> &'static str {
+    pub(crate) fn scheme(&self, host: &str) -> &'static str {
         match self
             .remembered(host)
             .or_else(|| self.candidates(host).first().copied())
@@ -79,12 +81,12 @@ impl Wire {
     }
 
     /// Whether `host` may be spoken to without TLS.
-    pub(super) fn may_be_plain(&self, host: &str) -> bool {
+    pub(crate) fn may_be_plain(&self, host: &str) -> bool {
         is_loopback(host_name(host)) || self.insecure.iter().any(|listed| listed == host)
     }
 
     /// Sends one request to a registry's host, in the manner it is known or found to like.
-    pub(super) fn ask_host(
+    pub(crate) fn ask_host(
         &self,
         method: &Method,
         host: &str,
@@ -135,47 +137,60 @@ impl Wire {
     }
 
     /// Sends one request to a URL that a peer named (a token endpoint, a redirect).
-    pub(super) fn ask(
+    pub(crate) fn ask(
         &self,
         method: &Method,
         uri: &Uri,
         headers: &[(&str, &str)],
     ) -> Result<Response<Body>> {
-        self.exchange(method, uri, headers, None)
+        let request = format!("{method} {}", redacted(uri));
+        self.exchange(&request, method, uri, headers, None)
     }
 
     /// Posts a form (`application/x-www-form-urlencoded`) to such a URL.
-    pub(super) fn post_form(&self, uri: &Uri, form: &Secret) -> Result<Response<Body>> {
+    pub(crate) fn post_form(&self, uri: &Uri, form: &Secret) -> Result<Response<Body>> {
         let headers = [("Content-Type", "application/x-www-form-urlencoded")];
-        self.exchange(&Method::POST, uri, &headers, Some(form))
+        let request = format!("POST {}", redacted(uri));
+        self.exchange(&request, &Method::POST, uri, &headers, Some(form))
+    }
+
+    /// Posts a body to a URL that is itself a secret: an error names it `request`.
+    pub(crate) fn post(
+        &self,
+        request: &str,
+        uri: &Uri,
+        headers: &[(&str, &str)],
+        body: &Secret,
+    ) -> Result<Response<Body>> {
+        self.exchange(request, &Method::POST, uri, headers, Some(body))
     }
 
     fn exchange(
         &self,
+        request: &str,
         method: &Method,
         uri: &Uri,
         headers: &[(&str, &str)],
-        form: Option<&Secret>,
+        body: Option<&Secret>,
     ) -> Result<Response<Body>> {
-        let request = format!("{method} {}", redacted(uri));
         let host = authority(uri);
         if uri.scheme_str() == Some("http") {
-            let sent = self.send(Manner::Plain, method, uri, headers, form);
-            return sent.map_err(|error| http::failure(&request, &error));
+            let sent = self.send(Manner::Plain, method, uri, headers, body);
+            return sent.map_err(|error| http::failure(request, &error));
         }
         let tls = |manner: &Manner| *manner != Manner::Plain;
         let known = self.remembered(&host).filter(tls);
         let candidates = known.map_or_else(|| self.tls_candidates(), |manner| vec![manner]);
         let mut failure = None;
         for manner in candidates {
-            match self.send(manner, method, uri, headers, form) {
+            match self.send(manner, method, uri, headers, body) {
                 Ok(answer) => {
                     self.remember(&host, manner);
                     return Ok(answer);
                 }
                 Err(error) => {
                     let go_on = manner_is_wrong(manner, &error);
-                    failure = Some(http::failure(&request, &error));
+                    failure = Some(http::failure(request, &error));
                     if !go_on {
                         break;
                     }
@@ -191,7 +206,7 @@ impl Wire {
         method: &Method,
         uri: &Uri,
         headers: &[(&str, &str)],
-        form: Option<&Secret>,
+        body: Option<&Secret>,
     ) -> std::result::Result<Response<Body>, ureq::Error> {
         let agent = match manner {
             Manner::GivenRoots => self.given_roots.as_ref().unwrap_or(&self.built_in_roots),
@@ -202,11 +217,11 @@ impl Wire {
             builder = builder.header(*name, *value);
         }
         let proxy = proxy::for_uri(&self.proxies, uri);
-        let Some(form) = form else {
+        let Some(body) = body else {
             let request = builder.body(()).map_err(ureq::Error::Http)?;
             return agent.run(agent.configure_request(request).proxy(proxy).build());
         };
-        let body = form.reveal().to_owned();
+        let body = body.reveal().to_owned();
         let request = builder.body(body).map_err(ureq::Error::Http)?;
         agent.run(agent.configure_request(request).proxy(proxy).build())
     }
@@ -241,7 +256,7 @@ impl Wire {
 fn agent(roots: RootCerts) -> Agent {
     let tls = TlsConfig::builder()
         .root_certs(roots)
-        .unversioned_rustls_crypto_provider(super::tls::provider())
+        .unversioned_rustls_crypto_provider(tls::provider())
         .build();
     http::agent_config()
         .tls_config(tls)
@@ -290,7 +305,7 @@ fn unreachable_host(host: &str) -> crate::error::Error {
 }
 
 /// Parses a URL that we or a peer made.
-pub(super) fn parse_uri(method: &Method, text: &str) -> Result<Uri> {
+pub(crate) fn parse_uri(method: &Method, text: &str) -> Result<Uri> {
     let uri = text.parse::<Uri>().ok();
     uri.filter(|uri| uri.authority().is_some() && uri.scheme().is_some())
         .ok_or_else(|| crate::error::Error::Malformed {
@@ -300,7 +315,7 @@ pub(super) fn parse_uri(method: &Method, text: &str) -> Result<Uri> {
 }
 
 /// The URL without user info and with only those query values that are no secrets.
-pub(super) fn redacted(uri: &Uri) -> String {
+pub(crate) fn redacted(uri: &Uri) -> String {
     let mut text = format!(
         "{}://{}{}",
         uri.scheme_str().unwrap_or_default(),
@@ -325,7 +340,7 @@ pub(super) fn redacted(uri: &Uri) -> String {
 }
 
 /// `host[:port]` without user info.
-pub(super) fn authority(uri: &Uri) -> String {
+pub(crate) fn authority(uri: &Uri) -> String {
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let host = authority
         .rsplit_once('@')
@@ -334,14 +349,14 @@ pub(super) fn authority(uri: &Uri) -> String {
 }
 
 /// The host without port and brackets.
-pub(super) fn host_name(host: &str) -> &str {
+pub(crate) fn host_name(host: &str) -> &str {
     if let Some(rest) = host.strip_prefix('[') {
         return rest.split(']').next().unwrap_or(rest);
     }
     host.split(':').next().unwrap_or(host)
 }
 
-pub(super) fn is_loopback(name: &str) -> bool {
+pub(crate) fn is_loopback(name: &str) -> bool {
     name.eq_ignore_ascii_case("localhost")
         || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
@@ -349,7 +364,7 @@ pub(super) fn is_loopback(name: &str) -> bool {
 /// Whether the name is an address of this box or of its own network, where no public registry's
 /// token endpoint or storage can be. Names are not resolved: this stops literal addresses such as
 /// a cloud's metadata service.
-pub(super) fn is_local_address(name: &str) -> bool {
+pub(crate) fn is_local_address(name: &str) -> bool {
     if is_loopback(name) {
         return true;
     }

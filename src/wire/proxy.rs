@@ -2,8 +2,8 @@
 //! and so Docker itself, read them. ureq's own reading of these variables knows neither domains
 //! nor networks nor ports in `NO_PROXY`.
 
-use super::wire::host_name;
-use super::wire::is_loopback;
+use super::host_name;
+use super::is_loopback;
 use crate::config::Proxies;
 use std::net::IpAddr;
 use ureq::Proxy;

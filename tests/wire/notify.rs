@@ -1,0 +1,300 @@
+//! Messages, to receivers good and bad.
+
+use crate::support::Folder;
+use crate::support::connect_proxy;
+use crate::support::eventually;
+use crate::support::program::Program;
+use crate::support::server::Answer;
+use crate::support::server::Seen;
+use crate::support::server::Server;
+use crate::support::tls::Authority;
+use imagewatch::config::Proxies;
+use imagewatch::notify::Notifier;
+use imagewatch::progress::Step;
+use imagewatch::receiver::Receiver;
+use imagewatch::registry::certificates;
+use serde_json::Value;
+use serde_json::json;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+/// Three more tries, at once.
+const AT_ONCE: &[Duration] = &[Duration::from_millis(1); 3];
+const GRACE: Duration = Duration::from_secs(30);
+
+fn receivers(urls: &[&str]) -> Vec<Receiver> {
+    let parse = |url: &&str| Receiver::parse(url).expect("a receiver");
+    urls.iter().flat_map(parse).collect()
+}
+
+fn notifier(urls: &[&str]) -> Notifier {
+    let started = Notifier::start(&receivers(urls), None, &Proxies::default(), AT_ONCE);
+    started.expect("threads")
+}
+
+fn behind(container: &str) -> Step {
+    Step::Behind {
+        container: container.to_owned(),
+        image: "a.b/c:d".to_owned(),
+        new: format!("sha256:{}", "b".repeat(64)),
+    }
+}
+
+fn updated() -> Step {
+    Step::Recreated {
+        container: "web".to_owned(),
+        image: "a.b/c:d".to_owned(),
+        old: format!("sha256:{}", "a".repeat(64)),
+        new: format!("sha256:{}", "b".repeat(64)),
+        downtime_seconds: Some(1.2),
+    }
+}
+
+fn body(seen: &Seen) -> Value {
+    serde_json::from_slice(&seen.body).expect("JSON")
+}
+
+/// Answers 200 to everything at this path, and wants nothing else.
+fn listener(path: &'static str) -> Server {
+    Server::tcp(move |seen| {
+        assert_eq!(seen.line(), format!("POST {path}"));
+        assert_eq!(seen.header("content-type"), Some("application/json"));
+        Answer::new(200, &[], "")
+    })
+}
+
+#[test]
+fn a_plain_url_gets_the_event_with_the_login_in_it() {
+    let server = listener("/hook?key=1");
+    let url = format!("http://me:pass@{}/hook?key=1", server.host());
+    let notifier = notifier(&[&url]);
+    notifier.note(&Step::Alive);
+    notifier.note(&updated());
+    notifier.finish(GRACE);
+    let seen = server.seen();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].header("authorization"), Some("Basic bWU6cGFzcw=="));
+    let event = body(&seen[0]);
+    assert_eq!(event["event"], "updated");
+    assert_eq!(event["container"], "web");
+    assert_eq!(
+        event["text"],
+        "updated web (a.b/c:d) sha256:aaaaaaaaaaaa → sha256:bbbbbbbbbbbb, down for 1.2 s"
+    );
+}
+
+#[test]
+fn ntfy_and_gotify_are_told_in_their_own_words() {
+    let (ntfy, gotify) = (listener("/"), listener("/sub/message"));
+    let notifier = notifier(&[
+        &format!("ntfy://:tk_1@{}/alerts?scheme=http&tags=whale", ntfy.host()),
+        &format!(
+            "gotify://{}/sub/Atoken?disabletls=yes&priority=3",
+            gotify.host()
+        ),
+    ]);
+    notifier.note(&behind("web"));
+    notifier.finish(GRACE);
+    let text = "web (a.b/c:d) is behind: sha256:bbbbbbbbbbbb is out, and left to you";
+    let seen = ntfy.seen();
+    assert_eq!(seen[0].header("authorization"), Some("Basic OnRrXzE="));
+    assert_eq!(
+        body(&seen[0]),
+        json!({"topic": "alerts", "title": "imagewatch", "message": text, "tags": ["whale"]})
+    );
+    let seen = gotify.seen();
+    assert_eq!(seen[0].header("x-gotify-key"), Some("Atoken"));
+    assert_eq!(
+        body(&seen[0]),
+        json!({"title": "imagewatch", "message": text, "priority": 3})
+    );
+}
+
+#[test]
+fn the_services_with_hosts_of_their_own_are_reached_through_proxy_and_private_ca() {
+    let authority = Authority::new();
+    let names = [
+        "discord.com",
+        "hooks.slack.com",
+        "slack.com",
+        "api.telegram.org",
+    ];
+    let server = Server::tls(&authority.issue(&names), |seen| {
+        let host = seen.header("host").expect("a host");
+        match format!("{host} {}", seen.line()).as_str() {
+            "discord.com POST /api/webhooks/1/t" => Answer::new(204, &[], ""),
+            "hooks.slack.com POST /services/T/B/x" => Answer::new(200, &[], "ok"),
+            "slack.com POST /api/chat.postMessage" => Answer::json(200, &json!({"ok": true})),
+            "api.telegram.org POST /bot1:k/sendMessage" => Answer::json(200, &json!({"ok": true})),
+            other => panic!("unexpected: {other}"),
+        }
+    });
+    let proxies = Proxies {
+        https: Some(format!("http://{}", connect_proxy(server.port()))),
+        ..Proxies::default()
+    };
+    let roots = certificates(authority.pem().as_bytes()).expect("a bundle");
+    let receivers = receivers(&[
+        "discord://t@1",
+        "slack://hook:T-B-x@webhook",
+        "slack://xoxb:1-2@C1",
+        "telegram://1:k@telegram?chats=@one,-2",
+    ]);
+    let notifier = Notifier::start(&receivers, Some(&roots), &proxies, AT_ONCE).expect("threads");
+    notifier.note(&behind("web"));
+    notifier.finish(GRACE);
+    let text = "web (a.b/c:d) is behind: sha256:bbbbbbbbbbbb is out, and left to you";
+    let mut bodies: Vec<String> = server
+        .seen()
+        .iter()
+        .map(|seen| body(seen).to_string())
+        .collect();
+    bodies.sort();
+    let mut expected = [
+        json!({"allowed_mentions": {"parse": []}, "content": text}),
+        json!({"text": text, "unfurl_links": false}),
+        json!({"channel": "C1", "text": text, "unfurl_links": false}),
+        json!({"chat_id": "@one", "text": text, "disable_web_page_preview": true}),
+        json!({"chat_id": "-2", "text": text, "disable_web_page_preview": true}),
+    ]
+    .map(|body| body.to_string());
+    expected.sort();
+    assert_eq!(bodies, expected);
+    let bot = server.seen();
+    let bot = bot
+        .iter()
+        .find(|seen| seen.target.ends_with("chat.postMessage"));
+    let bot = bot.expect("the bot's request");
+    assert_eq!(bot.header("authorization"), Some("Bearer xoxb-1-2"));
+}
+
+#[test]
+fn the_same_outcome_is_told_once() {
+    let server = listener("/");
+    let notifier = notifier(&[&format!("http://{}", server.host())]);
+    for step in [behind("web"), behind("web"), behind("db"), behind("web")] {
+        notifier.note(&step);
+    }
+    notifier.finish(GRACE);
+    let containers: Vec<Value> = server
+        .seen()
+        .iter()
+        .map(|seen| body(seen)["container"].clone())
+        .collect();
+    assert_eq!(containers, ["web", "db"]);
+}
+
+#[test]
+fn a_receiver_in_trouble_is_tried_again() {
+    let tries = AtomicUsize::new(0);
+    let server = Server::tcp(move |_| match tries.fetch_add(1, Ordering::SeqCst) {
+        0 => Answer::new(500, &[], "oh"),
+        1 => Answer::new(429, &[("Retry-After", "1")], "slowly"),
+        2 => Answer::Close,
+        _ => Answer::new(200, &[], ""),
+    });
+    let notifier = notifier(&[&format!("http://{}", server.host())]);
+    let begun = Instant::now();
+    notifier.note(&behind("web"));
+    notifier.finish(GRACE);
+    assert_eq!(server.seen().len(), 4);
+    assert!(begun.elapsed() >= Duration::from_secs(1), "Retry-After");
+}
+
+#[test]
+fn a_message_nobody_takes_is_given_up_and_the_next_one_comes() {
+    let refusing = Server::tcp(|_| Answer::new(403, &[], "no"));
+    let moved = Server::tcp(|_| Answer::new(302, &[("Location", "http://127.0.0.1:1/")], ""));
+    let broken = Server::tcp(|_| Answer::new(503, &[], ""));
+    let urls =
+        [&refusing, &moved, &broken].map(|server| format!("http://{}/s3cr3t", server.host()));
+    let notifier = notifier(&urls.each_ref().map(String::as_str));
+    for container in ["web", "db"] {
+        notifier.note(&behind(container));
+    }
+    notifier.finish(GRACE);
+    assert_eq!(refusing.seen().len(), 2, "no use in a second try");
+    assert_eq!(moved.seen().len(), 2, "redirects are not followed");
+    assert_eq!(broken.seen().len(), 2 * (1 + AT_ONCE.len()));
+}
+
+#[test]
+fn a_silent_receiver_holds_up_nobody() {
+    let silent = Server::tcp(|_| Answer::silence());
+    let server = listener("/");
+    let notifier = notifier(&[
+        &format!("http://{}", silent.host()),
+        &format!("http://{}", server.host()),
+    ]);
+    // More than fit the queue of the silent one.
+    for number in 0..100 {
+        notifier.note(&behind(&format!("web-{number}")));
+        let arrived = || (server.seen().len() > number).then_some(());
+        if number % 20 == 19 {
+            eventually("the messages to the other one", arrived);
+        }
+    }
+    notifier.finish(Duration::from_millis(10));
+    assert!(!silent.seen().is_empty());
+}
+
+#[test]
+fn the_program_tells_and_keeps_every_secret() {
+    let folder = Folder::new();
+    let socket = folder.path().join("engine.sock");
+    let _engine = Server::unix(&socket, |seen| match seen.target.as_str() {
+        "/_ping" => Answer::new(200, &[("Api-Version", "1.41")], "OK"),
+        "/v1.41/version" => Answer::json(200, &json!({"Version": "20.10.24"})),
+        "/v1.41/containers/json?all=1" => Answer::json(200, &json!([])),
+        other if other.contains("/images/create?") => {
+            Answer::json(404, &json!({"message": "no such tag"}))
+        }
+        other if other.contains("/images/") => Answer::json(404, &json!({"message": "none"})),
+        other => panic!("unexpected: {other}"),
+    });
+    let good = listener("/s3cr3t-path");
+    let echo = Server::tcp(|seen| Answer::new(404, &[], format!("Cannot {}", seen.line())));
+    let silent = Server::tcp(|_| Answer::silence());
+    let urls = format!(
+        "http://u:s3cr3t-word@{}/s3cr3t-path http://{}/s3cr3t-path?s3cr3t \
+         gotify://{}/s3cr3t-path/s3cr3t-token?disabletls=yes ntfy://:s3cr3t-tk@{}/s3cr3t-topic?scheme=http",
+        good.host(),
+        echo.host(),
+        echo.host(),
+        silent.host(),
+    );
+    let file = folder.write("receivers", urls);
+    let mut program = Program::start(&[
+        ("DOCKER_HOST", &format!("unix://{}", socket.display())),
+        ("IMAGEWATCH_NOTIFY_FILE", &file),
+        ("IMAGEWATCH_LOG", "trace"),
+    ]);
+    program.await_line("notify=4");
+    for _ in 0..2 {
+        assert_eq!(
+            program.refresh("?runtime=hermes").1["failed"],
+            json!(["hermes"])
+        );
+    }
+    let line = program.await_line("a message was not delivered: http://");
+    assert!(line.contains("/***: 404 Not Found"), "{line}");
+    let line = program.await_line("a message was not delivered: gotify://");
+    assert!(
+        line.contains("404 Not Found Cannot POST /***/message"),
+        "{line}"
+    );
+    let event = eventually("the message", || good.seen().first().map(body));
+    assert_eq!(event["event"], "failed");
+    let reason = event["reason"].as_str().expect("a reason");
+    assert!(reason.contains("no such tag"), "{reason}");
+    program.signal("TERM");
+    let (status, took) = program.await_exit();
+    assert!(status.success());
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert_eq!(good.seen().len(), 1, "the second failure is no news");
+    let log = program.log();
+    assert!(log.contains("messages not sent before the end: 1"), "{log}");
+    assert!(!log.contains("s3cr3t"), "{log}");
+}
