@@ -13,6 +13,7 @@ use crate::debug::debug;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::gate::Gate;
+use crate::history::History;
 use crate::jobs::Asker;
 use crate::jobs::Jobs;
 use crate::jobs::Worker;
@@ -28,7 +29,6 @@ use crate::refresh::Target;
 use crate::refresh::Verdict;
 use crate::registry;
 use crate::registry::Registry;
-use crate::rejections::Rejections;
 use crate::select::Seen;
 use crate::select::Selection;
 use crate::status::Board;
@@ -81,6 +81,7 @@ pub fn serve(config: &Config) -> std::result::Result<(), String> {
     }
     parts.gate.close();
     let _ = finished.pop_within(LAST_WORDS);
+    parts.history.close();
     Ok(())
 }
 
@@ -91,6 +92,7 @@ struct Parts {
     refresher: Arc<Refresher>,
     selection: Selection,
     board: Arc<Board>,
+    history: Arc<History>,
     gate: Arc<Gate>,
     catalogue: Vec<Target>,
 }
@@ -116,6 +118,7 @@ impl Parts {
             config.proxies.clone(),
             config.insecure_registries.clone(),
         );
+        let history = Arc::new(History::open(config.state.as_deref())?);
         let selection = Selection::new(config.select, &config.prefix, &config.runtimes);
         let gate = Arc::new(Gate::default());
         let catalogue: Vec<Target> = config.runtimes.iter().map(Target::from).collect();
@@ -132,7 +135,7 @@ impl Parts {
             },
             platform: config.platform.clone(),
             gate: Arc::clone(&gate),
-            rejected: Rejections::default(),
+            rejected: Arc::clone(history.rejected()),
         };
         Ok(Self {
             engine,
@@ -140,6 +143,7 @@ impl Parts {
             refresher: Arc::new(refresher),
             selection,
             board: Arc::new(Board::default()),
+            history,
             gate,
             catalogue,
         })
@@ -153,7 +157,7 @@ impl Parts {
         worker: Worker,
     ) -> std::result::Result<Outlet<()>, String> {
         let (board, gate) = (Arc::clone(&self.board), Arc::clone(&self.gate));
-        let refresher = Arc::clone(&self.refresher);
+        let (refresher, history) = (Arc::clone(&self.refresher), Arc::clone(&self.history));
         let (inlet, finished) = queue();
         let mut recovery = Recovery {
             is_watched: config.auto_refresh,
@@ -163,10 +167,13 @@ impl Parts {
             worker.work(
                 &board,
                 |order, on| {
-                    refresher.run(order, &|step| {
+                    let outcomes = refresher.run(order, &|step| {
                         board.alive();
+                        history.note(step);
                         on(step);
-                    })
+                    });
+                    history.settle();
+                    outcomes
                 },
                 || {
                     if gate.is_closed() {
@@ -192,6 +199,7 @@ impl Parts {
             catalogue: self.catalogue.clone(),
             jobs: jobs.clone(),
             board: Arc::clone(&self.board),
+            history: Arc::clone(&self.history),
             engine: Arc::clone(&self.engine),
             registry: Arc::clone(&self.registry),
             selection: self.selection.clone(),
@@ -314,6 +322,10 @@ impl Hands for Wired {
     fn is_behind(&self, reference: &Reference, digest: &Digest) -> Result<bool> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         self.refresher.is_behind(reference, digest, &seen)
+    }
+
+    fn rejection(&self, reference: &Reference, digest: &Digest) -> Result<Option<String>> {
+        self.refresher.rejection(reference, digest)
     }
 
     fn is_local(&self, reference: &Reference) -> bool {

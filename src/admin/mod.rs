@@ -10,6 +10,7 @@ use crate::clerk::Clerk;
 use crate::credentials::Secret;
 use crate::debug::debug;
 use crate::engine::Engine;
+use crate::history::History;
 use crate::jobs::Answer;
 use crate::jobs::Asker;
 use crate::jobs::Jobs;
@@ -47,6 +48,8 @@ pub struct Admin {
     pub jobs: Jobs,
     /// What everybody may know.
     pub board: Arc<Board>,
+    /// What came of refreshes, and the rejected images.
+    pub history: Arc<History>,
     /// The Engine.
     pub engine: Arc<Engine>,
     /// The registries.
@@ -163,7 +166,9 @@ impl Admin {
             "references": snapshot.references,
             "put_off": self.registry.put_offs(),
             "containers": containers,
+            "rejected": self.history.rejected().list(),
             "refreshes": snapshot.refreshes,
+            "history": self.history.entries(),
         });
         Reply::new(200, &status)
     }

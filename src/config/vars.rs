@@ -54,6 +54,7 @@ pub(super) fn read(
         insecure_registries: vars.list("IMAGEWATCH_INSECURE_REGISTRIES"),
         certificates: vars.given("SSL_CERT_FILE").map(PathBuf::from),
         proxies: vars.proxies(),
+        state: vars.given("IMAGEWATCH_STATE").map(PathBuf::from),
         log_filter: vars.text("IMAGEWATCH_LOG"),
         log_format: vars.choice(
             "IMAGEWATCH_LOG_FORMAT",

@@ -2,6 +2,7 @@
 
 use super::lab::Lab;
 use super::lab::good;
+use crate::support::Folder;
 use crate::support::eventually;
 use crate::support::server::Answer;
 use serde_json::json;
@@ -86,6 +87,44 @@ fn a_rejected_digest_is_tried_once_and_the_next_one_again() {
     lab.publish("hermes", &good("v3"));
     program.await_line("recreated container=");
     assert_eq!(lab.version("1"), "v3");
+}
+
+#[test]
+fn a_rejected_digest_is_not_tried_again_after_a_restart() {
+    let Some(lab) = Lab::new() else { return };
+    let folder = Folder::new();
+    let state = folder.path().to_str().expect("UTF-8");
+    let vars = [("IMAGEWATCH_STATE", state), ("IMAGEWATCH_CATCH_UP", "true")];
+    lab.publish("hermes", &good("v1"));
+    lab.pull("hermes");
+    let id = lab.workspace("1", "hermes");
+    let mut program = lab.watcher("hermes", &vars);
+    program.await_line("seeded");
+    lab.publish("hermes", &good("bad").with("Cmd", json!(["/bin/false"])));
+    program.await_line("rolled back container=");
+    program.await_line("is rejected until the tag moves on");
+    program.kill();
+
+    let program = lab.watcher("hermes", &vars);
+    program.await_line("is rejected until the tag moves on");
+    program.await_lines("hermes: unchanged", 2);
+    let (_, status) = program.ask("GET", "/admin/status");
+    assert_eq!(status["references"][0]["state"], "rejected");
+    assert_eq!(status["history"][0]["outcome"], "rolled_back");
+    assert!(!program.has_said("pulled image="));
+    let (_, report) = program.refresh("");
+    let reason = report["skipped"][0]["reason"].as_str().unwrap_or_default();
+    assert!(reason.starts_with("this image was rejected: "), "{report}");
+    assert_eq!(lab.inspect("1")["Id"], json!(id));
+    lab.publish("hermes", &good("v3"));
+    program.await_line("recreated container=");
+    assert_eq!(lab.version("1"), "v3");
+    let (_, status) = program.ask("GET", "/admin/status");
+    assert_eq!(status["history"][0]["outcome"], "recreated");
+    eventually("no rejection", || {
+        let (_, status) = program.ask("GET", "/admin/status");
+        (status["rejected"] == json!([])).then_some(())
+    });
 }
 
 #[test]

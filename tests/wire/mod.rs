@@ -4,5 +4,6 @@ mod claim;
 mod credentials;
 mod engine;
 mod guard;
+mod history;
 mod registry;
 mod serve;
