@@ -11,8 +11,10 @@ use crate::queue::queue;
 use crate::refresh::Extent;
 use crate::refresh::Order;
 use crate::refresh::Outcomes;
+use crate::report::Report;
 use crate::status::Board;
 use crate::status::Refreshed;
+use crate::status::Worst;
 use crate::time::rfc3339;
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -151,14 +153,19 @@ impl Worker {
                         board.judge(reference, verdict);
                     }
                 }
-                board.refreshed(Refreshed {
-                    started: rfc3339(started),
-                    finished: rfc3339(SystemTime::now()),
-                    asked_by: asker.name(),
-                    report: outcomes.report.clone(),
-                    error: outcomes.list_error.clone(),
-                });
             }
+            let (outcome, report, error) = match &answer {
+                Ok(run) => (Worst::of(run), run.report.clone(), run.list_error.clone()),
+                Err(reason) => (Worst::Failed, Report::default(), Some(reason.clone())),
+            };
+            board.refreshed(Refreshed {
+                started: rfc3339(started),
+                finished: rfc3339(SystemTime::now()),
+                asked_by: asker.name(),
+                outcome,
+                report,
+                error,
+            });
             for job in served {
                 (job.reply)(&answer);
             }

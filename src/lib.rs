@@ -9,7 +9,7 @@
 //! ```text
 //!               main ── serve, plan, healthcheck    introduce everybody, then wait
 //!    admin ──► jobs ◄── watch                   mouth, queue and head: no I/O of their own
-//!    status history                             the books: for people, and over a restart
+//!    status history metrics                     the books: for people, Prometheus, the next start
 //!              refresh ──► select, swap         hands: pull, choose, replace
 //!                  rejections hooks cleanup     what they mind before and after
 //!              swap ──► claim                   one at a time, and what is left half done
@@ -54,6 +54,7 @@ pub mod hooks;
 mod http;
 pub mod jobs;
 pub mod logging;
+pub mod metrics;
 pub mod plan;
 pub mod progress;
 pub mod queue;

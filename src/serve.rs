@@ -17,6 +17,7 @@ use crate::history::History;
 use crate::jobs::Asker;
 use crate::jobs::Jobs;
 use crate::jobs::Worker;
+use crate::metrics::Metrics;
 use crate::queue::Outlet;
 use crate::queue::queue;
 use crate::reference::Digest;
@@ -93,6 +94,7 @@ struct Parts {
     selection: Selection,
     board: Arc<Board>,
     history: Arc<History>,
+    metrics: Arc<Metrics>,
     gate: Arc<Gate>,
     catalogue: Vec<Target>,
 }
@@ -144,6 +146,7 @@ impl Parts {
             selection,
             board: Arc::new(Board::default()),
             history,
+            metrics: Arc::new(Metrics::default()),
             gate,
             catalogue,
         })
@@ -158,6 +161,7 @@ impl Parts {
     ) -> std::result::Result<Outlet<()>, String> {
         let (board, gate) = (Arc::clone(&self.board), Arc::clone(&self.gate));
         let (refresher, history) = (Arc::clone(&self.refresher), Arc::clone(&self.history));
+        let metrics = Arc::clone(&self.metrics);
         let (inlet, finished) = queue();
         let mut recovery = Recovery {
             is_watched: config.auto_refresh,
@@ -170,6 +174,7 @@ impl Parts {
                     let outcomes = refresher.run(order, &|step| {
                         board.alive();
                         history.note(step);
+                        metrics.note(step);
                         on(step);
                     });
                     history.settle();
@@ -200,6 +205,7 @@ impl Parts {
             jobs: jobs.clone(),
             board: Arc::clone(&self.board),
             history: Arc::clone(&self.history),
+            metrics: Arc::clone(&self.metrics),
             engine: Arc::clone(&self.engine),
             registry: Arc::clone(&self.registry),
             selection: self.selection.clone(),
@@ -223,6 +229,7 @@ impl Parts {
     fn spawn_watcher(&self, config: &Config, jobs: Jobs) -> std::result::Result<(), String> {
         let hands = Wired {
             registry: Arc::clone(&self.registry),
+            metrics: Arc::clone(&self.metrics),
             refresher: Arc::clone(&self.refresher),
             jobs,
             catch_up: config.catch_up,
@@ -294,6 +301,7 @@ impl Recovery {
 /// The watcher's hands, for real.
 struct Wired {
     registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
     refresher: Arc<Refresher>,
     jobs: Jobs,
     catch_up: bool,
@@ -316,7 +324,11 @@ impl Hands for Wired {
     }
 
     fn look_up(&self, references: &[Reference], sink: &mut dyn FnMut(&Reference, Result<Digest>)) {
-        self.registry.digests(references, sink);
+        self.registry.digests(references, |reference, outcome| {
+            let host = registry::api_host(reference.registry());
+            self.metrics.looked_up(host, &outcome);
+            sink(reference, outcome);
+        });
     }
 
     fn is_behind(&self, reference: &Reference, digest: &Digest) -> Result<bool> {

@@ -84,7 +84,11 @@ const RULES: &[(&str, &[&str])] = &[
     ),
     ("history", &["progress", "rejections", "time"]),
     ("status", &["reference", "refresh", "report", "time"]),
-    ("jobs", &["progress", "queue", "refresh", "status", "time"]),
+    (
+        "jobs",
+        &["progress", "queue", "refresh", "report", "status", "time"],
+    ),
+    ("metrics", &["error", "progress", "registry", "status"]),
     (
         "watch",
         &["error", "reference", "refresh", "status", "time"],
@@ -97,6 +101,7 @@ const RULES: &[(&str, &[&str])] = &[
             "engine",
             "history",
             "jobs",
+            "metrics",
             "queue",
             "refresh",
             "registry",

@@ -14,6 +14,8 @@ use crate::history::History;
 use crate::jobs::Answer;
 use crate::jobs::Asker;
 use crate::jobs::Jobs;
+use crate::metrics::FORMAT;
+use crate::metrics::Metrics;
 use crate::refresh::Target;
 use crate::registry::Registry;
 use crate::report::Report;
@@ -50,6 +52,8 @@ pub struct Admin {
     pub board: Arc<Board>,
     /// What came of refreshes, and the rejected images.
     pub history: Arc<History>,
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
     /// The Engine.
     pub engine: Arc<Engine>,
     /// The registries.
@@ -87,6 +91,7 @@ impl Admin {
                 let reply = |answer: &Answer| respond(request, refresh_reply(answer));
                 self.jobs.submit(order, Asker::Admin, Box::new(reply));
             }
+            Ok(Action::Metrics) => respond(request, self.metrics()),
             Ok(Action::Health) => self.later(&self.health_clerk, request, Self::health),
             Ok(Action::Status) => self.later(&self.status_clerk, request, Self::status),
         }
@@ -173,6 +178,15 @@ impl Admin {
         Reply::new(200, &status)
     }
 
+    fn metrics(&self) -> Reply {
+        let page = self.metrics.render(
+            &self.board.snapshot(),
+            &self.registry.put_offs(),
+            self.history.rejected().list().len(),
+        );
+        Reply::text(FORMAT, &page)
+    }
+
     fn containers(&self) -> Result<Vec<Value>, String> {
         let seen = self.selection.seen(&self.engine);
         let seen = seen.map_err(|error| error.to_string())?;
@@ -226,7 +240,7 @@ fn respond(request: Request, reply: Reply) {
     let mut response =
         Response::from_string(format!("{}\n", reply.body)).with_status_code(reply.status);
     let headers = [
-        ("Content-Type", "application/json"),
+        ("Content-Type", reply.kind),
         ("Cache-Control", "no-store"),
         ("X-Content-Type-Options", "nosniff"),
     ];

@@ -25,6 +25,7 @@ pub(super) struct Asked<'a> {
 pub(super) enum Action {
     Health,
     Status,
+    Metrics,
     Refresh(Order),
 }
 
@@ -32,7 +33,8 @@ pub(super) enum Action {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reply {
     pub(super) status: u16,
-    /// JSON.
+    /// What the body is.
+    pub(super) kind: &'static str,
     pub(super) body: String,
     /// The methods that would have been fine, for a 405.
     pub(super) allow: Option<&'static str>,
@@ -43,7 +45,18 @@ impl Reply {
     pub(super) fn new(status: u16, body: &impl Serialize) -> Self {
         Self {
             status,
+            kind: "application/json",
             body: serde_json::to_string(body).unwrap_or_default(),
+            allow: None,
+        }
+    }
+
+    /// A text of another kind than JSON.
+    pub(super) fn text(kind: &'static str, body: &str) -> Self {
+        Self {
+            status: 200,
+            kind,
+            body: body.trim_end().to_owned(),
             allow: None,
         }
     }
@@ -77,6 +90,10 @@ pub(super) fn action(
         "/admin/status" => {
             only(asked.method, "GET, HEAD")?;
             Ok(Action::Status)
+        }
+        "/metrics" => {
+            only(asked.method, "GET, HEAD")?;
+            Ok(Action::Metrics)
         }
         _ => Err(Reply::error(404, "not found")),
     }
@@ -330,6 +347,7 @@ mod tests {
             ("GET", "/admin/workspace-images/refresh", 405, Some("POST")),
             ("POST", "/admin/status", 405, Some("GET, HEAD")),
             ("DELETE", "/health", 405, Some("GET, HEAD")),
+            ("POST", "/metrics", 405, Some("GET, HEAD")),
             ("GET", "/nothing", 404, None),
             ("POST", "/admin/workspace-images/refresh/", 404, None),
         ] {
@@ -342,6 +360,7 @@ mod tests {
         }
         assert_eq!(ask("GET", "/health"), Ok(Action::Health));
         assert_eq!(ask("HEAD", "/admin/status"), Ok(Action::Status));
+        assert_eq!(ask("GET", "/metrics"), Ok(Action::Metrics));
     }
 
     #[test]
@@ -377,6 +396,7 @@ mod tests {
             Ok(Action::Status)
         );
         assert_eq!(ask("/admin/status", None), required);
+        assert_eq!(ask("/metrics", None), required);
         assert_eq!(ask("/admin/status", Some("Basic s3cret")), required);
         assert_eq!(ask("/admin/status", Some("Bearer ")), required);
         assert_eq!(ask("/admin/status", Some("Bearer S3cret")), invalid);

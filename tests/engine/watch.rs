@@ -103,6 +103,17 @@ fn a_rejected_digest_is_not_tried_again_after_a_restart() {
     lab.publish("hermes", &good("bad").with("Cmd", json!(["/bin/false"])));
     program.await_line("rolled back container=");
     program.await_line("is rejected until the tag moves on");
+    let (_, _, metrics) = program.ask_text("GET", "/metrics");
+    for line in [
+        "imagewatch_swaps_total{outcome=\"rolled_back\"} 1",
+        "imagewatch_references{state=\"rejected\"} 1",
+        "imagewatch_rejected_digests 1",
+    ] {
+        assert!(
+            metrics.lines().any(|other| other == line),
+            "{line}: {metrics}"
+        );
+    }
     program.kill();
 
     let program = lab.watcher("hermes", &vars);
@@ -121,6 +132,19 @@ fn a_rejected_digest_is_not_tried_again_after_a_restart() {
     assert_eq!(lab.version("1"), "v3");
     let (_, status) = program.ask("GET", "/admin/status");
     assert_eq!(status["history"][0]["outcome"], "recreated");
+    let downtime = status["history"][0]["downtime_seconds"].as_f64();
+    let (_, _, metrics) = program.ask_text("GET", "/metrics");
+    for line in [
+        "imagewatch_swaps_total{outcome=\"recreated\"} 1",
+        "imagewatch_swaps_total{outcome=\"rolled_back\"} 0",
+        "imagewatch_downtime_seconds_count 1",
+        &format!("imagewatch_downtime_seconds_sum {}", downtime.expect("one")),
+    ] {
+        assert!(
+            metrics.lines().any(|other| other == line),
+            "{line}: {metrics}"
+        );
+    }
     eventually("no rejection", || {
         let (_, status) = program.ask("GET", "/admin/status");
         (status["rejected"] == json!([])).then_some(())

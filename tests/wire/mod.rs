@@ -5,5 +5,6 @@ mod credentials;
 mod engine;
 mod guard;
 mod history;
+mod metrics;
 mod registry;
 mod serve;
