@@ -15,9 +15,8 @@ use crate::rejections::Rejection;
 use crate::rejections::Rejections;
 use crate::time::rfc3339;
 use file::StateFile;
-use serde::Deserialize;
 use serde::Serialize;
-use std::collections::VecDeque;
+use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -36,7 +35,7 @@ const MOST: usize = 200;
 const REPEATS: Duration = Duration::from_secs(3600);
 
 /// What came of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// A container runs a newer image now.
@@ -51,8 +50,24 @@ pub enum Outcome {
     Behind,
 }
 
+impl Outcome {
+    /// Each of them, and what it is called.
+    const ALL: [(Self, &str); 5] = [
+        (Self::Recreated, "recreated"),
+        (Self::RolledBack, "rolled_back"),
+        (Self::PullFailed, "pull_failed"),
+        (Self::Skipped, "skipped"),
+        (Self::Behind, "behind"),
+    ];
+
+    fn called(name: &str) -> Option<Self> {
+        let found = Self::ALL.iter().find(|(_, other)| *other == name);
+        found.map(|(outcome, _)| *outcome)
+    }
+}
+
 /// One outcome.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Entry {
     /// When it came first (RFC 3339).
     pub first: String,
@@ -84,68 +99,92 @@ pub struct Entry {
 impl Entry {
     /// The outcome that a step is, if it is one.
     fn of(step: &Step) -> Option<Self> {
-        let now = rfc3339(SystemTime::now());
-        let entry = |outcome, container: Option<&String>, image: &String| Self {
-            first: now.clone(),
-            last: now.clone(),
-            times: 1,
-            outcome,
-            container: container.cloned(),
-            image: image.clone(),
-            old: None,
-            new: None,
-            reason: None,
-            downtime_seconds: None,
-        };
-        Some(match step {
+        let mut downtime = None;
+        let (outcome, container, image, old, new, reason) = match step {
             Step::Recreated {
                 container,
                 image,
                 old,
                 new,
                 downtime_seconds,
-            } => Self {
-                old: Some(old.clone()),
-                new: Some(new.clone()),
-                downtime_seconds: *downtime_seconds,
-                ..entry(Outcome::Recreated, Some(container), image)
-            },
+            } => {
+                downtime = *downtime_seconds;
+                let (old, new) = (Some(old), Some(new));
+                (Outcome::Recreated, Some(container), image, old, new, None)
+            }
             Step::RolledBack {
                 container,
                 image,
                 old,
                 new,
                 reason,
-            } => Self {
-                old: Some(old.clone()),
-                new: Some(new.clone()),
-                reason: Some(reason.clone()),
-                ..entry(Outcome::RolledBack, Some(container), image)
-            },
-            Step::PullFailed { image, reason } => Self {
-                reason: Some(reason.clone()),
-                ..entry(Outcome::PullFailed, None, image)
-            },
+            } => {
+                let (old, new, reason) = (Some(old), Some(new), Some(reason));
+                (
+                    Outcome::RolledBack,
+                    Some(container),
+                    image,
+                    old,
+                    new,
+                    reason,
+                )
+            }
+            Step::PullFailed { image, reason } => {
+                (Outcome::PullFailed, None, image, None, None, Some(reason))
+            }
             Step::Skipped {
                 container,
                 image,
                 new,
                 reason,
                 failed: true,
-            } => Self {
-                new: Some(new.clone()),
-                reason: Some(reason.clone()),
-                ..entry(Outcome::Skipped, Some(container), image)
-            },
+            } => {
+                let (new, reason) = (Some(new), Some(reason));
+                (Outcome::Skipped, Some(container), image, None, new, reason)
+            }
             Step::Behind {
                 container,
                 image,
                 new,
-            } => Self {
-                new: Some(new.clone()),
-                ..entry(Outcome::Behind, Some(container), image)
-            },
+            } => (
+                Outcome::Behind,
+                Some(container),
+                image,
+                None,
+                Some(new),
+                None,
+            ),
             _ => return None,
+        };
+        let now = rfc3339(SystemTime::now());
+        Some(Self {
+            first: now.clone(),
+            last: now,
+            times: 1,
+            outcome,
+            container: container.cloned(),
+            image: image.clone(),
+            old: old.cloned(),
+            new: new.cloned(),
+            reason: reason.cloned(),
+            downtime_seconds: downtime,
+        })
+    }
+
+    /// What was written earlier; `None` if it is something else.
+    fn read(found: &Value) -> Option<Self> {
+        let text = |key: &str| found[key].as_str().map(str::to_owned);
+        Some(Self {
+            first: text("first")?,
+            last: text("last")?,
+            times: found["times"].as_u64()?,
+            outcome: Outcome::called(found["outcome"].as_str()?)?,
+            container: text("container"),
+            image: text("image")?,
+            old: text("old"),
+            new: text("new"),
+            reason: text("reason"),
+            downtime_seconds: found["downtime_seconds"].as_f64(),
         })
     }
 
@@ -166,22 +205,21 @@ impl Entry {
 #[derive(Serialize)]
 struct Page<'a> {
     version: u32,
-    history: &'a VecDeque<Entry>,
+    history: &'a [Entry],
     rejected: &'a [Rejection],
 }
 
 /// What the file holds, as read.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default)]
 struct Found {
-    version: u32,
-    history: VecDeque<Entry>,
+    history: Vec<Entry>,
     rejected: Vec<Rejection>,
 }
 
 /// The last outcomes, and the rejected images.
 #[derive(Debug)]
 pub struct History {
-    entries: Mutex<VecDeque<Entry>>,
+    entries: Mutex<Vec<Entry>>,
     rejected: Arc<Rejections>,
     /// None: it all ends with the process. Held while the file is written, so that of two threads
     /// none puts an older state over a newer one; never while `entries` is.
@@ -251,7 +289,7 @@ impl History {
     /// The last outcomes, newest first.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
-        self.lock().iter().cloned().collect()
+        self.lock().clone()
     }
 
     /// Remembers a step if it is an outcome.
@@ -281,11 +319,11 @@ impl History {
         let mut entries = self.lock();
         let latest = entries.iter().position(|one| one.concerns_the_same(&entry));
         let again = latest.filter(|&at| entries[at].is_again(&entry));
-        if let Some(earlier) = again.and_then(|at| entries.remove(at)) {
+        if let Some(earlier) = again.map(|at| entries.remove(at)) {
             entry.times = earlier.times.saturating_add(1);
             entry.first = earlier.first;
         }
-        entries.push_front(entry);
+        entries.insert(0, entry);
         entries.truncate(MOST);
         again.is_none()
     }
@@ -317,20 +355,27 @@ impl History {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Entry>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// By hand: what serde derives for reading weighs 12 KB.
 fn parse(bytes: &[u8]) -> Result<Found, String> {
-    let found: Found = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    if found.version == VERSION {
-        return Ok(found);
+    let page: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let version = &page["version"];
+    if *version != VERSION {
+        return Err(format!(
+            "version {version}, and only {VERSION} is understood"
+        ));
     }
-    Err(format!(
-        "version {}, and only {VERSION} is understood",
-        found.version
-    ))
+    let list = |key: &str| page[key].as_array().map(|list| list.iter());
+    let history = list("history").and_then(|list| list.map(Entry::read).collect());
+    let rejected = list("rejected").and_then(|list| list.map(Rejection::read).collect());
+    match (history, rejected) {
+        (Some(history), Some(rejected)) => Ok(Found { history, rejected }),
+        _ => Err("not what this version writes".to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -451,9 +496,30 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_is_read_as_it_was_written() {
+        for (outcome, name) in Outcome::ALL {
+            let written = serde_json::to_string(&outcome).expect("JSON");
+            assert_eq!(written, format!("{name:?}"));
+            assert_eq!(Outcome::called(name), Some(outcome));
+        }
+        for step in [recreated("sha256:2"), failed("a", "no")] {
+            let entry = Entry::of(&step).expect("an outcome");
+            let written = serde_json::to_value(&entry).expect("JSON");
+            assert_eq!(Entry::read(&written), Some(entry));
+        }
+    }
+
+    #[test]
     fn only_our_own_version_is_understood() {
         assert!(parse(br#"{"version":1,"history":[],"rejected":[]}"#).is_ok());
-        for foreign in ["", "{", "[]", r#"{"version":1}"#, "\u{0}\u{0}\u{0}"] {
+        for foreign in [
+            "",
+            "{",
+            "[]",
+            r#"{"version":1}"#,
+            r#"{"version":1,"history":[1],"rejected":[]}"#,
+            "\u{0}\u{0}\u{0}",
+        ] {
             assert!(parse(foreign.as_bytes()).is_err(), "{foreign:?}");
         }
         let newer = parse(br#"{"version":2,"history":[],"rejected":[]}"#);

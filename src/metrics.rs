@@ -13,10 +13,10 @@ use crate::status::Snapshot;
 use crate::status::Standing;
 use crate::status::Worst;
 use page::Page;
-use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::time::Duration;
 use std::time::UNIX_EPOCH;
 
 /// The content type of [`Metrics::render`].
@@ -31,8 +31,18 @@ const OTHER_HOSTS: &str = "other";
 const LOOKUPS: [&str; 5] = ["ok", "refused", "unreachable", "put_off", "malformed"];
 /// What can come of a swap.
 const SWAPS: [&str; 3] = ["recreated", "rolled_back", "failed"];
-/// Upper bounds of the histogram of downtimes, in seconds.
-const BUCKETS: [f64; 9] = [0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
+/// Upper bounds of the histogram of downtimes: milliseconds, and the same in seconds as text.
+const BUCKETS: [(u64, &str); 9] = [
+    (250, "0.25"),
+    (500, "0.5"),
+    (1_000, "1"),
+    (2_500, "2.5"),
+    (5_000, "5"),
+    (10_000, "10"),
+    (30_000, "30"),
+    (60_000, "60"),
+    (120_000, "120"),
+];
 /// Each state a reference can be in, and what it is called.
 const STATES: [(Standing, &str); 6] = [
     (Standing::Current, "current"),
@@ -49,14 +59,14 @@ pub struct Metrics(Mutex<Counters>);
 
 #[derive(Debug, Default)]
 struct Counters {
-    /// By host, in the order of [`LOOKUPS`].
-    lookups: BTreeMap<String, [u64; LOOKUPS.len()]>,
+    /// By host, in alphabetical order; what came of them in the order of [`LOOKUPS`].
+    lookups: Vec<(String, [u64; LOOKUPS.len()])>,
     /// In the order of [`SWAPS`].
     swaps: [u64; SWAPS.len()],
     /// Downtimes that end in each of [`BUCKETS`], and not in one before it.
     downtimes: [u64; BUCKETS.len()],
     downtime_count: u64,
-    downtime_sum: f64,
+    downtime_sum: Duration,
 }
 
 impl Metrics {
@@ -71,9 +81,16 @@ impl Metrics {
         };
         let mut counters = self.lock();
         let lookups = &mut counters.lookups;
-        let is_one_more = !lookups.contains_key(host) && lookups.len() >= HOSTS;
-        let host = if is_one_more { OTHER_HOSTS } else { host };
-        lookups.entry(host.to_owned()).or_default()[column] += 1;
+        let place_of = |host: &str| lookups.binary_search_by(|(other, _)| (**other).cmp(host));
+        let (place, host) = match place_of(host) {
+            Err(_) if lookups.len() >= HOSTS => (place_of(OTHER_HOSTS), OTHER_HOSTS),
+            place => (place, host),
+        };
+        let place = place.unwrap_or_else(|free| {
+            lookups.insert(free, (host.to_owned(), Default::default()));
+            free
+        });
+        lookups[place].1[column] += 1;
     }
 
     /// Counts a step if it ends a swap.
@@ -85,7 +102,7 @@ impl Metrics {
             } => {
                 counters.swaps[0] += 1;
                 if let Some(seconds) = downtime_seconds {
-                    counters.observe(*seconds);
+                    counters.observe(Duration::try_from_secs_f64(*seconds).unwrap_or_default());
                 }
             }
             Step::RolledBack { .. } => counters.swaps[1] += 1,
@@ -124,13 +141,16 @@ impl Metrics {
 }
 
 impl Counters {
-    fn observe(&mut self, seconds: f64) {
-        let bucket = BUCKETS.iter().position(|bound| seconds <= *bound);
+    fn observe(&mut self, downtime: Duration) {
+        let millis = downtime.as_millis();
+        let bucket = BUCKETS
+            .iter()
+            .position(|(bound, _)| millis <= u128::from(*bound));
         if let Some(bucket) = bucket {
             self.downtimes[bucket] += 1;
         }
         self.downtime_count += 1;
-        self.downtime_sum += seconds;
+        self.downtime_sum = self.downtime_sum.saturating_add(downtime);
     }
 
     fn render_downtimes(&self, page: &mut Page) {
@@ -139,12 +159,12 @@ impl Counters {
             "How long containers were not running while they were replaced.",
         );
         let mut below = 0;
-        for (bound, count) in BUCKETS.iter().zip(self.downtimes) {
+        for ((_, bound), count) in BUCKETS.iter().zip(self.downtimes) {
             below += count;
-            page.sample("_bucket", &[("le", &bound.to_string())], below);
+            page.sample("_bucket", &[("le", bound)], below);
         }
         page.sample("_bucket", &[("le", "+Inf")], self.downtime_count);
-        page.sample("_sum", &[], self.downtime_sum);
+        page.seconds("_sum", self.downtime_sum);
         page.sample("_count", &[], self.downtime_count);
     }
 
@@ -223,7 +243,7 @@ fn render_watcher(snapshot: &Snapshot, page: &mut Page) {
         "watcher_interval_seconds",
         "Time between two rounds of the watcher.",
     );
-    page.sample("", &[], watcher.clock.interval.as_secs_f64());
+    page.seconds("", watcher.clock.interval);
     let begun = watcher.clock.last_round;
     if let Some(since) = begun.and_then(|then| then.duration_since(UNIX_EPOCH).ok()) {
         page.gauge(
@@ -238,7 +258,6 @@ fn render_watcher(snapshot: &Snapshot, page: &mut Page) {
 mod tests {
     use super::*;
     use crate::status::Board;
-    use std::time::Duration;
 
     fn recreated(downtime_seconds: Option<f64>) -> Step {
         Step::Recreated {
@@ -295,7 +314,7 @@ mod tests {
                 "downtime_seconds_bucket{le=\"1\"} 2",
                 "downtime_seconds_bucket{le=\"120\"} 2",
                 "downtime_seconds_bucket{le=\"+Inf\"} 3",
-                "downtime_seconds_sum 500.95",
+                "downtime_seconds_sum 500.950",
                 "downtime_seconds_count 3",
             ],
         );
@@ -335,7 +354,7 @@ mod tests {
         board.watcher_started(Duration::from_millis(1500));
         board.round_started();
         let page = render(&Metrics::default(), &board);
-        has(&page, &["rounds_total 1", "watcher_interval_seconds 1.5"]);
+        has(&page, &["rounds_total 1", "watcher_interval_seconds 1.500"]);
         assert!(page.contains("imagewatch_watcher_last_round_timestamp_seconds "));
     }
 }

@@ -2,9 +2,8 @@
 
 use crate::reference::Reference;
 use crate::time::rfc3339;
-use serde::Deserialize;
 use serde::Serialize;
-use std::collections::HashMap;
+use serde_json::Value;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -15,10 +14,10 @@ const MOST: usize = 200;
 
 /// By reference, the image that did not come up and why.
 #[derive(Debug, Default)]
-pub struct Rejections(Mutex<HashMap<Reference, Rejection>>);
+pub struct Rejections(Mutex<Vec<Rejection>>);
 
 /// One verdict, as people and the state file read it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Rejection {
     /// The reference.
     pub reference: String,
@@ -30,68 +29,85 @@ pub struct Rejection {
     pub since: String,
 }
 
+impl Rejection {
+    /// What was written earlier; `None` if it is something else.
+    #[must_use]
+    pub fn read(found: &Value) -> Option<Self> {
+        let text = |key: &str| found[key].as_str().map(str::to_owned);
+        Some(Self {
+            reference: text("reference")?,
+            image: text("image")?,
+            reason: text("reason")?,
+            since: text("since")?,
+        })
+    }
+}
+
 impl Rejections {
-    /// Those of an earlier process. One whose reference cannot be read is none.
+    /// Those of an earlier process.
     #[must_use]
     pub fn restore(list: Vec<Rejection>) -> Self {
-        let keyed = |one: Rejection| Some((one.reference.parse().ok()?, one));
-        Self(Mutex::new(list.into_iter().filter_map(keyed).collect()))
+        Self(Mutex::new(list))
     }
 
-    /// All of them, by reference.
+    /// All of them, the oldest first.
     #[must_use]
     pub fn list(&self) -> Vec<Rejection> {
-        let mut list: Vec<Rejection> = self.lock().values().cloned().collect();
-        list.sort_by(|a, b| a.reference.cmp(&b.reference));
-        list
+        self.lock().clone()
     }
 
     /// Whether some image of `reference` is rejected.
     #[must_use]
     pub fn concern(&self, reference: &Reference) -> bool {
-        self.lock().contains_key(reference)
+        place(&self.lock(), reference).is_some()
     }
 
     /// Why `image` is rejected. Another image on the same reference clears the verdict.
     #[must_use]
     pub fn reason(&self, reference: &Reference, image: &str) -> Option<String> {
         let mut rejected = self.lock();
-        let found = rejected.get(reference)?;
-        if found.image == image {
-            return Some(found.reason.clone());
+        let place = place(&rejected, reference)?;
+        if rejected[place].image == image {
+            return Some(rejected[place].reason.clone());
         }
-        rejected.remove(reference);
+        rejected.remove(place);
         None
     }
 
     /// Notes that `image` did not come up.
     pub fn add(&self, reference: &Reference, image: &str, reason: &str) {
+        self.clear(reference);
         let mut rejected = self.lock();
-        if rejected.len() >= MOST && !rejected.contains_key(reference) {
-            let oldest = rejected
-                .iter()
-                .min_by(|(_, a), (_, b)| a.since.cmp(&b.since));
-            if let Some(oldest) = oldest.map(|(reference, _)| reference.clone()) {
-                rejected.remove(&oldest);
-            }
+        if rejected.len() >= MOST {
+            rejected.remove(0);
         }
-        let rejection = Rejection {
+        rejected.push(Rejection {
             reference: reference.to_string(),
             image: image.to_owned(),
             reason: reason.to_owned(),
             since: rfc3339(SystemTime::now()),
-        };
-        rejected.insert(reference.clone(), rejection);
+        });
     }
 
     /// Gives the reference's images another chance.
     pub fn clear(&self, reference: &Reference) {
-        self.lock().remove(reference);
+        let mut rejected = self.lock();
+        if let Some(place) = place(&rejected, reference) {
+            rejected.remove(place);
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Reference, Rejection>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Rejection>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn place(rejected: &[Rejection], reference: &Reference) -> Option<usize> {
+    if rejected.is_empty() {
+        return None;
+    }
+    let reference = reference.to_string();
+    rejected.iter().position(|one| one.reference == reference)
 }
 
 #[cfg(test)]
@@ -118,14 +134,13 @@ mod tests {
         let rejected = Rejections::default();
         rejected.add(&b, "bad", "it exited");
         rejected.add(&a, "worse", "it is unhealthy");
-        let mut list = rejected.list();
-        assert_eq!(list.len(), 2);
-        assert_eq!(list[0].reference, a.to_string());
-        let mut unreadable = list[0].clone();
-        unreadable.reference = "Not A Reference".to_owned();
-        list.push(unreadable);
+        let list = rejected.list();
+        assert_eq!(list[0].reference, b.to_string(), "the oldest first");
+        let written = serde_json::to_value(&list[1]).expect("JSON");
+        assert_eq!(Rejection::read(&written).as_ref(), Some(&list[1]));
+        assert_eq!(Rejection::read(&Value::Null), None);
         let restored = Rejections::restore(list.clone());
-        assert_eq!(restored.list(), list[..2]);
+        assert_eq!(restored.list(), list);
         assert!(restored.concern(&b));
         assert_eq!(restored.reason(&b, "bad"), Some("it exited".to_owned()));
     }

@@ -6,7 +6,6 @@ use std::fs::OpenOptions;
 use std::hash::BuildHasher;
 use std::hash::RandomState;
 use std::io;
-use std::io::Read;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -56,15 +55,11 @@ impl StateFile {
         let path = self.folder.join(NAME);
         let read = || {
             // Opening a named pipe would wait for somebody to write into it.
-            if !fs::metadata(&path)?.is_file() {
-                return Err(io::Error::other("not a file"));
+            let found = fs::metadata(&path)?;
+            if !found.is_file() || found.len() > LIMIT {
+                return Err(io::Error::other("not a file of ours"));
             }
-            let mut bytes = Vec::new();
-            File::open(&path)?.take(LIMIT + 1).read_to_end(&mut bytes)?;
-            if bytes.len() as u64 > LIMIT {
-                return Err(io::Error::other("too large to be ours"));
-            }
-            Ok(bytes)
+            fs::read(&path)
         };
         match read() {
             Ok(bytes) => Ok(Some(bytes)),
