@@ -221,8 +221,8 @@ struct Found {
 pub struct History {
     entries: Mutex<Vec<Entry>>,
     rejected: Arc<Rejections>,
-    /// None: it all ends with the process. Held while the file is written, so that of two threads
-    /// none puts an older state over a newer one; never while `entries` is.
+    /// `None`: it all ends with the process. Locked while the file is written, so that of two threads
+    /// none puts an older state over a newer one; readers of `entries` never wait for that.
     disk: Option<Mutex<Disk>>,
 }
 
@@ -247,24 +247,28 @@ impl History {
         let Some(folder) = folder else {
             return Ok(Self::with(Found::default(), None));
         };
-        let mut file = Some(StateFile::in_folder(folder)?);
-        let mut found = Found::default();
-        let read = file.as_ref().map_or(Ok(None), StateFile::read);
-        match read.and_then(|bytes| bytes.as_deref().map_or(Ok(Found::default()), parse)) {
-            Ok(read) => found = read,
-            Err(reason) => {
-                // What could not be moved out of the way must not be written over either.
-                if let Err(error) = file.as_ref().map_or(Ok(()), |file| file.set_aside(&reason)) {
-                    log::warn!("{error}, so nothing is kept over a restart");
-                    file = None;
-                }
+        let file = StateFile::in_folder(folder)?;
+        let read = file.read().and_then(|bytes| match bytes {
+            Some(bytes) => parse(&bytes),
+            None => Ok(Found::default()),
+        });
+        let reason = match read {
+            Ok(found) => return Ok(Self::with(found, Some(file))),
+            Err(reason) => reason,
+        };
+        // What cannot be moved out of the way must not be written over either.
+        let file = match file.set_aside(&reason) {
+            Ok(()) => Some(file),
+            Err(error) => {
+                log::warn!("{error}, so nothing is kept over a restart");
+                None
             }
-        }
-        found.history.truncate(MOST);
-        Ok(Self::with(found, file))
+        };
+        Ok(Self::with(Found::default(), file))
     }
 
-    fn with(found: Found, file: Option<StateFile>) -> Self {
+    fn with(mut found: Found, file: Option<StateFile>) -> Self {
+        found.history.truncate(MOST);
         let rejected = Rejections::restore(found.rejected);
         let disk = file.map(|file| Disk {
             file,
