@@ -123,12 +123,14 @@ pub const VARIABLES: &[Variable] = &[
     plain("HTTPS_PROXY", "", "proxy for https"),
     plain("HTTP_PROXY", "", "proxy for plain HTTP"),
     plain("NO_PROXY", "", "hosts, domains and networks without proxy"),
+    plain(
+        "IMAGEWATCH_STATE",
+        "",
+        "folder in which history and rejected images survive a restart",
+    ),
     plain("IMAGEWATCH_LOG", "info", "log filter"),
     plain("IMAGEWATCH_LOG_FORMAT", "text", "text or json"),
 ];
-
-/// Variables of the contract that this version does not act on yet: said, not swallowed.
-const NOT_YET: &[&str] = &["IMAGEWATCH_STATE"];
 
 const fn plain(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
     Variable {
@@ -270,6 +272,8 @@ pub struct Config {
     pub certificates: Option<PathBuf>,
     /// Proxies for registries and receivers of messages.
     pub proxies: Proxies,
+    /// The folder in which history and rejected images are kept.
+    pub state: Option<PathBuf>,
     /// `env_logger` filter.
     pub log_filter: String,
     /// How log lines look.

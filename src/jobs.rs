@@ -14,6 +14,7 @@ use crate::refresh::Outcomes;
 use crate::report::Report;
 use crate::status::Board;
 use crate::status::Refreshed;
+use crate::status::Worst;
 use crate::time::rfc3339;
 use serde::Serialize;
 use std::cell::RefCell;
@@ -302,14 +303,19 @@ impl Worker {
                         board.judge(reference, verdict);
                     }
                 }
-                board.refreshed(Refreshed {
-                    started: rfc3339(started),
-                    finished: rfc3339(SystemTime::now()),
-                    asked_by: asker.name(),
-                    report: outcomes.report.clone(),
-                    error: outcomes.list_error.clone(),
-                });
             }
+            let (outcome, report, error) = match &answer {
+                Ok(run) => (Worst::of(run), run.report.clone(), run.list_error.clone()),
+                Err(reason) => (Worst::Failed, Report::default(), Some(reason.clone())),
+            };
+            board.refreshed(Refreshed {
+                started: rfc3339(started),
+                finished: rfc3339(SystemTime::now()),
+                asked_by: asker.name(),
+                outcome,
+                report,
+                error,
+            });
             self.ledger.change(&ids, |job| job.enter(&answer));
             for job in served.into_inner() {
                 job.listener.end(&answer);

@@ -10,13 +10,14 @@
 //!               main ── serve, plan, healthcheck    introduce everybody, then wait
 //!    admin ──► jobs ◄── watch                   mouth, queue and head: no I/O of their own
 //!              notify ──► receiver             tells people, and nobody waits for it
+//!    status history metrics                     the books: for people, Prometheus, the next start
 //!              refresh ──► select, swap         hands: pull, choose, replace
 //!                  rejections hooks cleanup     what they mind before and after
 //!              swap ──► claim                   one at a time, and what is left half done
 //!    replacement difference relations           what the successor looks like, who needs whom: pure
 //!    registry          engine                   clients: no policy
 //!          wire ► http                          what clients share: hosts, proxies, TLS; bodies
-//!    config credentials report progress status reference error time     words
+//!    config credentials report progress reference error time     words
 //! ```
 //!
 //! # Life of a refresh
@@ -28,7 +29,7 @@
 //!    managed containers are listed ([`select`]), those on an older image are replaced one after
 //!    the other ([`swap`]).
 //! 4. What was done comes back as a [`report::Report`], to everybody who asked, and stands in
-//!    [`status`]. After a failure the watcher forgets the new digest, so that the next round tries
+//!    [`status`]; each outcome also in [`history`], which a restart need not end. After a failure the watcher forgets the new digest, so that the next round tries
 //!    again; an image that does not come up is rejected instead.
 //!
 //! # Logging
@@ -49,10 +50,12 @@ pub mod engine;
 pub mod error;
 pub mod gate;
 pub mod healthcheck;
+pub mod history;
 pub mod hooks;
 mod http;
 pub mod jobs;
 pub mod logging;
+pub mod metrics;
 pub mod notify;
 pub mod plan;
 pub mod progress;

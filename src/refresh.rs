@@ -95,7 +95,7 @@ pub struct Refresher {
     /// Closed when the program stops.
     pub gate: Arc<Gate>,
     /// Images that did not come up.
-    pub rejected: Rejections,
+    pub rejected: Arc<Rejections>,
 }
 
 impl Refresher {
@@ -149,10 +149,6 @@ impl Refresher {
             cleanup::remove_unused(&self.engine, round.replaced());
         }
         for work in works {
-            if let (Verdict::Rejected(reason), Some(image)) = (&work.verdict, &work.image) {
-                self.rejected
-                    .add(&work.target.reference, image.id(), reason);
-            }
             let verdict = (work.target.reference.clone(), work.verdict);
             outcomes.verdicts.push(verdict);
         }
@@ -190,6 +186,24 @@ impl Refresher {
         match self.engine.image(id) {
             Ok(image) => Ok(image.is_same_as(newest)),
             Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Why `digest`, which the registry has, is not tried: it was pulled once and did not come up.
+    ///
+    /// # Errors
+    /// When the Engine cannot be asked which image was pulled.
+    pub fn rejection(&self, reference: &Reference, digest: &Digest) -> Result<Option<String>> {
+        if !self.rejected.concern(reference) {
+            return Ok(None);
+        }
+        match self.engine.image(&reference.to_string()) {
+            Ok(image) if is_at(&image, reference, digest) => {
+                Ok(self.rejected.reason(reference, image.id()))
+            }
+            Ok(_) => Ok(None),
+            Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
     }

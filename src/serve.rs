@@ -14,9 +14,11 @@ use crate::debug::debug;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::gate::Gate;
+use crate::history::History;
 use crate::jobs::Asker;
 use crate::jobs::Jobs;
 use crate::jobs::Worker;
+use crate::metrics::Metrics;
 use crate::notify;
 use crate::notify::Notifier;
 use crate::queue::Outlet;
@@ -31,7 +33,6 @@ use crate::refresh::Target;
 use crate::refresh::Verdict;
 use crate::registry;
 use crate::registry::Registry;
-use crate::rejections::Rejections;
 use crate::select::Seen;
 use crate::select::Selection;
 use crate::status::Board;
@@ -87,6 +88,7 @@ pub fn serve(config: &Config) -> std::result::Result<(), String> {
     parts.gate.close();
     let _ = finished.pop_within(LAST_WORDS);
     parts.notifier.finish(LAST_MESSAGES);
+    parts.history.close();
     Ok(())
 }
 
@@ -98,6 +100,8 @@ struct Parts {
     notifier: Arc<Notifier>,
     selection: Selection,
     board: Arc<Board>,
+    history: Arc<History>,
+    metrics: Arc<Metrics>,
     gate: Arc<Gate>,
     catalogue: Vec<Target>,
 }
@@ -130,6 +134,7 @@ impl Parts {
             notify::PAUSES,
         )
         .map_err(|error| format!("thread notify: {error}"))?;
+        let history = Arc::new(History::open(config.state.as_deref())?);
         let selection = Selection::new(config.select, &config.prefix, &config.runtimes);
         let gate = Arc::new(Gate::default());
         let catalogue: Vec<Target> = config.runtimes.iter().map(Target::from).collect();
@@ -146,7 +151,7 @@ impl Parts {
             },
             platform: config.platform.clone(),
             gate: Arc::clone(&gate),
-            rejected: Rejections::default(),
+            rejected: Arc::clone(history.rejected()),
         };
         Ok(Self {
             engine,
@@ -155,6 +160,8 @@ impl Parts {
             notifier: Arc::new(notifier),
             selection,
             board: Arc::new(Board::default()),
+            history,
+            metrics: Arc::new(Metrics::default()),
             gate,
             catalogue,
         })
@@ -168,7 +175,8 @@ impl Parts {
         worker: Worker,
     ) -> std::result::Result<Outlet<()>, String> {
         let (board, gate) = (Arc::clone(&self.board), Arc::clone(&self.gate));
-        let refresher = Arc::clone(&self.refresher);
+        let (refresher, history) = (Arc::clone(&self.refresher), Arc::clone(&self.history));
+        let metrics = Arc::clone(&self.metrics);
         let notifier = Arc::clone(&self.notifier);
         let (inlet, finished) = queue();
         let mut recovery = Recovery {
@@ -179,11 +187,15 @@ impl Parts {
             worker.work(
                 &board,
                 |order, on| {
-                    refresher.run(order, &|step| {
+                    let outcomes = refresher.run(order, &|step| {
                         board.alive();
                         notifier.note(step);
+                        history.note(step);
+                        metrics.note(step);
                         on(step);
-                    })
+                    });
+                    history.settle();
+                    outcomes
                 },
                 || {
                     if gate.is_closed() {
@@ -209,6 +221,8 @@ impl Parts {
             catalogue: self.catalogue.clone(),
             jobs: jobs.clone(),
             board: Arc::clone(&self.board),
+            history: Arc::clone(&self.history),
+            metrics: Arc::clone(&self.metrics),
             engine: Arc::clone(&self.engine),
             registry: Arc::clone(&self.registry),
             selection: self.selection.clone(),
@@ -232,6 +246,7 @@ impl Parts {
     fn spawn_watcher(&self, config: &Config, jobs: Jobs) -> std::result::Result<(), String> {
         let hands = Wired {
             registry: Arc::clone(&self.registry),
+            metrics: Arc::clone(&self.metrics),
             refresher: Arc::clone(&self.refresher),
             jobs,
             catch_up: config.catch_up,
@@ -303,6 +318,7 @@ impl Recovery {
 /// The watcher's hands, for real.
 struct Wired {
     registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
     refresher: Arc<Refresher>,
     jobs: Jobs,
     catch_up: bool,
@@ -325,12 +341,20 @@ impl Hands for Wired {
     }
 
     fn look_up(&self, references: &[Reference], sink: &mut dyn FnMut(&Reference, Result<Digest>)) {
-        self.registry.digests(references, sink);
+        self.registry.digests(references, |reference, outcome| {
+            let host = registry::api_host(reference.registry());
+            self.metrics.looked_up(host, &outcome);
+            sink(reference, outcome);
+        });
     }
 
     fn is_behind(&self, reference: &Reference, digest: &Digest) -> Result<bool> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         self.refresher.is_behind(reference, digest, &seen)
+    }
+
+    fn rejection(&self, reference: &Reference, digest: &Digest) -> Result<Option<String>> {
+        self.refresher.rejection(reference, digest)
     }
 
     fn is_local(&self, reference: &Reference) -> bool {

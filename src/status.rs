@@ -4,6 +4,7 @@
 //! whoever holds the admin token; nothing secret gets here.
 
 use crate::reference::Reference;
+use crate::refresh::Outcomes;
 use crate::refresh::Target;
 use crate::refresh::Verdict;
 use crate::report::Report;
@@ -73,6 +74,56 @@ pub struct WatcherStatus {
     pub last_round: Option<String>,
     /// When the next one is due.
     pub next_round: Option<String>,
+    /// Rounds begun since the start.
+    pub rounds: u64,
+    /// The interval and the last round again, for reckoning with.
+    #[serde(skip)]
+    pub clock: Clock,
+}
+
+/// What [`WatcherStatus`] says in words, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Clock {
+    /// Time between rounds.
+    pub interval: Duration,
+    /// When the last round began.
+    pub last_round: Option<SystemTime>,
+}
+
+/// How a refresh went, by the worst that came of any of its images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Worst {
+    /// All went well.
+    Done,
+    /// An image does not come up, or did not when it was tried.
+    Rejected,
+    /// Something failed; another try may help.
+    Failed,
+}
+
+impl Worst {
+    /// Each of them, and what it is called.
+    pub const ALL: [(Self, &str); 3] = [
+        (Self::Done, "done"),
+        (Self::Rejected, "rejected"),
+        (Self::Failed, "failed"),
+    ];
+
+    /// What came of a run.
+    #[must_use]
+    pub fn of(outcomes: &Outcomes) -> Self {
+        let mut verdicts = outcomes.verdicts.iter().map(|(_, verdict)| verdict);
+        let is_rejected = |verdict: &Verdict| matches!(verdict, Verdict::Rejected(_));
+        let is_failed = |verdict: &Verdict| matches!(verdict, Verdict::Retry(_));
+        if outcomes.list_error.is_some() || verdicts.clone().any(is_failed) {
+            Self::Failed
+        } else if verdicts.any(is_rejected) {
+            Self::Rejected
+        } else {
+            Self::Done
+        }
+    }
 }
 
 /// One refresh that was done.
@@ -84,9 +135,11 @@ pub struct Refreshed {
     pub finished: String,
     /// Who asked for it: `watcher` or `admin`.
     pub asked_by: &'static str,
+    /// The worst that came of any of its images.
+    pub outcome: Worst,
     /// What it did.
     pub report: Report,
-    /// Why the containers could not be listed, if so.
+    /// Why the containers could not be listed, or what ended it, if so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -100,12 +153,12 @@ pub struct Board {
 #[derive(Debug, Default)]
 struct Inner {
     watcher: WatcherStatus,
-    interval: Duration,
     sign_of_life: Option<Instant>,
     references: Vec<Watched>,
     /// Where in `references` each is.
     index: HashMap<String, usize>,
     refreshes: VecDeque<Refreshed>,
+    refreshes_by_outcome: [u64; Worst::ALL.len()],
 }
 
 /// A copy for readers.
@@ -117,6 +170,9 @@ pub struct Snapshot {
     pub references: Vec<Watched>,
     /// The last refreshes, newest first.
     pub refreshes: Vec<Refreshed>,
+    /// How many there were since the start, in the order of [`Worst::ALL`].
+    #[serde(skip)]
+    pub refreshes_by_outcome: [u64; Worst::ALL.len()],
 }
 
 impl Board {
@@ -125,14 +181,17 @@ impl Board {
         let mut inner = self.lock();
         inner.watcher.enabled = true;
         inner.watcher.interval = print_duration(interval);
-        inner.interval = interval;
+        inner.watcher.clock.interval = interval;
         inner.sign_of_life = Some(Instant::now());
     }
 
     /// Notes that a round begins.
     pub fn round_started(&self) {
+        let now = SystemTime::now();
         let mut inner = self.lock();
-        inner.watcher.last_round = Some(rfc3339(SystemTime::now()));
+        inner.watcher.rounds += 1;
+        inner.watcher.last_round = Some(rfc3339(now));
+        inner.watcher.clock.last_round = Some(now);
         inner.watcher.next_round = None;
         inner.sign_of_life = Some(Instant::now());
     }
@@ -157,7 +216,7 @@ impl Board {
             return None;
         }
         let silent = inner.sign_of_life.map_or(Duration::ZERO, |at| at.elapsed());
-        (silent > inner.interval * 2 + STALLED)
+        (silent > inner.watcher.clock.interval * 2 + STALLED)
             .then(|| format!("watcher: no sign of life for {}", print_duration(silent)))
     }
 
@@ -211,6 +270,7 @@ impl Board {
     /// Remembers a refresh.
     pub fn refreshed(&self, refreshed: Refreshed) {
         let mut inner = self.lock();
+        inner.refreshes_by_outcome[refreshed.outcome as usize] += 1;
         inner.refreshes.push_front(refreshed);
         inner.refreshes.truncate(HISTORY);
     }
@@ -223,6 +283,7 @@ impl Board {
             watcher: inner.watcher.clone(),
             references: inner.references.clone(),
             refreshes: inner.refreshes.iter().cloned().collect(),
+            refreshes_by_outcome: inner.refreshes_by_outcome,
         }
     }
 
@@ -234,6 +295,31 @@ impl Board {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refresh_is_as_good_as_its_worst_image() {
+        let reference: Reference = "nginx".parse().expect("valid");
+        let of = |verdicts: &[Verdict]| {
+            let verdicts = verdicts.iter().cloned();
+            Worst::of(&Outcomes {
+                verdicts: verdicts.map(|one| (reference.clone(), one)).collect(),
+                ..Outcomes::default()
+            })
+        };
+        let rejected = Verdict::Rejected("it exited".to_owned());
+        let retry = Verdict::Retry("pull: no".to_owned());
+        assert_eq!(of(&[]), Worst::Done);
+        assert_eq!(of(&[Verdict::Done, Verdict::Noticed]), Worst::Done);
+        assert_eq!(of(&[Verdict::Done, rejected.clone()]), Worst::Rejected);
+        assert_eq!(of(&[retry, rejected]), Worst::Failed);
+        for (number, (worst, name)) in Worst::ALL.into_iter().enumerate() {
+            assert_eq!(worst as usize, number);
+            assert_eq!(
+                serde_json::to_string(&worst).expect("JSON"),
+                format!("{name:?}")
+            );
+        }
+    }
 
     #[test]
     fn a_watcher_counts_as_alive_from_its_start() {

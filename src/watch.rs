@@ -42,6 +42,12 @@ pub trait Hands {
     /// When the Engine cannot be asked.
     fn is_behind(&self, reference: &Reference, digest: &Digest) -> Result<bool>;
 
+    /// Why `digest` is not tried, if it was once and did not come up.
+    ///
+    /// # Errors
+    /// When the Engine cannot be asked.
+    fn rejection(&self, reference: &Reference, digest: &Digest) -> Result<Option<String>>;
+
     /// Whether the image was built here, or comes from no registry for another reason.
     fn is_local(&self, reference: &Reference) -> bool;
 
@@ -184,6 +190,18 @@ impl<H: Hands> Books<'_, H> {
 
     fn first_sight(&mut self, target: &Target, digest: Digest) {
         let Target { name, reference } = target;
+        let about = format!("{reference} at first sight");
+        match self.hands.rejection(reference, &digest) {
+            Ok(None) => drop(self.complaints.remove(&about)),
+            Ok(Some(reason)) => return self.judge(target, digest, Verdict::Rejected(reason)),
+            // Seeding it now would call it current; the next round may know more.
+            Err(error) => {
+                self.board.update(reference, |entry| {
+                    entry.last_error = Some(error.to_string());
+                });
+                return complain(self.complaints, &about, &error);
+            }
+        }
         let behind = self.first_sight == FirstSight::CatchUp
             && self
                 .hands
@@ -307,6 +325,8 @@ mod tests {
         verdicts: RefCell<VecDeque<Verdict>>,
         refreshed: RefCell<Vec<String>>,
         behind: RefCell<bool>,
+        /// What an earlier process found out.
+        rejected: RefCell<Option<(&'static str, Digest)>>,
         /// Repositories whose images were built here.
         local: RefCell<Vec<&'static str>>,
         names: RefCell<Vec<&'static str>>,
@@ -341,6 +361,17 @@ mod tests {
 
         fn is_behind(&self, _: &Reference, _: &Digest) -> Result<bool> {
             Ok(*self.behind.borrow())
+        }
+
+        fn rejection(&self, reference: &Reference, found: &Digest) -> Result<Option<String>> {
+            if *self.engine_is_down.borrow() {
+                return Err(trouble());
+            }
+            let rejected = self.rejected.borrow();
+            let same = rejected
+                .as_ref()
+                .filter(|(name, bad)| reference.repository() == *name && bad == found);
+            Ok(same.map(|_| "it exited".to_owned()))
         }
 
         fn is_local(&self, reference: &Reference) -> bool {
@@ -539,6 +570,33 @@ mod tests {
         assert_eq!(lab.tick(), ["a", "b"]);
         assert_eq!(lab.tick(), ["a"], "what failed is tried again");
         assert!(lab.tick().is_empty());
+    }
+
+    #[test]
+    fn what_was_rejected_before_is_so_at_first_sight_and_not_tried() {
+        for first_sight in [FirstSight::Seed, FirstSight::CatchUp] {
+            let mut lab = Lab::new(first_sight);
+            *lab.world.behind.borrow_mut() = true;
+            *lab.world.rejected.borrow_mut() = Some(("a", digest('1')));
+            *lab.world.names.borrow_mut() = vec!["a"];
+            *lab.world.engine_is_down.borrow_mut() = true;
+            lab.watcher.targets = vec![target("a")];
+            assert!(lab.tick().is_empty());
+            assert_eq!(
+                lab.state("a").0,
+                Standing::Unknown,
+                "it cannot be known yet"
+            );
+            *lab.world.engine_is_down.borrow_mut() = false;
+            assert!(lab.tick().is_empty());
+            let rejected = (Standing::Rejected, Some("it exited".to_owned()));
+            assert_eq!(lab.state("a"), rejected);
+            assert!(lab.tick().is_empty());
+            assert_eq!(lab.state("a"), rejected);
+            lab.set("a", Ok(digest('3')));
+            assert_eq!(lab.tick(), ["a"]);
+            assert_eq!(lab.state("a"), (Standing::Current, None));
+        }
     }
 
     #[test]

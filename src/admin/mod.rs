@@ -11,10 +11,13 @@ use crate::clerk::Clerk;
 use crate::credentials::Secret;
 use crate::debug::debug;
 use crate::engine::Engine;
+use crate::history::History;
 use crate::jobs::Answer;
 use crate::jobs::Asker;
 use crate::jobs::Jobs;
 use crate::jobs::Listener;
+use crate::metrics::FORMAT;
+use crate::metrics::Metrics;
 use crate::refresh::Order;
 use crate::refresh::Target;
 use crate::registry::Registry;
@@ -53,6 +56,10 @@ pub struct Admin {
     pub jobs: Jobs,
     /// What everybody may know.
     pub board: Arc<Board>,
+    /// What came of refreshes, and the rejected images.
+    pub history: Arc<History>,
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
     /// The Engine.
     pub engine: Arc<Engine>,
     /// The registries.
@@ -95,6 +102,7 @@ impl Admin {
                     None => Reply::error(404, "no such job, or one long past"),
                 },
             ),
+            Ok(Action::Metrics) => respond(request, self.metrics()),
             Ok(Action::Health) => self.later(&self.health_clerk, request, Self::health),
             Ok(Action::Status) => self.later(&self.status_clerk, request, Self::status),
         }
@@ -195,9 +203,20 @@ impl Admin {
             "references": snapshot.references,
             "put_off": self.registry.put_offs(),
             "containers": containers,
+            "rejected": self.history.rejected().list(),
             "refreshes": snapshot.refreshes,
+            "history": self.history.entries(),
         });
         Reply::new(200, &status)
+    }
+
+    fn metrics(&self) -> Reply {
+        let page = self.metrics.render(
+            &self.board.snapshot(),
+            &self.registry.put_offs(),
+            self.history.rejected().list().len(),
+        );
+        Reply::text(FORMAT, &page)
     }
 
     fn containers(&self) -> Result<Vec<Value>, String> {
@@ -253,7 +272,7 @@ fn respond(request: Request, reply: Reply) {
     let mut response =
         Response::from_string(format!("{}\n", reply.body)).with_status_code(reply.status);
     let headers = [
-        ("Content-Type", "application/json"),
+        ("Content-Type", reply.kind),
         ("Cache-Control", "no-store"),
         ("X-Content-Type-Options", "nosniff"),
     ];

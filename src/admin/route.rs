@@ -31,6 +31,7 @@ pub(super) struct Asked<'a> {
 pub(super) enum Action {
     Health,
     Status,
+    Metrics,
     Job(String),
     Refresh(Order, Answering),
 }
@@ -50,7 +51,8 @@ pub(super) enum Answering {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reply {
     pub(super) status: u16,
-    /// JSON.
+    /// What the body is.
+    pub(super) kind: &'static str,
     pub(super) body: String,
     /// The methods that would have been fine, for a 405.
     pub(super) allow: Option<&'static str>,
@@ -63,7 +65,19 @@ impl Reply {
     pub(super) fn new(status: u16, body: &impl Serialize) -> Self {
         Self {
             status,
+            kind: "application/json",
             body: serde_json::to_string(body).unwrap_or_default(),
+            allow: None,
+            location: None,
+        }
+    }
+
+    /// A text of another kind than JSON.
+    pub(super) fn text(kind: &'static str, body: &str) -> Self {
+        Self {
+            status: 200,
+            kind,
+            body: body.trim_end().to_owned(),
             allow: None,
             location: None,
         }
@@ -100,6 +114,10 @@ pub(super) fn action(
         "/admin/status" => {
             only(asked.method, "GET, HEAD")?;
             Ok(Action::Status)
+        }
+        "/metrics" => {
+            only(asked.method, "GET, HEAD")?;
+            Ok(Action::Metrics)
         }
         _ if path.starts_with(JOBS) => {
             only(asked.method, "GET, HEAD")?;
@@ -383,6 +401,7 @@ mod tests {
             ("GET", "/admin/workspace-images/refresh", 405, Some("POST")),
             ("POST", "/admin/status", 405, Some("GET, HEAD")),
             ("DELETE", "/health", 405, Some("GET, HEAD")),
+            ("POST", "/metrics", 405, Some("GET, HEAD")),
             ("GET", "/nothing", 404, None),
             ("POST", "/admin/workspace-images/refresh/", 404, None),
         ] {
@@ -395,6 +414,7 @@ mod tests {
         }
         assert_eq!(ask("GET", "/health"), Ok(Action::Health));
         assert_eq!(ask("HEAD", "/admin/status"), Ok(Action::Status));
+        assert_eq!(ask("GET", "/metrics"), Ok(Action::Metrics));
     }
 
     #[test]
@@ -431,6 +451,7 @@ mod tests {
             Ok(Action::Status)
         );
         assert_eq!(ask("/admin/status", None), required);
+        assert_eq!(ask("/metrics", None), required);
         assert_eq!(ask("/admin/status", Some("Basic s3cret")), required);
         assert_eq!(ask("/admin/status", Some("Bearer ")), required);
         assert_eq!(ask("/admin/status", Some("Bearer S3cret")), invalid);

@@ -4,7 +4,6 @@
 use super::Config;
 use super::Endpoint;
 use super::LogFormat;
-use super::NOT_YET;
 use super::Problem;
 use super::Proxies;
 use super::Recreate;
@@ -57,6 +56,7 @@ pub(super) fn read(
         insecure_registries: vars.list("IMAGEWATCH_INSECURE_REGISTRIES"),
         certificates: vars.given("SSL_CERT_FILE").map(PathBuf::from),
         proxies: vars.proxies(),
+        state: vars.given("IMAGEWATCH_STATE").map(PathBuf::from),
         log_filter: vars.text("IMAGEWATCH_LOG"),
         log_format: vars.choice(
             "IMAGEWATCH_LOG_FORMAT",
@@ -425,11 +425,7 @@ impl Vars {
     /// A misspelt variable would otherwise be a default that nobody asked for.
     fn warn_of_unknown(&mut self) {
         for name in self.values.keys() {
-            if NOT_YET.contains(&name.as_str()) {
-                self.warnings.push(format!(
-                    "{name} is set, but this version does not act on it yet"
-                ));
-            } else if name.starts_with("IMAGEWATCH_") && !known(name) {
+            if name.starts_with("IMAGEWATCH_") && !known(name) {
                 self.warnings.push(match nearest(name) {
                     Some(near) => format!("unknown variable {name}: did you mean {near}?"),
                     None => format!("unknown variable {name}"),

@@ -255,6 +255,10 @@ impl Refresher {
             }
             Outcome::RolledBack { reason, blame } => {
                 log::error!("rolled back container={name} image={new}: {reason}");
+                // Before anybody is told, so that whoever keeps books on it finds both.
+                if blame == Blame::Image {
+                    self.rejected.add(&one.reference, image.id(), &reason);
+                }
                 (round.on)(&Step::RolledBack {
                     container: name.to_owned(),
                     image: one.reference.to_string(),

@@ -496,7 +496,9 @@ pub fn certificates(pem: &[u8]) -> std::result::Result<Vec<Certificate<'static>>
     Ok(found)
 }
 
-fn api_host(registry: &str) -> &str {
+/// Where a registry's API answers.
+#[must_use]
+pub fn api_host(registry: &str) -> &str {
     if registry == DOCKER_HUB {
         DOCKER_HUB_API
     } else {

@@ -2,6 +2,7 @@
 
 use super::lab::Lab;
 use super::lab::good;
+use crate::support::Folder;
 use crate::support::eventually;
 use crate::support::server::Answer;
 use serde_json::json;
@@ -86,6 +87,73 @@ fn a_rejected_digest_is_tried_once_and_the_next_one_again() {
     lab.publish("hermes", &good("v3"));
     program.await_line("recreated container=");
     assert_eq!(lab.version("1"), "v3");
+}
+
+#[test]
+fn a_rejected_digest_is_not_tried_again_after_a_restart() {
+    let Some(lab) = Lab::new() else { return };
+    let folder = Folder::new();
+    let state = folder.path().to_str().expect("UTF-8");
+    let vars = [("IMAGEWATCH_STATE", state), ("IMAGEWATCH_CATCH_UP", "true")];
+    lab.publish("hermes", &good("v1"));
+    lab.pull("hermes");
+    let id = lab.workspace("1", "hermes");
+    let mut program = lab.watcher("hermes", &vars);
+    program.await_line("seeded");
+    lab.publish("hermes", &good("bad").with("Cmd", json!(["/bin/false"])));
+    program.await_line("rolled back container=");
+    program.await_line("is rejected until the tag moves on");
+    let (_, _, metrics) = program.ask_text("GET", "/metrics");
+    for line in [
+        "imagewatch_swaps_total{outcome=\"rolled_back\"} 1",
+        "imagewatch_references{state=\"rejected\"} 1",
+        "imagewatch_rejected_digests 1",
+    ] {
+        assert!(
+            metrics.lines().any(|other| other == line),
+            "{line}: {metrics}"
+        );
+    }
+    program.kill();
+
+    let program = lab.watcher("hermes", &vars);
+    program.await_line("is rejected until the tag moves on");
+    program.await_lines("hermes: unchanged", 2);
+    let (_, status) = program.ask("GET", "/admin/status");
+    assert_eq!(status["references"][0]["state"], "rejected");
+    assert_eq!(status["history"][0]["outcome"], "rolled_back");
+    assert!(!program.has_said("pulled image="));
+    let (_, report) = program.refresh("");
+    let reason = report["skipped"][0]["reason"].as_str().unwrap_or_default();
+    assert!(reason.starts_with("this image was rejected: "), "{report}");
+    assert_eq!(lab.inspect("1")["Id"], json!(id));
+    lab.publish("hermes", &good("v3"));
+    program.await_line("recreated container=");
+    assert_eq!(lab.version("1"), "v3");
+    let (_, status) = program.ask("GET", "/admin/status");
+    assert_eq!(status["history"][0]["outcome"], "recreated");
+    let downtime = status["history"][0]["downtime_seconds"].as_f64();
+    let (_, _, metrics) = program.ask_text("GET", "/metrics");
+    let value = |name: &str| {
+        let mut lines = metrics.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.and_then(|value| value.parse::<f64>().ok())
+    };
+    let swaps = |outcome: &str| value(&format!("imagewatch_swaps_total{{outcome={outcome:?}}}"));
+    assert_eq!(
+        (swaps("recreated"), swaps("rolled_back")),
+        (Some(1.0), Some(0.0))
+    );
+    assert_eq!(value("imagewatch_downtime_seconds_count"), Some(1.0));
+    let (sum, downtime) = (
+        value("imagewatch_downtime_seconds_sum"),
+        downtime.expect("one"),
+    );
+    assert!((sum.expect("a sum") - downtime).abs() < 0.002, "{metrics}");
+    eventually("no rejection", || {
+        let (_, status) = program.ask("GET", "/admin/status");
+        (status["rejected"] == json!([])).then_some(())
+    });
 }
 
 #[test]

@@ -143,6 +143,12 @@ impl Program {
 
     /// Asks the admin endpoint, with the token if there is one.
     pub(crate) fn ask(&self, method: &str, target: &str) -> (u16, Value) {
+        let (status, _, body) = self.ask_text(method, target);
+        (status, serde_json::from_str(&body).unwrap_or(Value::Null))
+    }
+
+    /// The same where the answer need not be JSON: status, content type, body.
+    pub(crate) fn ask_text(&self, method: &str, target: &str) -> (u16, String, String) {
         let url = format!("http://{}{target}", self.host());
         let mut request = ureq::http::Request::builder().method(method).uri(url);
         if let Some(token) = &self.token {
@@ -156,9 +162,12 @@ impl Program {
         };
         let mut answer = answer.expect("the program answers");
         let body = answer.body_mut().read_to_string().expect("a body");
+        let kind = answer.headers().get("Content-Type");
+        let kind = kind.and_then(|value| value.to_str().ok());
         (
             answer.status().as_u16(),
-            serde_json::from_str(&body).unwrap_or(Value::Null),
+            kind.unwrap_or_default().to_owned(),
+            body,
         )
     }
 

@@ -4,6 +4,8 @@ mod claim;
 mod credentials;
 mod engine;
 mod guard;
+mod history;
+mod metrics;
 mod notify;
 mod quirks;
 mod registry;
