@@ -7,7 +7,8 @@
 //! Imports point down; `tests/architecture.rs` holds the modules to it.
 //!
 //! ```text
-//!               main ── serve, plan, healthcheck    introduce everybody, then wait
+//!               main ── serve, check, once, plan, healthcheck    one for each command
+//!              kit      bars               who works for all of them; what a terminal shows
 //!    admin ──► jobs ◄── watch                   mouth, queue and head: no I/O of their own
 //!              notify ──► receiver             tells people, and nobody waits for it
 //!    status history metrics                     the books: for people, Prometheus, the next start
@@ -39,6 +40,8 @@
 #![warn(missing_docs, unreachable_pub)]
 
 pub mod admin;
+pub mod bars;
+pub mod check;
 pub mod claim;
 pub mod cleanup;
 pub mod clerk;
@@ -54,9 +57,11 @@ pub mod history;
 pub mod hooks;
 mod http;
 pub mod jobs;
+pub mod kit;
 pub mod logging;
 pub mod metrics;
 pub mod notify;
+pub mod once;
 pub mod plan;
 pub mod progress;
 pub mod queue;

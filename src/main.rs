@@ -3,6 +3,9 @@
 
 use imagewatch::config::Config;
 use imagewatch::config::VARIABLES;
+use imagewatch::once::Ended;
+use imagewatch::once::Wish;
+use imagewatch::refresh::Extent;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -11,6 +14,8 @@ use std::process::ExitCode;
 const FAILED: u8 = 1;
 /// The command line or the configuration cannot be used.
 const USAGE: u8 = 2;
+/// Something is outdated (`check`).
+const OUTDATED: u8 = 10;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
@@ -20,6 +25,8 @@ fn main() -> ExitCode {
         .collect();
     match words.as_slice() {
         [] | ["serve"] => serve(),
+        ["check", rest @ ..] => check(rest),
+        ["refresh", rest @ ..] => refresh(rest),
         ["plan", rest @ ..] => plan(rest),
         ["healthcheck"] => healthcheck(),
         ["-h" | "--help" | "help"] => print(&help()),
@@ -53,6 +60,127 @@ fn serve() -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
+}
+
+fn check(arguments: &[&str]) -> ExitCode {
+    let as_json = match arguments {
+        [] => false,
+        ["--json"] => true,
+        _ => {
+            complain("usage: imagewatch check [--json]");
+            return ExitCode::from(USAGE);
+        }
+    };
+    let Some(config) = quiet_configuration() else {
+        return ExitCode::from(USAGE);
+    };
+    match imagewatch::check::check(&config) {
+        Err(reason) => {
+            complain(&reason);
+            ExitCode::from(FAILED)
+        }
+        Ok(table) => {
+            let shown = print(&if as_json { json(&table) } else { table.text() });
+            if table.is_outdated() {
+                ExitCode::from(OUTDATED)
+            } else if table.has_failed() {
+                ExitCode::from(FAILED)
+            } else {
+                shown
+            }
+        }
+    }
+}
+
+fn refresh(arguments: &[&str]) -> ExitCode {
+    let (mut recreate, mut force, mut rehearse, mut as_json) = (true, false, false, false);
+    let mut names = Vec::new();
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        match *word {
+            "--no-recreate" => recreate = false,
+            "--force" => force = true,
+            "--dry-run" => rehearse = true,
+            "--json" => as_json = true,
+            // As the platform's script was called.
+            "--runtime" if words.len() > 0 => names.extend(words.next().map(|&w| w.to_owned())),
+            name if !name.starts_with('-') && !name.is_empty() => names.push(name.to_owned()),
+            _ => {
+                complain(
+                    "usage: imagewatch refresh [NAME...] [--no-recreate] [--force] [--dry-run] [--json]",
+                );
+                return ExitCode::from(USAGE);
+            }
+        }
+    }
+    let extent = match (recreate, force) {
+        (false, _) => Extent::Pull,
+        (true, false) => Extent::Recreate,
+        (true, true) => Extent::Force,
+    };
+    let Some(config) = quiet_configuration() else {
+        return ExitCode::from(USAGE);
+    };
+    let wish = Wish { names, extent };
+    if rehearse {
+        return match imagewatch::once::rehearse(&config, &wish) {
+            Ok(found) => {
+                let shown = print(&if as_json { json(&found) } else { found.text() });
+                if found.failed.is_empty() {
+                    shown
+                } else {
+                    ExitCode::from(FAILED)
+                }
+            }
+            Err(reason) => {
+                complain(&reason);
+                ExitCode::from(FAILED)
+            }
+        };
+    }
+    match imagewatch::once::refresh(&config, &wish) {
+        Ok(Ended::Done(outcomes)) => {
+            if let Some(error) = &outcomes.list_error {
+                complain(&format!("container list: {error}"));
+            }
+            let shown = print(&if as_json {
+                json(&outcomes.report)
+            } else {
+                outcomes.report.text()
+            });
+            if imagewatch::once::went_well(&outcomes) {
+                shown
+            } else {
+                ExitCode::from(FAILED)
+            }
+        }
+        Ok(Ended::Interrupted) => {
+            complain("interrupted; every container is as it was, or recreated");
+            ExitCode::from(FAILED)
+        }
+        Err(reason) => {
+            complain(&reason);
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    let mut text = serde_json::to_string(value).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// The configuration of a command whose answer says all there is to say: of the log only trouble is
+/// shown, unless more was asked for.
+fn quiet_configuration() -> Option<Config> {
+    let (config, _) = configuration()?;
+    let filter = match config.log_filter.as_str() {
+        "info" => "error",
+        filter => filter,
+    };
+    imagewatch::logging::start(filter, config.log_format);
+    Some(config)
 }
 
 fn plan(arguments: &[&str]) -> ExitCode {
@@ -115,12 +243,16 @@ fn help() -> String {
         "imagewatch keeps running containers on the newest image, and never loses one.
 
 Usage: imagewatch [serve]        watch and serve the admin endpoint
+       imagewatch check [--json] what runs, what the registries have; pulls nothing
+       imagewatch refresh [NAME...] [--no-recreate] [--force] [--dry-run] [--json]
+                                 one refresh, of all that is watched or of these: a runtime,
+                                 a container or a reference
        imagewatch plan [--json] CONTAINER
                                  show what a swap would create, and what changes
        imagewatch healthcheck    ask the running server whether it is well
        imagewatch -h | -V
 
-Exit: 0 done, 1 failed, 2 usage or configuration.
+Exit: 0 done, 1 failed or rolled back, 2 usage or configuration, 10 outdated (check).
 
 Environment (a secret X may also be given as X_FILE, the path of a file):
 ",

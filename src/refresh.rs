@@ -103,7 +103,12 @@ impl Refresher {
     #[must_use]
     pub fn run(&self, order: &Order, on: &dyn Fn(&Step)) -> Outcomes {
         let mut outcomes = Outcomes::default();
-        let Chosen { targets, noticed } = match self.choose(&order.images) {
+        let Chosen {
+            targets,
+            noticed,
+            only,
+            unfollowed,
+        } = match self.choose(&order.images) {
             Ok(chosen) => chosen,
             Err(error) => {
                 log::warn!("container list: {error}");
@@ -111,6 +116,7 @@ impl Refresher {
                 return outcomes;
             }
         };
+        outcomes.report.skipped = unfollowed;
         for (target, digest, containers) in noticed {
             let reference = &target.reference;
             for name in containers {
@@ -140,6 +146,7 @@ impl Refresher {
             .map(|target| self.work_on(target, order.extent))
             .collect();
         let mut round = Round::new(order.extent, &mut works, &mut outcomes.report, on);
+        round.only = only;
         if let Err(error) = self.renew_all(&mut round) {
             log::warn!("container list: {error}");
             round.put_off(&format!("container list: {error}"));
@@ -161,11 +168,9 @@ impl Refresher {
     /// # Errors
     /// When the Engine cannot be asked.
     pub fn is_behind(&self, reference: &Reference, digest: &Digest, seen: &[Seen]) -> Result<bool> {
-        let image = match self.engine.image(&reference.to_string()) {
-            Ok(image) => image,
+        let Some(image) = self.engine.find_image(&reference.to_string())? else {
             // Never pulled here: there is nothing that could be behind.
-            Err(error) if error.is_not_found() => return Ok(false),
-            Err(error) => return Err(error),
+            return Ok(false);
         };
         if !is_at(&image, reference, digest) {
             return Ok(true);
@@ -183,11 +188,8 @@ impl Refresher {
 
     /// Whether the image with this id is `newest` in all but that.
     fn is_twin(&self, id: &str, newest: &Image) -> Result<bool> {
-        match self.engine.image(id) {
-            Ok(image) => Ok(image.is_same_as(newest)),
-            Err(error) if error.is_not_found() => Ok(false),
-            Err(error) => Err(error),
-        }
+        let image = self.engine.find_image(id)?;
+        Ok(image.is_some_and(|image| image.is_same_as(newest)))
     }
 
     /// Why `digest`, which the registry has, is not tried: it was pulled once and did not come up.
@@ -198,14 +200,18 @@ impl Refresher {
         if !self.rejected.concern(reference) {
             return Ok(None);
         }
-        match self.engine.image(&reference.to_string()) {
-            Ok(image) if is_at(&image, reference, digest) => {
-                Ok(self.rejected.reason(reference, image.id()))
-            }
-            Ok(_) => Ok(None),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
+        let image = self.engine.find_image(&reference.to_string())?;
+        let image = image.filter(|image| is_at(image, reference, digest));
+        Ok(image.and_then(|image| self.rejected.reason(reference, image.id())))
+    }
+
+    /// Whether the image of `reference` that is here is `digest`.
+    ///
+    /// # Errors
+    /// When the Engine cannot be asked.
+    pub fn has(&self, reference: &Reference, digest: &Digest) -> Result<bool> {
+        let image = self.engine.find_image(&reference.to_string())?;
+        Ok(image.is_some_and(|image| is_at(&image, reference, digest)))
     }
 
     /// Whether the image of `reference` is here and from no registry, as far as the Engine knows.
@@ -219,6 +225,14 @@ impl Refresher {
     #[must_use]
     pub fn watched(&self, seen: &[Seen]) -> Vec<Target> {
         let mut targets = self.catalogue.clone();
+        self.add_seen(seen, &mut targets);
+        targets
+    }
+
+    /// What these containers were made from.
+    #[must_use]
+    pub fn made_from(&self, seen: &[Seen]) -> Vec<Target> {
+        let mut targets = Vec::new();
         self.add_seen(seen, &mut targets);
         targets
     }
@@ -245,6 +259,16 @@ impl Refresher {
         match images {
             Images::These(these) => chosen.targets.clone_from(these),
             Images::Moved(moved) => self.choose_moved(moved, &mut chosen)?,
+            Images::Containers(names) => {
+                let seen = self.selection.named(names, &self.engine)?;
+                chosen.targets = self.made_from(&seen);
+                for one in &seen {
+                    if let Err(reason) = one.made_from {
+                        chosen.unfollowed.push(Reasoned::new(&one.name, reason));
+                    }
+                }
+                chosen.only = Some(names.clone());
+            }
             Images::Managed(only) => {
                 let seen = self.selection.seen(&self.engine)?;
                 let wanted = seen.iter().filter(|one| one.consent == Consent::Update);
@@ -294,6 +318,10 @@ struct Chosen {
     targets: Vec<Target>,
     /// Images that nobody wants pulled, their new digests, and who wants to know of them.
     noticed: Vec<(Target, Digest, Vec<String>)>,
+    /// The only containers to renew, if there is such a choice.
+    only: Option<Vec<String>>,
+    /// Those of them that have no tag to follow.
+    unfollowed: Vec<Reasoned>,
 }
 
 /// Whether the image was pulled as, or is, `digest`.

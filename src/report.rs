@@ -20,6 +20,35 @@ pub struct Report {
     pub skipped: Vec<Reasoned>,
 }
 
+impl Report {
+    /// For people: a line for each entry.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let lists = [
+            ("pulled", &self.pulled),
+            ("failed", &self.failed),
+            ("recreated", &self.recreated),
+            ("unchanged", &self.unchanged),
+        ];
+        for (what, list) in lists {
+            for name in list {
+                text.push_str(&format!("{what}: {name}\n"));
+            }
+        }
+        let reasoned = [
+            ("rolled back", &self.rolled_back),
+            ("skipped", &self.skipped),
+        ];
+        for (what, list) in reasoned {
+            for Reasoned { name, reason } in list {
+                text.push_str(&format!("{what}: {name}: {reason}\n"));
+            }
+        }
+        text
+    }
+}
+
 /// A container and why something was, or was not, done to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reasoned {

@@ -113,15 +113,70 @@ impl Selection {
         Ok(seen)
     }
 
-    /// Every managed container of these images. One that vanishes while we look is none.
+    /// These containers, by name. That somebody named one is consent enough, unless its owner opted out.
     ///
     /// # Errors
     /// When the list, or a container on it, cannot be had.
-    pub fn managed(&self, of: &[&Reference], engine: &Engine) -> Result<Vec<Managed>> {
-        self.managed_among(&engine.containers()?, of, engine)
+    pub fn named(&self, names: &[String], engine: &Engine) -> Result<Vec<Seen>> {
+        let mut seen = Vec::new();
+        for summary in engine.containers()? {
+            let name = summary.name();
+            if !names.iter().any(|wanted| wanted == name) || is_transient_name(name) {
+                continue;
+            }
+            let Some(container) = engine.find(summary.id())? else {
+                continue;
+            };
+            let opted_out = is_enabled(&summary) == Some(false);
+            let made_from = if opted_out {
+                Err("its owner opted out of updates by label")
+            } else {
+                made_from(container.image_name(), summary.image_id())
+            };
+            seen.push(Seen {
+                name: name.to_owned(),
+                image_name: container.image_name().to_owned(),
+                image_id: summary.image_id().to_owned(),
+                state: summary.state().to_owned(),
+                consent: Consent::Update,
+                made_from,
+            });
+        }
+        Ok(seen)
     }
 
-    /// The same, of a list that is at hand already.
+    /// The same, of a list that is at hand already, as far as there is a tag to follow.
+    ///
+    /// # Errors
+    /// When a container on it cannot be had.
+    pub fn named_among(
+        &self,
+        list: &[Summary],
+        names: &[String],
+        engine: &Engine,
+    ) -> Result<Vec<Managed>> {
+        let mut managed = Vec::new();
+        for summary in list {
+            let is_wanted = names.iter().any(|wanted| wanted == summary.name());
+            if !is_wanted || is_enabled(summary) == Some(false) {
+                continue;
+            }
+            let Some(container) = engine.find(summary.id())? else {
+                continue;
+            };
+            if let Ok(reference) = made_from(container.image_name(), container.image_id()) {
+                managed.push(Managed {
+                    container,
+                    reference,
+                    consent: Consent::Update,
+                });
+            }
+        }
+        Ok(managed)
+    }
+
+    /// Every managed container of these images, of a list that is at hand. One that vanishes while we
+    /// look is none.
     ///
     /// # Errors
     /// When a container on it cannot be had.

@@ -9,15 +9,13 @@ use crate::admin::Admin;
 use crate::admin::guard::Guard;
 use crate::clerk::Clerk;
 use crate::config::Config;
-use crate::credentials::Credentials;
 use crate::debug::debug;
-use crate::engine::Engine;
 use crate::error::Result;
-use crate::gate::Gate;
 use crate::history::History;
 use crate::jobs::Asker;
 use crate::jobs::Jobs;
 use crate::jobs::Worker;
+use crate::kit::Kit;
 use crate::metrics::Metrics;
 use crate::notify;
 use crate::notify::Notifier;
@@ -34,10 +32,8 @@ use crate::refresh::Verdict;
 use crate::registry;
 use crate::registry::Registry;
 use crate::select::Seen;
-use crate::select::Selection;
 use crate::status::Board;
 use crate::swap;
-use crate::swap::Acceptance;
 use crate::time::print_duration;
 use crate::watch::FirstSight;
 use crate::watch::Hands;
@@ -77,7 +73,7 @@ pub fn serve(config: &Config) -> std::result::Result<(), String> {
     if config.auto_refresh {
         parts.spawn_watcher(config, jobs)?;
     } else {
-        parts.board.watch(&parts.catalogue);
+        parts.board.watch(&parts.kit.refresher.catalogue);
         log::info!("watcher off (IMAGE_AUTO_REFRESH=true switches it on)");
     }
     let signal = signals.forever().next();
@@ -85,7 +81,7 @@ pub fn serve(config: &Config) -> std::result::Result<(), String> {
     if config.auto_refresh {
         log::info!("image-auto-refresh: stopping");
     }
-    parts.gate.close();
+    parts.kit.gate.close();
     let _ = finished.pop_within(LAST_WORDS);
     parts.notifier.finish(LAST_MESSAGES);
     parts.history.close();
@@ -94,76 +90,30 @@ pub fn serve(config: &Config) -> std::result::Result<(), String> {
 
 /// What the threads share.
 struct Parts {
-    engine: Arc<Engine>,
-    registry: Arc<Registry>,
-    refresher: Arc<Refresher>,
+    kit: Kit,
     notifier: Arc<Notifier>,
-    selection: Selection,
     board: Arc<Board>,
     history: Arc<History>,
     metrics: Arc<Metrics>,
-    gate: Arc<Gate>,
-    catalogue: Vec<Target>,
 }
 
 impl Parts {
     fn of(config: &Config) -> std::result::Result<Self, String> {
-        let engine = Arc::new(Engine::new(&config.engine));
-        let credentials = Credentials::new(config.ghcr.clone(), config.login_files.clone());
-        let certificates = match &config.certificates {
-            None => None,
-            Some(path) => {
-                let name = path.display();
-                let pem = std::fs::read(path)
-                    .map_err(|error| format!("SSL_CERT_FILE={name}: {error}"))?;
-                let found = registry::certificates(&pem)
-                    .map_err(|reason| format!("SSL_CERT_FILE={name}: {reason}"))?;
-                Some(found)
-            }
-        };
-        let registry = Registry::new(
-            credentials.clone(),
-            certificates.as_deref(),
-            config.proxies.clone(),
-            config.insecure_registries.clone(),
-        );
+        let history = Arc::new(History::open(config.state.as_deref())?);
+        let kit = Kit::of(config, Arc::clone(history.rejected()))?;
         let notifier = Notifier::start(
             &config.receivers,
-            certificates.as_deref(),
+            kit.certificates.as_deref(),
             &config.proxies,
             notify::PAUSES,
         )
         .map_err(|error| format!("thread notify: {error}"))?;
-        let history = Arc::new(History::open(config.state.as_deref())?);
-        let selection = Selection::new(config.select, &config.prefix, &config.runtimes);
-        let gate = Arc::new(Gate::default());
-        let catalogue: Vec<Target> = config.runtimes.iter().map(Target::from).collect();
-        let refresher = Refresher {
-            engine: Arc::clone(&engine),
-            credentials,
-            catalogue: catalogue.clone(),
-            selection: selection.clone(),
-            cleanup: config.cleanup,
-            recreate: config.recreate,
-            acceptance: Acceptance {
-                settle: config.settle,
-                health_timeout: config.health_timeout,
-            },
-            platform: config.platform.clone(),
-            gate: Arc::clone(&gate),
-            rejected: Arc::clone(history.rejected()),
-        };
         Ok(Self {
-            engine,
-            registry: Arc::new(registry),
-            refresher: Arc::new(refresher),
+            kit,
             notifier: Arc::new(notifier),
-            selection,
             board: Arc::new(Board::default()),
             history,
             metrics: Arc::new(Metrics::default()),
-            gate,
-            catalogue,
         })
     }
 
@@ -174,8 +124,8 @@ impl Parts {
         config: &Config,
         worker: Worker,
     ) -> std::result::Result<Outlet<()>, String> {
-        let (board, gate) = (Arc::clone(&self.board), Arc::clone(&self.gate));
-        let (refresher, history) = (Arc::clone(&self.refresher), Arc::clone(&self.history));
+        let (board, gate) = (Arc::clone(&self.board), Arc::clone(&self.kit.gate));
+        let (refresher, history) = (Arc::clone(&self.kit.refresher), Arc::clone(&self.history));
         let metrics = Arc::clone(&self.metrics);
         let notifier = Arc::clone(&self.notifier);
         let (inlet, finished) = queue();
@@ -218,14 +168,14 @@ impl Parts {
         let clerk = |name: &str| Clerk::start(name).map_err(|error| format!("{name}: {error}"));
         let admin = Arc::new(Admin {
             token: config.admin_token.clone(),
-            catalogue: self.catalogue.clone(),
+            catalogue: self.kit.refresher.catalogue.clone(),
             jobs: jobs.clone(),
             board: Arc::clone(&self.board),
             history: Arc::clone(&self.history),
             metrics: Arc::clone(&self.metrics),
-            engine: Arc::clone(&self.engine),
-            registry: Arc::clone(&self.registry),
-            selection: self.selection.clone(),
+            engine: Arc::clone(&self.kit.engine),
+            registry: Arc::clone(&self.kit.registry),
+            selection: self.kit.refresher.selection.clone(),
             health_clerk: clerk("health")?,
             status_clerk: clerk("status")?,
             last_ping: Mutex::new(None),
@@ -245,9 +195,9 @@ impl Parts {
 
     fn spawn_watcher(&self, config: &Config, jobs: Jobs) -> std::result::Result<(), String> {
         let hands = Wired {
-            registry: Arc::clone(&self.registry),
+            registry: Arc::clone(&self.kit.registry),
             metrics: Arc::clone(&self.metrics),
-            refresher: Arc::clone(&self.refresher),
+            refresher: Arc::clone(&self.kit.refresher),
             jobs,
             catch_up: config.catch_up,
             seen: Mutex::new(Vec::new()),
@@ -257,8 +207,8 @@ impl Parts {
         } else {
             FirstSight::Seed
         };
-        let (board, gate) = (Arc::clone(&self.board), Arc::clone(&self.gate));
-        let catalogue = self.catalogue.clone();
+        let (board, gate) = (Arc::clone(&self.board), Arc::clone(&self.kit.gate));
+        let catalogue = self.kit.refresher.catalogue.clone();
         let mut watcher = Watcher::new(hands, first_sight, Arc::clone(&board), catalogue);
         let interval = config.interval;
         board.watcher_started(interval);

@@ -129,6 +129,41 @@ const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     ("healthcheck", &["error", "http"]),
+    ("bars", &["progress"]),
+    (
+        "kit",
+        &[
+            "config",
+            "credentials",
+            "engine",
+            "gate",
+            "refresh",
+            "registry",
+            "rejections",
+            "select",
+            "swap",
+        ],
+    ),
+    (
+        "check",
+        &[
+            "config",
+            "engine",
+            "error",
+            "kit",
+            "reference",
+            "refresh",
+            "select",
+            "swap",
+        ],
+    ),
+    (
+        "once",
+        &[
+            "bars", "config", "error", "history", "kit", "queue", "refresh", "report", "select",
+            "swap",
+        ],
+    ),
 ];
 
 #[test]

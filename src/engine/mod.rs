@@ -210,6 +210,15 @@ impl Engine {
         self.get(&path, CALL_DEADLINE).map(Image::new)
     }
 
+    /// The same, where it is no error that there is none.
+    pub fn find_image(&self, name: &str) -> Result<Option<Image>> {
+        match self.image(name) {
+            Ok(image) => Ok(Some(image)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// One image as Podman itself shows it (`GET /libpod/images/{name}/json`), made to look like
     /// Docker's: the health check, which is only here, moved to where that has it.
     pub fn podman_image(&self, name: &str) -> Result<Image> {

@@ -43,6 +43,8 @@ pub enum Images {
     Moved(Vec<(Target, Digest)>),
     /// Those that managed containers were made from; if any are named, only those.
     Managed(Vec<Wanted>),
+    /// Those that these containers, by name, were made from; and only these are renewed, managed or not.
+    Containers(Vec<String>),
 }
 
 /// Images that are meant by a name.

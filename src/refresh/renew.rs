@@ -12,6 +12,7 @@ use crate::engine::Container;
 use crate::engine::Image;
 use crate::engine::Removal;
 use crate::engine::State;
+use crate::engine::Summary;
 use crate::error::Result;
 use crate::hooks;
 use crate::progress::Step;
@@ -78,7 +79,7 @@ impl Refresher {
         let list = self.engine.containers()?;
         let works = round.works.iter();
         let of: Vec<&Reference> = works.map(|work| &work.target.reference).collect();
-        let mut managed = self.selection.managed_among(&list, &of, &self.engine)?;
+        let mut managed = self.choose_among(&list, &of, round)?;
         self.note_twins(&managed, round)?;
         let due = managed.iter().find_map(|one| round.image_due(one));
         let image = match due {
@@ -93,7 +94,7 @@ impl Refresher {
             match self.claim(image, round.on) {
                 Ok(held) => {
                     swap::settle(&self.engine, self.acceptance, &held)?;
-                    managed = self.selection.managed(&of, &self.engine)?;
+                    managed = self.choose_among(&self.engine.containers()?, &of, round)?;
                     self.note_twins(&managed, round)?;
                     claim = Some(held);
                 }
@@ -119,6 +120,19 @@ impl Refresher {
             self.renew(&one, round, &mut neighbours);
         }
         Ok(())
+    }
+
+    /// The containers this is about.
+    fn choose_among(
+        &self,
+        list: &[Summary],
+        of: &[&Reference],
+        round: &Round,
+    ) -> Result<Vec<Managed>> {
+        match &round.only {
+            Some(names) => self.selection.named_among(list, names, &self.engine),
+            None => self.selection.managed_among(list, of, &self.engine),
+        }
     }
 
     /// Notes which older images are the newest in all but their id.
@@ -420,6 +434,8 @@ pub(super) struct Round<'r, 'o> {
     /// Pairs of an older and a newest image, by id, and whether they are the same but for that.
     twins: HashMap<(String, String), bool>,
     report: &'r mut Report,
+    /// The only containers to renew, if there is such a choice.
+    pub(super) only: Option<Vec<String>>,
     /// The ids of images that containers no longer run.
     replaced: BTreeSet<String>,
     on: &'r dyn Fn(&Step),
@@ -438,6 +454,7 @@ impl<'r, 'o> Round<'r, 'o> {
             extent,
             index: index.collect(),
             twins: HashMap::new(),
+            only: None,
             works,
             report,
             replaced: BTreeSet::new(),

@@ -181,7 +181,11 @@ fn a_watchtower_setup_moves_over_by_the_guide_alone() {
         })
         .collect();
     let (web, watched) = (private.reference("web"), private.reference("watched"));
-    assert_eq!(states, [(&*watched, "outdated"), (&*web, "current")]);
+    assert_eq!(
+        states,
+        [(&*watched, "outdated"), (&*web, "current")],
+        "{status:#}"
+    );
     let said = program.log().matches("behind container=").count();
     assert_eq!(said, 1, "it is said once");
 }
