@@ -2,6 +2,7 @@
 //!
 //! `LAB_ENGINE` is the Engine's socket; without it these tests say that they were left out.
 
+mod command;
 mod crash;
 mod edge;
 mod fault;

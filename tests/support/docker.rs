@@ -132,9 +132,15 @@ impl Docker {
     pub(crate) fn names(&self, prefix: &str) -> Vec<String> {
         let (_, list) = self.json("GET", "/containers/json?all=1", &Value::Null);
         let all = list.as_array().cloned().unwrap_or_default();
-        let names = all.iter().filter_map(|one| one["Names"][0].as_str());
-        let mut names: Vec<String> = names
-            .map(|name| name.trim_start_matches('/').to_owned())
+        // Links to a container are listed as names of it too, as `/consumer/alias`.
+        let own = |one: &Value| {
+            let names = one["Names"].as_array()?.iter();
+            let mut names = names.filter_map(|name| Some(name.as_str()?.trim_start_matches('/')));
+            names.find(|name| !name.contains('/')).map(str::to_owned)
+        };
+        let mut names: Vec<String> = all
+            .iter()
+            .filter_map(own)
             .filter(|name| name.starts_with(prefix))
             .collect();
         names.sort();
