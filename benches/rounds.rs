@@ -21,7 +21,7 @@ use support::server::Server;
 
 /// Images are shared from here on.
 const REFERENCES: usize = 200;
-const ROUNDS: usize = 10;
+const ROUNDS: usize = 3;
 
 fn main() {
     println!("a quiet round, mean of {ROUNDS}; everything on one registry host");
@@ -110,7 +110,7 @@ fn measure(containers: usize) {
         });
     };
     // The first seeds, and the worker looks for half-done swaps in its time.
-    rounds(6);
+    rounds(3);
     let before = (
         program.cpu(),
         heads.load(Ordering::SeqCst),

@@ -165,7 +165,7 @@ fn a_bad_image_ends_with_1_and_the_old_container() {
     assert_eq!(code, Some(1), "{text}{shown}");
     let name = lab.name("1");
     assert!(
-        text.contains(&format!("rolled back: {name}: it exited with 1")),
+        text.contains(&format!("rolled back: {name}: it exited with code 1")),
         "{text}"
     );
     assert!(text.contains("failed: gone\n"), "{text}");

@@ -273,16 +273,9 @@ fn half_done_swaps_of_a_killed_process_are_settled_before_anything_else() {
         assert_eq!(lab.inspect(name)["Id"], json!(id));
         assert_eq!(lab.inspect(name)["State"]["Running"], true);
     }
+    let policy = lab.inspect("1")["HostConfig"]["RestartPolicy"]["Name"].clone();
+    let path = format!("/containers/{}/update", lab.name("1"));
+    let can_be_set = || lab.docker.json("POST", &path, &json!({})).0 != 404;
     // Podman before 5.1 can set no policy, and so takes none away.
-    let (status, _) = lab.docker.json(
-        "POST",
-        &format!("/containers/{}/update", lab.name("1")),
-        &json!({}),
-    );
-    if status != 404 {
-        assert_eq!(
-            lab.inspect("1")["HostConfig"]["RestartPolicy"]["Name"],
-            "always"
-        );
-    }
+    assert!(policy == "always" || !can_be_set(), "{policy}");
 }

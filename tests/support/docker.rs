@@ -151,11 +151,15 @@ impl Docker {
     /// containers used, and the images of these repositories.
     pub(crate) fn clean(&self, prefix: &str, repository_mark: &str) {
         let mut volumes = Vec::new();
-        for name in self.names(prefix) {
-            let inspect = self.inspect(&name);
-            let mounts = inspect["Mounts"].as_array().into_iter().flatten();
-            volumes.extend(mounts.filter_map(|mount| mount["Name"].as_str().map(str::to_owned)));
-            self.remove(&name);
+        // Podman removes none that another one lives in.
+        for _ in 0..3 {
+            for name in self.names(prefix) {
+                let inspect = self.inspect(&name);
+                let mounts = inspect["Mounts"].as_array().into_iter().flatten();
+                volumes
+                    .extend(mounts.filter_map(|mount| mount["Name"].as_str().map(str::to_owned)));
+                self.remove(&name);
+            }
         }
         let (_, all) = self.json("GET", "/volumes", &Value::Null);
         let all = all["Volumes"].as_array().into_iter().flatten();
