@@ -69,21 +69,23 @@ fn measure(containers: usize) {
     let folder = Folder::new();
     let socket = folder.path().join("engine.sock");
     let answer = list(containers, &registry.host());
-    let begun: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    // When each round began, and how many look-ups there were before it.
+    let begun: Arc<Mutex<Vec<(Instant, usize)>>> = Arc::default();
     let durations: Arc<Mutex<Vec<Duration>>> = Arc::default();
     let (starts, ends) = (Arc::clone(&begun), Arc::clone(&durations));
+    let counted_here = Arc::clone(&heads);
     let engine = Server::unix(&socket, move |seen| match seen.target.as_str() {
         "/_ping" => Answer::new(200, &[("Api-Version", "1.41")], "OK"),
         "/v1.41/containers/json?all=1" => {
             // A round begins with the list; the one before ended with its last look-up.
             let mut starts = starts.lock().expect("no panic");
-            if let Some(start) = starts.last() {
+            if let Some((start, _)) = starts.last() {
                 let end = *last.lock().expect("no panic");
                 ends.lock()
                     .expect("no panic")
                     .push(end.saturating_duration_since(*start));
             }
-            starts.push(Instant::now());
+            starts.push((Instant::now(), counted_here.load(Ordering::SeqCst)));
             Answer::json(200, &answer)
         }
         other => panic!("unexpected: {other}"),
@@ -93,6 +95,7 @@ fn measure(containers: usize) {
     let binary = binary
         .as_deref()
         .unwrap_or(env!("CARGO_BIN_EXE_imagewatch"));
+    let started = Instant::now();
     let program = Program::start_binary(
         binary,
         &[
@@ -111,18 +114,19 @@ fn measure(containers: usize) {
     };
     // The first seeds, and the worker looks for half-done swaps in its time.
     rounds(3);
-    let before = (
-        program.cpu(),
-        heads.load(Ordering::SeqCst),
-        engine.lines().len(),
-    );
-    let already = begun.lock().expect("no panic").len();
-    rounds(already + ROUNDS);
-    let after = (
-        program.cpu(),
-        heads.load(Ordering::SeqCst),
-        engine.lines().len(),
-    );
+    support::eventually("its last list for half-done swaps", || {
+        (started.elapsed() > Duration::from_secs(6)).then_some(())
+    });
+    let so_far = begun.lock().expect("no panic").len();
+    rounds(so_far + 1);
+    let now = || {
+        let rounds = begun.lock().expect("no panic");
+        let (_, heads) = rounds.last().expect("a round");
+        (program.cpu(), *heads, engine.lines().len(), rounds.len())
+    };
+    let before = now();
+    rounds(before.3 + ROUNDS);
+    let after = now();
     let per_round = |before: usize, after: usize| (after - before) as f64 / ROUNDS as f64;
     let durations = durations.lock().expect("no panic");
     let recent = &durations[durations.len() - ROUNDS..];

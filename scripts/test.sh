@@ -17,7 +17,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 TARGET=$(uname -m)-unknown-linux-musl
-ENGINES=(docker-20.10 docker-28.5 podman-5.8)
+ENGINES=(docker-20.10 docker-28.5 podman-5.8 podman-4.3)
 # Tests that disturb a swap at each of its moments: the longest, and kept from the others.
 DISTURBANCES=(engine::crash engine::fault)
 CALM=(engine:: --skip engine::crash --skip engine::fault)
