@@ -82,7 +82,7 @@ impl Wire {
 
     /// Whether `host` may be spoken to without TLS.
     pub(crate) fn may_be_plain(&self, host: &str) -> bool {
-        is_loopback(host_name(host)) || self.insecure.iter().any(|listed| listed == host)
+        is_loopback(host_name(host)) || self.is_listed(host)
     }
 
     /// Sends one request to a registry's host, in the manner it is known or found to like.
@@ -226,8 +226,14 @@ impl Wire {
         agent.run(agent.configure_request(request).proxy(proxy).build())
     }
 
+    /// Whether the owner listed it as insecure, with its port or for all of them.
+    fn is_listed(&self, host: &str) -> bool {
+        let mut listed = self.insecure.iter();
+        listed.any(|listed| listed == host || listed == host_name(host))
+    }
+
     fn candidates(&self, host: &str) -> Vec<Manner> {
-        if self.insecure.iter().any(|listed| listed == host) {
+        if self.is_listed(host) {
             vec![Manner::Plain]
         } else if is_loopback(host_name(host)) {
             let plain_first = [Manner::Plain].into_iter();

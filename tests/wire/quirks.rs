@@ -11,6 +11,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use imagewatch::config::Proxies;
 use imagewatch::credentials::Credentials;
+use imagewatch::credentials::GhcrLogin;
+use imagewatch::credentials::Secret;
+use imagewatch::credentials::Source;
 use imagewatch::registry::Registry;
 use imagewatch::registry::certificates;
 use serde_json::Value;
@@ -482,5 +485,75 @@ fn a_registry_out_there_cannot_send_us_into_our_own_network() {
             assert!(error.contains("refused"), "{target}: {error}");
             assert_eq!(world.lines().len(), 1, "{target}: {:#?}", world.lines());
         }
+    }
+}
+
+#[test]
+fn a_rotated_token_file_is_read_again_without_a_restart() {
+    let authority = Authority::new();
+    let server = Server::tls(&authority.issue(&["ghcr.io"]), |seen| {
+        let shown = seen.header("authorization");
+        if seen.target.starts_with("/token") {
+            return match shown {
+                Some(shown) if shown == basic("me", "second") => {
+                    Answer::json(200, &json!({"token": "good"}))
+                }
+                Some(_) => Answer::json(403, &json!({"errors": [{"message": "denied"}]})),
+                None => Answer::json(401, &json!({"errors": [{"message": "private"}]})),
+            };
+        }
+        match shown {
+            Some("Bearer good") => found(),
+            _ => challenge(&[r#"Bearer realm="https://ghcr.io/token",service="ghcr.io""#]),
+        }
+    });
+    let folder = Folder::new();
+    let token = folder.write("token", "first\n");
+    let login = GhcrLogin {
+        user: Source::Given(Secret::new("me")),
+        token: Source::File(token.into()),
+    };
+    let certificates = certificates(authority.pem().as_bytes()).expect("a bundle");
+    let proxies = Proxies {
+        https: Some(format!("http://{}", connect_proxy(server.port()))),
+        http: None,
+        exceptions: Vec::new(),
+    };
+    let credentials = Credentials::new(Some(login), Vec::new());
+    let registry = Registry::new(credentials, Some(&certificates), proxies, Vec::new());
+    let reference = "ghcr.io/acme/api".parse().expect("a reference");
+    for _ in 0..3 {
+        assert!(registry.digest(&reference).is_err());
+    }
+    folder.write("token", "second\n");
+    let found = registry.digest(&reference).expect("the new token is used");
+    assert_eq!(found.as_str(), DIGEST);
+    let shown = server.seen();
+    let wrong = shown
+        .iter()
+        .filter(|seen| seen.header("authorization") == Some(&*basic("me", "first")));
+    assert_eq!(wrong.count(), 1, "{:#?}", server.lines());
+}
+
+#[test]
+fn plain_http_is_only_spoken_to_hosts_that_are_listed() {
+    let server = Server::tcp(|_| found());
+    let proxy = format!("http://{}", connect_proxy(server.port()));
+    let registry = |insecure: &[&str]| {
+        let proxies = Proxies {
+            https: Some(proxy.clone()),
+            http: Some(proxy.clone()),
+            exceptions: Vec::new(),
+        };
+        let insecure = insecure.iter().map(|host| (*host).to_owned()).collect();
+        Registry::new(Credentials::default(), None, proxies, insecure)
+    };
+    let reference = "registry.lan:5000/acme/api".parse().expect("a reference");
+    assert!(registry(&[]).digest(&reference).is_err());
+    assert!(registry(&["other.lan:5000"]).digest(&reference).is_err());
+    assert!(server.lines().is_empty(), "{:?}", server.lines());
+    for listed in ["registry.lan:5000", "registry.lan"] {
+        let found = registry(&[listed]).digest(&reference);
+        assert!(found.is_ok(), "{found:?}");
     }
 }
