@@ -330,6 +330,7 @@ impl Worker {
 mod tests {
     use super::*;
     use crate::refresh::Images;
+    use crate::refresh::Target;
     use std::sync::atomic::AtomicUsize;
     use std::sync::mpsc;
 
@@ -379,6 +380,46 @@ mod tests {
             drop(jobs);
         });
         assert_eq!(runs.load(Ordering::SeqCst), 3);
+    }
+
+    #[test]
+    fn what_moved_while_a_run_is_on_becomes_one_run() {
+        let (jobs, worker) = Jobs::new();
+        let moved = |name: &str| Order {
+            images: Images::Moved(vec![(
+                Target {
+                    name: name.to_owned(),
+                    reference: name.parse().expect("valid"),
+                },
+                format!("sha256:{}", "a".repeat(64)).parse().expect("valid"),
+            )]),
+            extent: Extent::Recreate,
+        };
+        let (enter, entered) = mpsc::channel();
+        let (leave, may_leave) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let run = |order: &Order, _: &dyn Fn(&Step)| {
+                    let Images::Moved(all) = &order.images else {
+                        panic!("{order:?}");
+                    };
+                    enter.send(all.len()).expect("received");
+                    let _ = may_leave.recv();
+                    Outcomes::default()
+                };
+                worker.work(&Board::default(), run, || (), || false);
+            });
+            let first = jobs.begin(moved("a"), Asker::Watcher);
+            assert_eq!(entered.recv(), Ok(1));
+            let rest = ["b", "c", "d", "c"].map(|name| jobs.begin(moved(name), Asker::Watcher));
+            drop(leave);
+            assert_eq!(entered.recv(), Ok(3), "one run for all of them");
+            assert!(first.pop().is_some_and(|answer| answer.is_ok()));
+            for one in rest {
+                assert!(one.pop().is_some_and(|answer| answer.is_ok()));
+            }
+            drop(jobs);
+        });
     }
 
     #[test]
