@@ -29,7 +29,7 @@ pub struct Variable {
     pub secret: bool,
 }
 
-/// Every variable this version reads. `--help` prints it, and a test holds the README to it.
+/// Every variable this version reads. `--help` prints it, and tests hold the documents to it.
 pub const VARIABLES: &[Variable] = &[
     plain("IMAGE_AUTO_REFRESH", "false", "true starts the watcher"),
     plain(

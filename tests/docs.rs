@@ -1,7 +1,13 @@
 //! What people read, and what completes their words, says what the code does.
 
+mod api;
 mod completion;
+mod engine;
+mod examples;
+mod links;
 mod manual;
+mod troubles;
+mod variables;
 
 use crate::support::Folder;
 use imagewatch::config::VARIABLES;
@@ -72,6 +78,82 @@ fn default_of(name: &str) -> &'static str {
     row.expect("a variable").default
 }
 
+/// One document: its path in the repository, and its text.
+struct Document {
+    path: String,
+    text: String,
+}
+
+/// Something between fences.
+struct Block {
+    language: String,
+    text: String,
+    /// Its document and line, for messages.
+    place: String,
+}
+
+impl Document {
+    fn of(path: &str) -> Self {
+        let text = std::fs::read_to_string(path_of(path)).expect("a document");
+        let path = path.to_owned();
+        Self { path, text }
+    }
+
+    fn blocks(&self) -> Vec<Block> {
+        let mut blocks: Vec<Block> = Vec::new();
+        let mut open: Option<(usize, Block)> = None;
+        for (number, line) in self.text.lines().enumerate() {
+            let indent = line.len() - line.trim_start().len();
+            match (&mut open, line.trim_start().strip_prefix("```")) {
+                (None, Some(language)) => {
+                    let block = Block {
+                        language: language.to_owned(),
+                        text: String::new(),
+                        place: format!("{}:{}", self.path, number + 1),
+                    };
+                    open = Some((indent, block));
+                }
+                (Some(_), Some(_)) => blocks.extend(open.take().map(|(_, block)| block)),
+                (Some((margin, block)), None) => {
+                    block.text.push_str(line.get(*margin..).unwrap_or_default());
+                    block.text.push('\n');
+                }
+                (None, None) => {}
+            }
+        }
+        assert!(open.is_none(), "{}: a fence is never closed", self.path);
+        blocks
+    }
+
+    /// The cells of each row of its tables.
+    fn rows(&self) -> impl Iterator<Item = Vec<&str>> {
+        self.text
+            .lines()
+            .map(str::trim_start)
+            .filter(|line| line.starts_with('|'))
+            .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+    }
+}
+
+/// What is written for people: the README and the folder `docs`.
+fn documents() -> Vec<Document> {
+    let folder = std::fs::read_dir(path_of("docs")).expect("a folder");
+    let mut paths: Vec<String> = folder
+        .map(|entry| entry.expect("an entry").file_name())
+        .map(|name| format!("docs/{}", name.to_str().expect("UTF-8")))
+        .collect();
+    paths.push("README.md".to_owned());
+    paths.sort();
+    let documents: Vec<Document> = paths.iter().map(|path| Document::of(path)).collect();
+    assert!(documents.len() > 10, "{paths:?}");
+    documents
+}
+
+/// What stands between back quotes.
+fn code_spans(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
 /// What a tool says of a file, or nothing, and that on the standard error, where there is no such tool.
 fn verdict(tool: &str, arguments: &[&str]) -> Option<(bool, String)> {
     match Command::new(tool)
@@ -126,23 +208,4 @@ fn the_platforms_script_passes_its_flags_on() {
     assert_eq!(said, "refresh|--runtime|hermes|--no-recreate|");
     let lines = std::fs::read_to_string(path_of("scripts/refresh-workspace-images.sh"));
     assert_eq!(lines.expect("a script").lines().count(), 3);
-}
-
-#[test]
-fn the_readme_names_every_variable_with_its_default() {
-    let readme = include_str!("../README.md");
-    for row in VARIABLES {
-        let name = format!("`{}`", row.name);
-        let line = readme
-            .lines()
-            .find(|line| line.starts_with('|') && line.contains(&name));
-        let line = line.unwrap_or_else(|| panic!("{} has no row in the README", row.name));
-        let default = format!("| `{}` |", row.default);
-        let is_said = row.default.is_empty() || line.contains(&default);
-        assert!(
-            is_said,
-            "{}: the README says another default: {line}",
-            row.name
-        );
-    }
 }
