@@ -50,7 +50,7 @@ build() {
     --build-arg ALPINE_IMAGE=stand-in-alpine:1 "$@" .
 }
 
-# Starts an image as the README says, and waits for its own health check to be content.
+# Starts an image as docs/security.md says, and waits for its own health check to be content.
 check() {
   local image=$1 program=$2 id state=
   id=$(docker run -d --read-only --cap-drop ALL -v "${DOCKER_HOST#unix://}:/var/run/docker.sock" \

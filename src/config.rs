@@ -29,7 +29,7 @@ pub struct Variable {
     pub secret: bool,
 }
 
-/// Every variable this version reads. `--help` prints it, and a test holds the README to it.
+/// Every variable this version reads. `--help` prints it, and tests hold the documents to it.
 pub const VARIABLES: &[Variable] = &[
     plain("IMAGE_AUTO_REFRESH", "false", "true starts the watcher"),
     plain(
@@ -118,7 +118,7 @@ pub const VARIABLES: &[Variable] = &[
     plain(
         "SSL_CERT_FILE",
         "",
-        "PEM bundle of certificates to trust instead of the built-in ones",
+        "PEM bundle of certificates to trust besides the built-in ones",
     ),
     plain("HTTPS_PROXY", "", "proxy for https"),
     plain("HTTP_PROXY", "", "proxy for plain HTTP"),
@@ -268,7 +268,7 @@ pub struct Config {
     pub platform: Option<String>,
     /// Hosts spoken to over plain HTTP.
     pub insecure_registries: Vec<String>,
-    /// Certificates to trust instead of the built-in ones.
+    /// Certificates to trust besides the built-in ones.
     pub certificates: Option<PathBuf>,
     /// Proxies for registries and receivers of messages.
     pub proxies: Proxies,

@@ -317,7 +317,8 @@ impl Engine {
     /// (`POST /containers/{id}/stop`). Our deadline is longer than the owner's timeout.
     ///
     /// Before API 1.42, and with Podman, a stop knows no signal, so one asked for by label is sent by
-    /// itself, and the stop follows once its time is over.
+    /// itself (`POST /containers/{id}/kill`), and the stop follows once its time is over
+    /// (`POST /containers/{id}/wait`).
     pub fn stop(&self, container: &Container) -> Result<()> {
         let id = segment(container.id());
         let mut path = format!("/containers/{id}/stop");

@@ -86,7 +86,7 @@ impl Steps<'_> {
         self.unless_done(outcome, id, is_up)
     }
 
-    /// Takes the restart policy away, where the Engine can do that (Podman before 4.4 cannot).
+    /// Takes the restart policy away, where the Engine can do that (Podman before 5.1 cannot).
     pub(super) fn disarm(&self, container: &Container) -> Result<()> {
         if !is_armed(container) {
             return Ok(());

@@ -74,9 +74,13 @@ fn undo_once(steps: Steps, pairs: &[Pair], stop: Stop) -> Result<Undone> {
             None => return finish(steps, pairs),
         }
     }
-    for pair in pairs.iter().rev() {
+    for (pair, old) in olds.iter().rev() {
         steps.ensure_stopped(&pair.new)?;
-        steps.ensure_name(&pair.new, &pair.record.new_name())?;
+        if comes_back(steps, pair, old)? {
+            steps.ensure_gone(&pair.new, Removal::ForceWithAnonymousVolumes)?;
+        } else {
+            steps.ensure_name(&pair.new, &pair.record.new_name())?;
+        }
     }
     let mut trouble = Ok(());
     for (pair, old) in &olds {
@@ -89,6 +93,15 @@ fn undo_once(steps: Steps, pairs: &[Pair], stop: Stop) -> Result<Undone> {
         steps.ensure_gone(&pair.new, Removal::ForceWithAnonymousVolumes)?;
     }
     Ok(Undone::Back)
+}
+
+/// Whether a successor in a crash loop may be started again, and take the port or the address, because
+/// the Engine can take no restart policy away (Podman before 5.1). Nor did it take the old one's then, so
+/// nothing is lost with what the successor's label says of that.
+fn comes_back(steps: Steps, pair: &Pair, old: &Container) -> Result<bool> {
+    let new = steps.look(&pair.new)?;
+    let is_armed = new.is_some_and(|new| is_armed(&new) && new.was_started());
+    Ok(is_armed && same_policy(&old.restart_policy(), &pair.record.restart))
 }
 
 /// The old container gets its name, its policy and its state back. Its name may be taken by somebody

@@ -1,0 +1,23 @@
+# Completion of imagewatch for fish; copy it to ~/.config/fish/completions.
+
+function __imagewatch_runtimes
+    set -l runtimes claude-code,langgraph,crewai,autogen,deepagents,hermes,gemini-cli,openclaw
+    test -n "$IMAGEWATCH_RUNTIMES"; and set runtimes $IMAGEWATCH_RUNTIMES
+    test "$runtimes" = none; or string split , -- $runtimes
+end
+
+complete -c imagewatch -f
+complete -c imagewatch -n __fish_use_subcommand -s h -l help -d 'Show the commands and the variables'
+complete -c imagewatch -n __fish_use_subcommand -s V -l version -d 'Show the version'
+complete -c imagewatch -n __fish_use_subcommand -a serve -d 'Watch, and serve the admin endpoint'
+complete -c imagewatch -n __fish_use_subcommand -a check -d 'Show what runs and what the registries have'
+complete -c imagewatch -n __fish_use_subcommand -a refresh -d 'Do one refresh'
+complete -c imagewatch -n __fish_use_subcommand -a plan -d 'Show what a swap would create'
+complete -c imagewatch -n __fish_use_subcommand -a healthcheck -d 'Ask the running server whether it is well'
+complete -c imagewatch -n __fish_use_subcommand -a help -d 'Show the commands and the variables'
+complete -c imagewatch -n '__fish_seen_subcommand_from check plan refresh' -l json -d 'Print JSON'
+complete -c imagewatch -n '__fish_seen_subcommand_from refresh' -l no-recreate -d 'Only pull'
+complete -c imagewatch -n '__fish_seen_subcommand_from refresh' -l force -d 'Recreate also what runs the newest image'
+complete -c imagewatch -n '__fish_seen_subcommand_from refresh' -l dry-run -d 'Only say what would be done'
+complete -c imagewatch -n '__fish_seen_subcommand_from refresh' -l runtime -x -a '(__imagewatch_runtimes)' -d 'Refresh this runtime'
+complete -c imagewatch -n '__fish_seen_subcommand_from refresh' -a '(__imagewatch_runtimes)' -d Runtime

@@ -1,0 +1,102 @@
+//! Variables and labels.
+
+use super::Document;
+use super::code_spans;
+use super::documents;
+use imagewatch::config::VARIABLES;
+use std::collections::BTreeSet;
+
+/// Beginnings of names that are ours to explain.
+const OURS: [&str; 6] = [
+    "ADMIN_",
+    "GHCR_",
+    "IMAGEWATCH_",
+    "IMAGE_",
+    "MOLECULE_",
+    "REGISTRY_",
+];
+
+/// Name, default and whether it is a secret, as a table says it.
+fn row(cells: &[&str]) -> Option<(String, String, bool)> {
+    let name = code_spans(cells.first()?).next()?;
+    let is_variable = name.len() > 3 && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    let default = cells.get(1)?.trim_matches('`').replace('–', "");
+    is_variable.then(|| (name.to_owned(), default, cells[0].ends_with('*')))
+}
+
+#[test]
+fn the_table_is_the_programs() {
+    let document = Document::of("docs/configuration.md");
+    let mut said: Vec<_> = document.rows().filter_map(|cells| row(&cells)).collect();
+    let mut known: Vec<_> = VARIABLES
+        .iter()
+        .map(|row| (row.name.to_owned(), row.default.to_owned(), row.secret))
+        .collect();
+    said.sort();
+    known.sort();
+    assert_eq!(said, known);
+}
+
+#[test]
+fn the_readme_says_the_same_defaults() {
+    let readme = Document::of("README.md");
+    let mut count = 0;
+    for (name, default, _) in readme.rows().filter_map(|cells| row(&cells)) {
+        let known = VARIABLES.iter().find(|row| row.name == name);
+        assert_eq!(known.map(|row| row.default), Some(&*default), "{name}");
+        count += 1;
+    }
+    assert!(count >= 5, "{count} rows");
+}
+
+#[test]
+fn no_document_names_a_variable_that_does_not_exist() {
+    let mut known: BTreeSet<String> = VARIABLES.iter().map(|row| row.name.to_owned()).collect();
+    let secrets = VARIABLES.iter().filter(|row| row.secret);
+    known.extend(secrets.map(|row| format!("{}_FILE", row.name)));
+    let mut unknown = Vec::new();
+    for document in documents() {
+        let words = document
+            .text
+            .split(|c: char| !c.is_ascii_uppercase() && c != '_');
+        for word in words.filter(|word| OURS.iter().any(|start| word.starts_with(start))) {
+            // `IMAGEWATCH_…` means all of them.
+            if !word.ends_with('_') && !known.contains(word) {
+                unknown.push(format!("{}: {word}", document.path));
+            }
+        }
+    }
+    assert!(unknown.is_empty(), "{unknown:#?}");
+}
+
+#[test]
+fn the_labels_are_the_programs() {
+    let select = include_str!("../../src/select.rs");
+    let hooks = include_str!("../../src/hooks.rs");
+    let constant = |line: &'static str| {
+        let (_, value) = line.strip_prefix("const ")?.split_once(": &str = \"")?;
+        value.strip_suffix("\";")
+    };
+    let mut known: BTreeSet<String> = select
+        .lines()
+        .filter_map(constant)
+        .filter(|label| label.starts_with("imagewatch."))
+        .map(str::to_owned)
+        .collect();
+    for hook in hooks
+        .lines()
+        .filter_map(constant)
+        .filter(|name| name.contains("-update"))
+    {
+        known.insert(format!("imagewatch.{hook}"));
+        known.insert(format!("imagewatch.{hook}-timeout"));
+    }
+    let document = Document::of("docs/configuration.md");
+    let said: BTreeSet<String> = document
+        .rows()
+        .filter_map(|cells| code_spans(cells[0]).next().map(str::to_owned))
+        .filter(|name| name.starts_with("imagewatch."))
+        .collect();
+    assert_eq!(said, known);
+    assert_eq!(known.len(), 6);
+}
