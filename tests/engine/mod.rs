@@ -16,5 +16,6 @@ mod private;
 mod refresh;
 mod relations;
 mod service;
+mod story;
 mod watch;
 mod workspace;
