@@ -1,9 +1,10 @@
-//! The admin endpoint: HTTP in, JSON out, no decisions.
+//! The admin endpoint: HTTP in, JSON out, no decisions; and one page that shows it to people.
 //!
 //! [`guard`] stands before it and lets only whole, well-formed, small requests in. Nothing here
 //! waits: what takes time is answered later, from the thread that did it.
 
 pub mod guard;
+mod page;
 mod route;
 mod stream;
 
@@ -100,6 +101,7 @@ impl Admin {
                     None => Reply::error(404, "no such job, or one long past"),
                 },
             ),
+            Ok(Action::Page) => page::respond(request),
             Ok(Action::Health) => self.later(&self.health_clerk, request, Self::health),
             Ok(Action::Status) => self.later(&self.status_clerk, request, Self::status),
         }

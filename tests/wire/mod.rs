@@ -5,6 +5,7 @@ mod credentials;
 mod engine;
 mod guard;
 mod notify;
+mod page;
 mod quirks;
 mod registry;
 mod serve;
