@@ -1,9 +1,10 @@
-//! The admin endpoint: HTTP in, JSON out, no decisions.
+//! The admin endpoint: HTTP in, JSON out, no decisions; and one page that shows it to people.
 //!
 //! [`guard`] stands before it and lets only whole, well-formed, small requests in. Nothing here
 //! waits: what takes time is answered later, from the thread that did it.
 
 pub mod guard;
+mod page;
 mod route;
 mod stream;
 
@@ -11,6 +12,8 @@ use crate::clerk::Clerk;
 use crate::credentials::Secret;
 use crate::debug::debug;
 use crate::engine::Engine;
+use crate::engine::Image;
+use crate::error::Error;
 use crate::history::History;
 use crate::jobs::Answer;
 use crate::jobs::Asker;
@@ -18,10 +21,12 @@ use crate::jobs::Jobs;
 use crate::jobs::Listener;
 use crate::metrics::FORMAT;
 use crate::metrics::Metrics;
+use crate::reference::Reference;
 use crate::refresh::Order;
 use crate::refresh::Target;
 use crate::registry::Registry;
 use crate::report::Report;
+use crate::select::Seen;
 use crate::select::Selection;
 use crate::status::Board;
 use route::Action;
@@ -31,6 +36,7 @@ use route::Reply;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::json;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -103,6 +109,7 @@ impl Admin {
                 },
             ),
             Ok(Action::Metrics) => respond(request, self.metrics()),
+            Ok(Action::Page) => page::respond(request),
             Ok(Action::Health) => self.later(&self.health_clerk, request, Self::health),
             Ok(Action::Status) => self.later(&self.status_clerk, request, Self::status),
         }
@@ -222,13 +229,33 @@ impl Admin {
     fn containers(&self) -> Result<Vec<Value>, String> {
         let seen = self.selection.seen(&self.engine);
         let seen = seen.map_err(|error| error.to_string())?;
-        let entry = |one: &crate::select::Seen| {
+        // Many containers may run one image; it is asked about once.
+        let mut images: HashMap<&str, Option<Image>> = HashMap::new();
+        for one in &seen {
+            if !images.contains_key(one.image_id.as_str()) {
+                let image = match self.engine.image(&one.image_id) {
+                    Ok(image) => Some(image),
+                    // Others can still be had.
+                    Err(Error::Refused { .. } | Error::Malformed { .. }) => None,
+                    Err(error) => return Err(error.to_string()),
+                };
+                images.insert(&one.image_id, image);
+            }
+        }
+        let entry = |one: &Seen| {
             let mut entry = json!({
                 "name": one.name,
                 "image": one.image_name,
                 "image_id": one.image_id,
                 "state": one.state,
             });
+            if let Some(Some(image)) = images.get(one.image_id.as_str()) {
+                entry["image_created"] = json!(image.created());
+                entry["image_digests"] = match &one.made_from {
+                    Ok(reference) => json!(digests(image, reference)),
+                    Err(_) => json!([]),
+                };
+            }
             match &one.made_from {
                 Ok(reference) => entry["image"] = json!(reference.to_string()),
                 Err(reason) => entry["left_alone"] = json!(reason),
@@ -237,6 +264,17 @@ impl Admin {
         };
         Ok(seen.iter().map(entry).collect())
     }
+}
+
+/// As what an image was pulled from the repository of `reference`. These may be several: the digest of
+/// an index and of the manifest in it, or of two indexes that hold the same manifest.
+fn digests<'i>(image: &'i Image, reference: &Reference) -> Vec<&'i str> {
+    let of_reference = |entry: &'i str| {
+        let (name, digest) = entry.split_once('@')?;
+        let name = name.parse::<Reference>().ok()?.name();
+        (name == reference.name()).then_some(digest)
+    };
+    image.repo_digests().filter_map(of_reference).collect()
 }
 
 /// The answer to a refresh whose containers could not be listed.

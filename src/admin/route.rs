@@ -29,6 +29,7 @@ pub(super) struct Asked<'a> {
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Action {
+    Page,
     Health,
     Status,
     Metrics,
@@ -98,6 +99,11 @@ pub(super) fn action(
     if path == "/health" {
         only(asked.method, "GET, HEAD")?;
         return Ok(Action::Health);
+    }
+    // The same for everybody, and without data.
+    if path == "/" {
+        only(asked.method, "GET, HEAD")?;
+        return Ok(Action::Page);
     }
     authorise(asked, token)?;
     match path {
@@ -402,6 +408,7 @@ mod tests {
             ("POST", "/admin/status", 405, Some("GET, HEAD")),
             ("DELETE", "/health", 405, Some("GET, HEAD")),
             ("POST", "/metrics", 405, Some("GET, HEAD")),
+            ("POST", "/", 405, Some("GET, HEAD")),
             ("GET", "/nothing", 404, None),
             ("POST", "/admin/workspace-images/refresh/", 404, None),
         ] {
@@ -418,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_token_everything_but_health_wants_it() {
+    fn with_a_token_everything_but_health_and_the_page_wants_it() {
         let token = Secret::new("s3cret");
         let ask = |target: &str, authorization: Option<&str>| {
             let asked = Asked {
@@ -442,6 +449,7 @@ mod tests {
         let required = Err((401, "admin auth required".to_owned()));
         let invalid = Err((401, "invalid admin auth token".to_owned()));
         assert_eq!(ask("/health", None), Ok(Action::Health));
+        assert_eq!(ask("/", None), Ok(Action::Page));
         assert_eq!(
             ask("/admin/status", Some("Bearer s3cret")),
             Ok(Action::Status)

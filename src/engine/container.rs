@@ -250,6 +250,12 @@ impl Image {
         object(&self.json["Config"])
     }
 
+    /// When it was built (RFC 3339).
+    #[must_use]
+    pub fn created(&self) -> &str {
+        text(&self.json["Created"])
+    }
+
     /// E.g. `linux/arm64/v8`.
     #[must_use]
     pub fn platform(&self) -> String {

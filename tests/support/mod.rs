@@ -1,7 +1,8 @@
 //! What all tests share: servers that do as they are told, a registry's and an Engine's other
-//! side, and the real program with its log.
+//! side, a browser, and the real program with its log.
 
 pub(crate) mod between;
+pub(crate) mod browser;
 pub(crate) mod docker;
 pub(crate) mod images;
 pub(crate) mod program;

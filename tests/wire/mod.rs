@@ -8,6 +8,7 @@ mod history;
 mod jobs;
 mod metrics;
 mod notify;
+mod page;
 mod quirks;
 mod registry;
 mod serve;

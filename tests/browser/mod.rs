@@ -1,0 +1,509 @@
+//! The page at `/` in a real browser, on the real program; one test for each thing a person does.
+
+use crate::support::Folder;
+use crate::support::browser::Browser;
+use crate::support::program::Program;
+use crate::support::server::Answer;
+use crate::support::server::Server;
+use serde_json::Value;
+use serde_json::json;
+use std::time::Duration;
+
+const TOKEN: &str = "t0p-secret";
+/// A name no Engine gives, but who says that it is one.
+const HOSTILE: &str = "<img src=x onerror=alert(1)>";
+/// Half of one layer, and another one there already.
+const HALF_WAY: &str = concat!(
+    r#"{"status":"Pulling from acme/hermes","id":"latest"}"#,
+    "\n",
+    r#"{"status":"Already exists","progressDetail":{},"id":"aaaaaaaaaaaa"}"#,
+    "\n",
+    r#"{"status":"Download complete","progressDetail":{},"id":"bbbbbbbbbbbb"}"#,
+    "\n",
+    r#"{"status":"Extracting","progressDetail":{"current":0,"total":8},"id":"bbbbbbbbbbbb"}"#,
+    "\n",
+);
+/// A colour's luminance and the contrast of each text with what is behind it (WCAG 2.2, 1.4.3):
+/// the texts that fall short.
+const FAINT: &str = r"
+(() => {
+  const parse = (color) => color.match(/[\d.]+/g).map(Number);
+  const part = (value) => (value /= 255) <= .04045 ? value / 12.92 : ((value + .055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => .2126 * part(r) + .7152 * part(g) + .0722 * part(b);
+  const behind = (node) => {
+    for (; node; node = node.parentElement) {
+      const color = parse(getComputedStyle(node).backgroundColor);
+      if (color[3] !== 0) return color;
+    }
+    return [255, 255, 255];
+  };
+  const faint = [];
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const node = walk.currentNode.parentElement;
+    if (!node.checkVisibility() || !walk.currentNode.data.trim()) continue;
+    const [a, b] = [light(parse(getComputedStyle(node).color)), light(behind(node))];
+    const contrast = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+    if (contrast < 4.5) faint.push(`${walk.currentNode.data}: ${contrast}`);
+  }
+  return faint;
+})()";
+
+/// An Engine, a registry and the program between them.
+struct World {
+    program: Program,
+    engine: Server,
+    _registry: Server,
+    _folder: Folder,
+}
+
+fn digest(letter: &str) -> String {
+    format!("sha256:{}", letter.repeat(64))
+}
+
+/// The registry has `b…` of everything. `ws-1` runs `a…`, `web` and the rest run `b…`. A pull is
+/// answered with `pull`.
+fn world(token: Option<&str>, pull: Answer) -> World {
+    let registry =
+        Server::tcp(|_| Answer::new(200, &[("Docker-Content-Digest", &digest("b"))], ""));
+    let host = registry.host();
+    let folder = Folder::new();
+    let socket = folder.path().join("engine.sock");
+    let names = host.clone();
+    let engine = Server::unix(&socket, move |seen| {
+        let summary = |id: &str, (name, image, runs, state): (&str, &str, &str, &str)| {
+            json!({"Id": id.repeat(64), "Names": [format!("/{name}")], "State": state,
+                   "Image": format!("{names}/acme/{image}:latest"), "ImageID": digest(runs),
+                   "Labels": {"imagewatch.enable": "true"}})
+        };
+        let inspect = |id: &str, (name, image, runs, state): (&str, &str, &str, &str)| {
+            json!({"Id": id.repeat(64), "Name": format!("/{name}"), "Image": digest(runs),
+                   "State": {"Status": state, "Running": state == "running"},
+                   "Config": {"Image": format!("{names}/acme/{image}:latest"),
+                              "Labels": {"imagewatch.enable": "true"}},
+                   "HostConfig": {}, "NetworkSettings": {}, "Mounts": []})
+        };
+        let containers = [
+            ("1", ("ws-1", "hermes", "a", "running")),
+            ("2", ("web", "web", "b", "running")),
+            ("3", (HOSTILE, "web", "b", "exited")),
+        ];
+        let path = seen.target.trim_start_matches("/v1.41");
+        match path {
+            "/_ping" => Answer::new(200, &[("Api-Version", "1.41")], "OK"),
+            "/version" => Answer::json(
+                200,
+                &json!({"Version": "20.10.24", "Platform": {"Name": "Fake"}, "Arch": "amd64"}),
+            ),
+            "/containers/json?all=1" => {
+                let list = containers.map(|(id, one)| summary(id, one));
+                Answer::json(200, &json!(list))
+            }
+            _ if path.starts_with("/containers/") && path.ends_with("/json") => {
+                let found = containers
+                    .iter()
+                    .find(|(id, _)| path.contains(&id.repeat(64)));
+                match found {
+                    Some((id, one)) => Answer::json(200, &inspect(id, *one)),
+                    None => Answer::json(404, &json!({"message": "no such container"})),
+                }
+            }
+            _ if path.starts_with("/images/create?") => pull.clone(),
+            _ if path.starts_with("/images/") => {
+                let letter = if path.contains(&digest("a")) {
+                    "a"
+                } else {
+                    "b"
+                };
+                let repository = if letter == "a" { "hermes" } else { "web" };
+                let digests = [format!("{names}/acme/{repository}@{}", digest(letter))];
+                Answer::json(
+                    200,
+                    &json!({"Id": digest(letter), "Created": "2026-01-02T03:04:05Z",
+                            "RepoDigests": digests}),
+                )
+            }
+            _ => Answer::json(500, &json!({"message": "not in this test"})),
+        }
+    });
+    let socket = format!("unix://{}", socket.display());
+    let image = format!("{host}/acme/{{runtime}}:latest");
+    let mut vars = vec![
+        ("DOCKER_HOST", socket.as_str()),
+        ("IMAGEWATCH_IMAGE", &image),
+        ("IMAGEWATCH_RUNTIMES", "hermes"),
+        ("IMAGE_AUTO_REFRESH", "true"),
+    ];
+    vars.extend(token.map(|token| ("ADMIN_TOKEN", token)));
+    let program = Program::start(&vars);
+    program.await_line("/acme/web:latest: seeded with");
+    World {
+        program,
+        engine,
+        _registry: registry,
+        _folder: folder,
+    }
+}
+
+fn pulled() -> Answer {
+    Answer::new(
+        200,
+        &[],
+        format!("{HALF_WAY}{{\"status\":\"Pull complete\",\"id\":\"bbbbbbbbbbbb\"}}\n"),
+    )
+}
+
+impl World {
+    fn url(&self) -> String {
+        format!("http://{}/", self.program.host())
+    }
+}
+
+/// Nothing was asked of anybody else, nothing was put where others may read it, and the browser has
+/// nothing to complain of but `expected`.
+#[track_caller]
+fn assert_clean(browser: &mut Browser, world: &World, expected: &[&str]) {
+    let url = world.url();
+    for request in &browser.requests {
+        let asked = request["url"].as_str().expect("a URL");
+        assert!(asked.starts_with(&url) || asked == "data:,", "{asked}");
+        assert!(!asked.contains(TOKEN), "{asked}");
+    }
+    let complaints = browser.complaints.iter();
+    let unexpected: Vec<&String> = complaints
+        .filter(|one| !expected.iter().any(|text| one.contains(text)))
+        .collect();
+    assert!(unexpected.is_empty(), "{unexpected:#?}");
+    let kept = browser.value("[location.href, document.cookie, localStorage.length]");
+    assert_eq!(kept, json!([url, "", 0]));
+}
+
+#[test]
+fn the_page_asks_for_the_token_and_keeps_it_in_the_tab() {
+    let Some(mut browser) = Browser::start() else {
+        return;
+    };
+    let world = world(Some(TOKEN), pulled());
+    browser.open(&world.url());
+    browser.await_text("Admin token");
+    assert!(!browser.text().contains("hermes"));
+    // It has the focus already: no mouse is needed.
+    browser.write("wrong");
+    browser.press("Enter");
+    browser.await_text("This token was refused: invalid admin auth token.");
+    browser.write(TOKEN);
+    browser.press("Enter");
+    browser.await_text("ws-1");
+    assert!(!browser.text().contains("refused"));
+    let kept = "sessionStorage.getItem('imagewatch.token')";
+    assert_eq!(browser.value(kept), json!(TOKEN));
+    // A reload asks nobody again; signing out does.
+    browser.open(&world.url());
+    browser.await_text("ws-1");
+    browser.value("document.getElementById('out').click()");
+    browser.await_text("Admin token");
+    assert_eq!(browser.value(kept), Value::Null);
+    assert_clean(&mut browser, &world, &["401 (Unauthorized)"]);
+}
+
+#[test]
+fn the_page_shows_what_the_status_says() {
+    let Some(mut browser) = Browser::start() else {
+        return;
+    };
+    let world = world(None, pulled());
+    browser.open(&world.url());
+    browser.await_text("ws-1");
+    let (_, status) = world.program.ask("GET", "/admin/status");
+    let cells = |row: &str| {
+        format!(
+            "[...document.querySelectorAll('{row}')].map((row) => [...row.children].map((cell) => cell.innerText))"
+        )
+    };
+    let (a, b) = ("sha256:aaaaaaaaaaaa", "sha256:bbbbbbbbbbbb");
+    let images = browser.value(&cells("#images tr"));
+    let reference = |index: usize| {
+        status["references"][index]["reference"]
+            .as_str()
+            .expect("one")
+    };
+    assert_eq!(
+        images[0],
+        json!([
+            format!("hermes\n{}", reference(0)),
+            "up to date",
+            a,
+            b,
+            "just now",
+            "Refresh"
+        ])
+    );
+    assert_eq!(
+        images[1],
+        json!([reference(1), "up to date", b, b, "just now", "Refresh"])
+    );
+    let containers = browser.value(&cells("#containers tr"));
+    let listed = status["containers"].as_array().expect("containers");
+    assert_eq!(containers.as_array().map(Vec::len), Some(listed.len()));
+    for (row, one) in containers.as_array().expect("rows").iter().zip(listed) {
+        assert_eq!((&row[0], &row[2]), (&one["name"], &one["image"]));
+        let digest = row[3].as_str().expect("a digest");
+        let listed = one["image_digests"][0].as_str().expect("a digest");
+        assert!(listed.starts_with(&digest[..a.len()]), "{row} {one}");
+        let is_behind = one["name"] == "ws-1";
+        assert_eq!(digest.contains("not the registry’s"), is_behind, "{row}");
+    }
+    assert_eq!(containers[0][0], HOSTILE);
+    assert_eq!(browser.value("document.images.length"), json!(0));
+    browser.await_text("1 container not on the registry’s digest.");
+    assert_clean(&mut browser, &world, &[]);
+}
+
+#[test]
+fn a_refresh_is_shown_while_it_goes_on() {
+    let Some(mut browser) = Browser::start() else {
+        return;
+    };
+    let chunk = format!("{:x}\r\n{HALF_WAY}\r\n", HALF_WAY.len());
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let world = world(
+        Some(TOKEN),
+        Answer::RawThenSilence(format!("{head}{chunk}").into_bytes()),
+    );
+    browser.open(&world.url());
+    browser.await_text("Admin token");
+    browser.write(TOKEN);
+    browser.press("Enter");
+    browser.await_text("ws-1");
+    // By keyboard alone: sign out, refresh all, and the first image's button are the controls in order.
+    let focused = "document.activeElement.ariaLabel ?? document.activeElement.innerText";
+    for _ in 0..6 {
+        browser.press("Tab");
+        if browser.value(focused) == json!("Refresh hermes") {
+            break;
+        }
+    }
+    assert_eq!(browser.value(focused), json!("Refresh hermes"));
+    let outline = browser.value("getComputedStyle(document.activeElement).outlineStyle");
+    assert_eq!(outline, json!("solid"));
+    browser.press("Enter");
+    browser.await_text("Refresh of hermes");
+    browser.await_text("0 of 1 layer");
+    assert_eq!(
+        browser.value("document.querySelector('progress').value"),
+        json!(0.5)
+    );
+    let busy =
+        "[...document.querySelectorAll('[data-path]')].every((one) => one.ariaDisabled === 'true')";
+    assert_eq!(browser.value(busy), json!(true));
+    // The status goes on being read, and nobody's place is lost by that.
+    let reads = |browser: &mut Browser| {
+        let urls = browser
+            .requests
+            .iter()
+            .filter_map(|one| one["url"].as_str());
+        urls.filter(|url| url.ends_with("/admin/status")).count()
+    };
+    let before = reads(&mut browser);
+    while reads(&mut browser) < before + 2 {
+        browser.until("true");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(browser.value(focused), json!("Refresh hermes"));
+    let posts = browser
+        .requests
+        .iter()
+        .filter(|one| one["method"] == "POST");
+    let posts: Vec<&str> = posts.filter_map(|one| one["url"].as_str()).collect();
+    let url = format!(
+        "{}admin/workspace-images/refresh?runtime=hermes",
+        world.url()
+    );
+    assert_eq!(posts, [url]);
+    assert_clean(&mut browser, &world, &["401 (Unauthorized)"]);
+}
+
+#[test]
+fn a_refresh_ends_with_its_report() {
+    let Some(mut browser) = Browser::start() else {
+        return;
+    };
+    let world = world(None, pulled());
+    browser.open(&world.url());
+    browser.await_text("ws-1");
+    let refresh = |name: &str| {
+        let names = "[...document.querySelectorAll('[data-path]')]";
+        format!("{names}.find((one) => one.dataset.what.endsWith('{name}')).click()")
+    };
+    browser.value(&refresh("/acme/web:latest"));
+    browser.await_text("Done: 2 containers on the newest image already.");
+    browser.await_text("pulled in ");
+    assert_eq!(
+        browser.value("document.querySelector('progress').value"),
+        json!(1)
+    );
+    // This Engine lets nobody create anything, so nobody is renewed, and the reason is said.
+    browser.value(&refresh("hermes"));
+    browser.await_text("Done: skipped: ws-1 (");
+    browser.await_text("not in this test");
+    browser.value(&refresh("all runtimes"));
+    browser.await_text("Refresh of all runtimes");
+    browser.await_text("Done: skipped: ws-1 (");
+    let (_, status) = world.program.ask("GET", "/admin/status");
+    let count = status["refreshes"].as_array().map_or(0, Vec::len);
+    browser.until(&format!(
+        "document.querySelectorAll('#lately li').length === {count}"
+    ));
+    assert_clean(&mut browser, &world, &[]);
+}
+
+/// What an Engine would have to go through a lot for: a stand-in for the program says it.
+#[test]
+fn the_worst_is_said_as_well() {
+    let Some(mut browser) = Browser::start() else {
+        return;
+    };
+    let (a, b) = (digest("a"), digest("b"));
+    let status = json!({
+        "version": "1.2.3", "engine": {"reachable": true, "name": "Docker", "version": "29"},
+        "watcher": {"enabled": true, "last_round": "2026-01-01T00:00:00Z"},
+        "references": [{"reference": HOSTILE, "name": "hermes", "registry_digest": b,
+                        "state": "rejected", "last_error": HOSTILE}],
+        "put_off": [{"host": HOSTILE, "until": "2036-01-01T00:00:00Z", "reason": "429"}],
+        "containers": [
+            {"name": "ws-1", "image": HOSTILE, "state": "running", "image_digests": [a]},
+            {"name": "odd", "image": a, "state": HOSTILE, "left_alone": "made from an id"},
+        ],
+        "history": [
+            {"last": "2026-01-01T00:00:00Z", "times": 1, "outcome": "recreated", "container": "ws-2",
+             "image": HOSTILE, "old": a, "new": b, "downtime_seconds": 1.25},
+            {"last": "2026-01-02T00:00:00Z", "times": 3, "outcome": "rolled_back",
+             "container": "ws-1", "image": HOSTILE, "reason": HOSTILE},
+        ],
+        "refreshes": [],
+    });
+    let swap = |phase: &str| json!({"step": "swap", "container": "ws-1", "phase": phase});
+    let report = json!({"pulled": [], "failed": [], "recreated": [], "unchanged": [],
+                        "rolled_back": [{"name": "ws-1", "reason": HOSTILE}], "skipped": []});
+    let lines = [
+        json!({"step": "something new"}),
+        swap("stop"),
+        swap("undo"),
+        json!({"step": "rolled_back", "container": "ws-1", "reason": HOSTILE}),
+        report,
+    ];
+    let stream: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let server = Server::tcp(move |seen| match seen.line().as_str() {
+        "GET /" => Answer::new(
+            200,
+            &[("Content-Type", "text/html; charset=utf-8")],
+            include_str!("../../src/admin/page.html"),
+        ),
+        "GET /admin/status" => Answer::json(200, &status),
+        _ => Answer::new(200, &[], stream.clone()),
+    });
+    browser.open(&format!("http://{}/", server.host()));
+    for text in [
+        "1 image rejected, 1 container not on the registry’s digest.",
+        &format!("{HOSTILE} is left alone; to be asked again in "),
+        "left alone: made from an id",
+        &format!("rolled back ws-1: {HOSTILE}"),
+        ", 3 times, ",
+        "sha256:aaaaaaaaaaaa → sha256:bbbbbbbbbbbb, down for 1.3 s",
+    ] {
+        browser.await_text(text);
+    }
+    let first = "document.querySelector('#lately li').innerText.startsWith('rolled back')";
+    assert_eq!(browser.value(first), json!(true), "the newest is first");
+    browser.value("document.getElementById('all').click()");
+    browser.await_text(&format!("Done: rolled back: ws-1 ({HOSTILE})."));
+    let line = browser.value("document.getElementById('steps').innerText");
+    assert_eq!(line, json!(format!("ws-1 rolled back: {HOSTILE}")));
+    assert_eq!(browser.value("document.images.length"), json!(0));
+    assert!(browser.complaints.is_empty(), "{:#?}", browser.complaints);
+    assert_readable(&mut browser);
+}
+
+#[test]
+fn trouble_is_said_in_words() {
+    let Some(mut browser) = Browser::start() else {
+        return;
+    };
+    let mut world = world(None, pulled());
+    browser.open(&world.url());
+    browser.await_text("ws-1");
+    drop(std::mem::replace(
+        &mut world.engine,
+        Server::tcp(|_| Answer::Close),
+    ));
+    browser.await_text("The Engine cannot be reached");
+    world.program.kill();
+    browser.await_text("imagewatch does not answer. Is it running? What is shown may be old.");
+    assert_clean(&mut browser, &world, &["ERR_CONNECTION"]);
+}
+
+#[test]
+fn the_page_is_for_everybody() {
+    let Some(mut browser) = Browser::start() else {
+        return;
+    };
+    let world = world(Some(TOKEN), pulled());
+    for scheme in ["light", "dark"] {
+        let feature = json!([{"name": "prefers-color-scheme", "value": scheme}]);
+        browser.call("Emulation.setEmulatedMedia", json!({ "features": feature }));
+        for width in [360, 1100] {
+            let screen = json!({"width": width, "height": 740, "deviceScaleFactor": 1, "mobile": width < 500});
+            browser.call("Emulation.setDeviceMetricsOverride", screen);
+            browser.open(&world.url());
+            browser.value("document.getElementById('out').click()");
+            browser.await_text("Admin token");
+            assert_readable(&mut browser);
+            browser.write(TOKEN);
+            browser.press("Enter");
+            browser.await_text("ws-1");
+            browser.value("document.querySelector('#images button').click()");
+            browser.await_text("Done: ");
+            assert_readable(&mut browser);
+            let dark = browser.value("matchMedia('(prefers-color-scheme: dark)').matches");
+            assert_eq!(dark, json!(scheme == "dark"));
+        }
+    }
+    assert_clean(&mut browser, &world, &["401 (Unauthorized)"]);
+}
+
+/// Fits the screen, is no fainter than people can read, and has a name for whatever can be used.
+#[track_caller]
+fn assert_readable(browser: &mut Browser) {
+    let fits = "document.documentElement.scrollWidth <= innerWidth";
+    assert_eq!(browser.value(fits), json!(true));
+    assert_eq!(browser.value(FAINT), json!([]));
+    let tree = browser.call("Accessibility.getFullAXTree", json!({}));
+    let nodes = tree["nodes"].as_array().expect("nodes").iter();
+    let mut roles = Vec::new();
+    for node in nodes.filter(|node| node["ignored"] == json!(false)) {
+        let role = node["role"]["value"].as_str().unwrap_or_default();
+        if [
+            "button",
+            "textbox",
+            "progressbar",
+            "table",
+            "columnheader",
+            "rowheader",
+        ]
+        .contains(&role)
+        {
+            assert!(
+                node["name"]["value"]
+                    .as_str()
+                    .is_some_and(|name| !name.is_empty()),
+                "{node}"
+            );
+        }
+        roles.push(role.to_owned());
+    }
+    let is_there = |role: &str| roles.iter().any(|one| one == role);
+    assert!(
+        is_there("textbox") || (is_there("rowheader") && is_there("cell")),
+        "{roles:?}"
+    );
+}
