@@ -10,7 +10,9 @@ use std::time::Duration;
 use std::time::Instant;
 
 /// Characters of a bar.
-const WIDTH: u64 = 24;
+const WIDTH: u64 = 16;
+/// Of an image's name beside its bar.
+const NAME: usize = 30;
 /// Between two drawings of the moving line.
 const FRAME: Duration = Duration::from_millis(100);
 /// Longest moving line: one that wraps could not be drawn over.
@@ -63,7 +65,7 @@ impl<W: Write> Bars<W> {
             } => {
                 self.pull.layer(layer, status, *current, *total);
                 if self.drawn.is_none_or(|at| at.elapsed() >= FRAME) {
-                    let text = format!("{image}: {}", self.pull.text());
+                    let text = format!("{} {}", short_name(image), self.pull.text());
                     self.draw(&text);
                 }
             }
@@ -143,15 +145,15 @@ struct Pull {
 struct Layer {
     done: u64,
     total: u64,
+    /// Unpacked, or here already.
+    is_here: bool,
 }
 
 impl Pull {
     fn layer(&mut self, id: &str, status: &str, current: u64, total: u64) {
-        let is_over = matches!(
-            status,
-            "Pull complete" | "Already exists" | "Download complete"
-        );
-        if total == 0 && !is_over {
+        let is_here = matches!(status, "Pull complete" | "Already exists");
+        let is_over = is_here || status == "Download complete";
+        if total == 0 && !is_over && status != "Pulling fs layer" {
             return;
         }
         let layer = self.layers.entry(id.to_owned()).or_default();
@@ -160,26 +162,46 @@ impl Pull {
             layer.done = layer.done.max(current.min(total));
         } else if is_over {
             layer.done = layer.total;
+            layer.is_here |= is_here;
         }
     }
 
-    /// A bar, and how many of the bytes that are known of.
+    /// A bar, and how many of the bytes and the layers that are known of.
     fn text(&mut self) -> String {
-        let total: u64 = self.layers.values().map(|layer| layer.total).sum();
-        let done: u64 = self.layers.values().map(|layer| layer.done).sum();
+        let sum = |bytes: fn(&Layer) -> u64| {
+            let all = self.layers.values().map(bytes);
+            all.fold(0, u64::saturating_add)
+        };
+        let (done, total) = (sum(|layer| layer.done), sum(|layer| layer.total));
+        let here = self.layers.values().filter(|layer| layer.is_here).count();
+        let layers = format!("{here}/{} layers", self.layers.len());
         if total == 0 {
-            return "looking at its layers".to_owned();
+            return layers;
         }
-        self.shown = self.shown.max(done * WIDTH / total).min(WIDTH);
+        self.shown = self
+            .shown
+            .max(done.saturating_mul(WIDTH) / total)
+            .min(WIDTH);
         self.bytes = self.bytes.max(done);
         let full = "#".repeat(usize::try_from(self.shown).unwrap_or(0));
         let rest = ".".repeat(usize::try_from(WIDTH - self.shown).unwrap_or(0));
         format!(
-            "[{full}{rest}] {} of {} MB",
+            "[{full}{rest}] {}/{} MB, {layers}",
             megabytes(self.bytes),
             megabytes(total)
         )
     }
+}
+
+/// The end of an image's name, as long as there is room for.
+fn short_name(image: &str) -> String {
+    let name = image.rsplit('/').next().unwrap_or(image);
+    let length = name.chars().count();
+    if length <= NAME {
+        return name.to_owned();
+    }
+    let end: String = name.chars().skip(length + 1 - NAME).collect();
+    format!("…{end}")
 }
 
 /// With one digit after the point, in 10^6 bytes.
@@ -272,11 +294,26 @@ mod tests {
             assert!(length >= last, "{text}");
             last = length;
         }
-        assert_eq!(
-            pull.text(),
-            format!("[{}] 9.9 of 10.0 MB", "#".repeat(23) + ".")
-        );
+        let bar = |full, rest| format!("[{}{}]", "#".repeat(full), ".".repeat(rest));
+        assert_eq!(pull.text(), bar(15, 1) + " 9.9/10.0 MB, 1/2 layers");
         pull.layer("a", "Pull complete", 0, 0);
-        assert_eq!(pull.text(), format!("[{}] 10.0 of 10.0 MB", "#".repeat(24)));
+        assert_eq!(pull.text(), bar(16, 0) + " 10.0/10.0 MB, 2/2 layers");
+        pull.layer("c", "Downloading", u64::MAX, u64::MAX);
+        assert!(
+            pull.text().starts_with(&bar(16, 0)),
+            "no number is too large"
+        );
+    }
+
+    #[test]
+    fn a_bar_fits_into_a_line() {
+        let mut pull = Pull::default();
+        for number in 0..99 {
+            pull.layer(&number.to_string(), "Downloading", 9_999_999, 99_999_999);
+        }
+        let name = short_name("ghcr.io/molecule-ai/workspace-template-claude-code:latest");
+        assert_eq!(name, "…e-template-claude-code:latest");
+        let text = format!("{name} {}", pull.text());
+        assert!(text.chars().count() <= LONGEST, "{text}");
     }
 }
