@@ -32,6 +32,7 @@ pub use recovery::recover;
 pub use recovery::settle;
 
 use crate::claim::own_container;
+use crate::config::Endpoint;
 use crate::debug::debug;
 use crate::engine::About;
 use crate::engine::Container;
@@ -227,7 +228,16 @@ impl Swap<'_> {
             let lost = lost_on_podman(&libpod)?;
             Some(format!("Podman would lose {lost}: recreate it by hand"))
         };
-        left_alone(container).or_else(|| if self.about.is_podman() { lost() } else { None })
+        let on_the_way = || {
+            let Endpoint::Tcp(address) = self.engine.endpoint() else {
+                return None;
+            };
+            let reason = "the Engine is reached through it (DOCKER_HOST): recreate it by hand";
+            leads_to_engine(container, address).then(|| reason.to_owned())
+        };
+        left_alone(container)
+            .or_else(on_the_way)
+            .or_else(|| if self.about.is_podman() { lost() } else { None })
     }
 
     /// The image it was made from, with its health check, which Podman shows only in its own manner.
@@ -537,6 +547,31 @@ fn left_alone(container: &Container) -> Option<String> {
     Some(reason.to_owned())
 }
 
+/// Whether `address` is that of a socket proxy in this container: once it is stopped, nobody could start
+/// it again, or its successor.
+fn leads_to_engine(container: &Container, address: &str) -> bool {
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    let host = host.trim_matches(['[', ']']);
+    let is = |value: &Value| {
+        let text = value.as_str().unwrap_or_default();
+        !text.is_empty() && text.eq_ignore_ascii_case(host)
+    };
+    let mut networks = container.networks().values();
+    let is_named = networks.any(|network| {
+        let names = [&network["Aliases"], &network["DNSNames"]];
+        let mut names = names.into_iter().filter_map(Value::as_array).flatten();
+        names.any(is) || is(&network["IPAddress"]) || is(&network["GlobalIPv6Address"])
+    });
+    let published = container.host_config().get("PortBindings");
+    let published = published.and_then(Value::as_object).into_iter().flatten();
+    let mut bindings = published
+        .filter_map(|(_, bindings)| bindings.as_array())
+        .flatten();
+    let is_published = bindings.any(|binding| !port.is_empty() && binding["HostPort"] == port);
+    // Whatever name the box itself goes by there, the port is enough.
+    container.name().eq_ignore_ascii_case(host) || is_named || is_published
+}
+
 /// The record on a successor.
 fn transaction_of(container: &Container) -> Option<Record> {
     container.label(TRANSACTION_LABEL).and_then(Record::parse)
@@ -575,5 +610,31 @@ mod tests {
             assert!(reason.contains(expected), "{reason}");
         }
         assert_eq!(left_alone(&Container::new(json!({"Id": "x"}))), None);
+    }
+
+    #[test]
+    fn the_way_to_the_engine_is_not_cut_off() {
+        let container = Container::new(json!({
+            "Name": "/stack-proxy-1",
+            "HostConfig": {"PortBindings": {"2375/tcp": [{"HostIp": "", "HostPort": "12375"}]}},
+            "NetworkSettings": {"Networks": {"stack_default": {
+                "Aliases": ["proxy", "abc"], "IPAddress": "172.18.0.2", "GlobalIPv6Address": ""}}},
+        }));
+        for (address, expected) in [
+            ("proxy:2375", true),
+            ("stack-proxy-1:2375", true),
+            ("172.18.0.2:2375", true),
+            ("127.0.0.1:12375", true),
+            ("[::1]:12375", true),
+            ("elsewhere:2375", false),
+            ("127.0.0.1:2375", false),
+            (":", false),
+        ] {
+            assert_eq!(leads_to_engine(&container, address), expected, "{address}");
+        }
+        assert!(!leads_to_engine(
+            &Container::new(json!({"Id": "x"})),
+            "proxy:2375"
+        ));
     }
 }

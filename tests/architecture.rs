@@ -61,7 +61,10 @@ const RULES: &[(&str, &[&str])] = &[
     ("cleanup", &["engine", "error"]),
     ("replacement", &["engine"]),
     ("difference", &["engine", "replacement"]),
-    ("swap", &["claim", "engine", "error", "gate", "replacement"]),
+    (
+        "swap",
+        &["claim", "config", "engine", "error", "gate", "replacement"],
+    ),
     (
         "select",
         &["config", "engine", "error", "reference", "swap"],
