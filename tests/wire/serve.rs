@@ -259,3 +259,31 @@ fn an_engine_that_is_not_there_does_not_keep_it_from_starting() {
     );
     assert_eq!(registry.connections(), 1, "{heads:?}");
 }
+
+#[test]
+fn a_round_in_which_nothing_happened_is_silent() {
+    let engine = engine();
+    let registry = Server::tcp(|_| {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        Answer::new(200, &[("Docker-Content-Digest", &digest)], "")
+    });
+    let image = format!("{}/acme/{{runtime}}", registry.host());
+    let program = Program::start(&[
+        ("DOCKER_HOST", &engine.host),
+        ("IMAGE_AUTO_REFRESH", "true"),
+        ("IMAGEWATCH_IMAGE", &image),
+        ("IMAGEWATCH_RUNTIMES", "hermes"),
+        ("IMAGEWATCH_INTERVAL", "1s"),
+        ("IMAGEWATCH_LOG", "info"),
+    ]);
+    let rounds = |count: usize| {
+        crate::support::eventually("the rounds", || {
+            (registry.lines().len() >= count).then_some(())
+        });
+    };
+    rounds(1);
+    let before = program.log();
+    rounds(4);
+    assert_eq!(program.log(), before);
+    assert_eq!(before.lines().count(), 3, "{before}");
+}
