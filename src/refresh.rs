@@ -299,9 +299,9 @@ impl Refresher {
         for (target, digest) in moved {
             let seen = by_reference.remove(&target.reference).unwrap_or_default();
             let wants_it = |one: &Seen| one.consent == Consent::Update;
-            if seen.is_empty() || is_runtime(target) || seen.iter().any(wants_it) {
+            if is_runtime(target) || seen.iter().any(wants_it) {
                 chosen.targets.push(target.clone());
-            } else {
+            } else if !seen.is_empty() {
                 let names = seen.into_iter().map(|one| one.name).collect();
                 let noticed = (target.clone(), digest.clone(), names);
                 chosen.noticed.push(noticed);

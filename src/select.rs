@@ -70,12 +70,6 @@ impl Selection {
         }
     }
 
-    /// Whether containers may be managed whose image is no runtime's.
-    #[must_use]
-    pub fn reaches_beyond_catalogue(&self) -> bool {
-        self.select.labelled || self.select.all
-    }
-
     /// Every container that is selected, at the price of one list: only one whose image is listed by
     /// its id has to be asked what it was made from.
     ///

@@ -199,7 +199,6 @@ impl Parts {
             metrics: Arc::clone(&self.metrics),
             refresher: Arc::clone(&self.kit.refresher),
             jobs,
-            catch_up: config.catch_up,
             seen: Mutex::new(Vec::new()),
         };
         let first_sight = if config.catch_up {
@@ -271,7 +270,6 @@ struct Wired {
     metrics: Arc<Metrics>,
     refresher: Arc<Refresher>,
     jobs: Jobs,
-    catch_up: bool,
     /// The selected containers, at the beginning of this round.
     seen: Mutex<Vec<Seen>>,
 }
@@ -280,11 +278,7 @@ impl Hands for Wired {
     /// The catalogue, and whatever else the managed containers were made from.
     fn targets(&self) -> Result<Vec<Target>> {
         let refresher = &self.refresher;
-        let seen = if refresher.selection.reaches_beyond_catalogue() || self.catch_up {
-            refresher.selection.seen(&refresher.engine)?
-        } else {
-            Vec::new()
-        };
+        let seen = refresher.selection.seen(&refresher.engine)?;
         let targets = refresher.watched(&seen);
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
         Ok(targets)

@@ -32,11 +32,12 @@ const STALLED: Duration = Duration::from_secs(900);
 pub enum Standing {
     /// Not looked at yet, or never with success.
     Unknown,
-    /// The digest seen last is the registry's, and was refreshed or is the seed.
+    /// What runs, or was pulled, is the registry's digest.
     Current,
     /// The registry has another digest, which is being refreshed.
     Refreshing,
-    /// The registry has another digest; refreshing failed and will be tried again, or is not wanted.
+    /// The registry has another digest; refreshing failed and will be tried again, or is not wanted, or it
+    /// was the first one seen, which is only remembered.
     Outdated,
     /// The registry's digest does not come up, and waits for another one.
     Rejected,
@@ -253,6 +254,14 @@ impl Board {
         if let Some(entry) = number.and_then(|number| inner.references.get_mut(number)) {
             change(entry);
         }
+    }
+
+    /// How things stand with a reference, if it is watched.
+    #[must_use]
+    pub fn standing(&self, reference: &Reference) -> Option<Standing> {
+        let inner = self.lock();
+        let number = inner.index.get(&reference.to_string())?;
+        Some(inner.references.get(*number)?.state)
     }
 
     /// Enters what came of refreshing a reference.

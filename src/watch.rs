@@ -174,7 +174,12 @@ impl<H: Hands> Books<'_, H> {
             }
         });
         match seen {
-            Some(seen) if seen == digest => debug(format_args!("{}: unchanged", target.name)),
+            Some(seen) if seen == digest => {
+                debug(format_args!("{}: unchanged", target.name));
+                if self.board.standing(reference) == Some(Standing::Unknown) {
+                    self.tell_standing(reference, &digest);
+                }
+            }
             Some(seen) => {
                 log::info!(
                     "image-auto-refresh: {} digest moved {} → {}, refreshing",
@@ -202,27 +207,39 @@ impl<H: Hands> Books<'_, H> {
                 return complain(self.complaints, &about, &error);
             }
         }
-        let behind = self.first_sight == FirstSight::CatchUp
-            && self
-                .hands
-                .is_behind(reference, &digest)
-                .unwrap_or_else(|error| {
-                    complain(self.complaints, &reference.to_string(), &error);
-                    false
-                });
-        if behind {
-            log::info!(
-                "image-auto-refresh: {name} is behind {}, refreshing",
-                digest.short()
-            );
-            return self.refresh(target, digest);
+        if self.first_sight == FirstSight::CatchUp {
+            match self.hands.is_behind(reference, &digest) {
+                Ok(false) => {}
+                Ok(true) => {
+                    log::info!(
+                        "image-auto-refresh: {name} is behind {}, refreshing",
+                        digest.short()
+                    );
+                    return self.refresh(target, digest);
+                }
+                // Seeded now, it would never be caught up with.
+                Err(error) => return complain(self.complaints, &about, &error),
+            }
         }
         debug(format_args!("{name}: seeded with {}", digest.short()));
+        self.tell_standing(reference, &digest);
+        self.remember(reference, digest);
+    }
+
+    /// How things stand with a digest that is not acted on.
+    fn tell_standing(&self, reference: &Reference, digest: &Digest) {
+        let standing = match self.hands.is_behind(reference, digest) {
+            Ok(true) => Standing::Outdated,
+            Ok(false) => Standing::Current,
+            Err(error) => {
+                debug(format_args!("{reference}: {error}"));
+                Standing::Unknown
+            }
+        };
         self.board.update(reference, |entry| {
-            entry.state = Standing::Current;
+            entry.state = standing;
             entry.last_error = None;
         });
-        self.remember(reference, digest);
     }
 
     fn refresh(&mut self, target: &Target, digest: Digest) {
@@ -468,7 +485,7 @@ mod tests {
         *lab.world.behind.borrow_mut() = true;
         assert!(lab.tick().is_empty());
         assert!(lab.tick().is_empty());
-        assert_eq!(lab.state("a"), (Standing::Current, None));
+        assert_eq!(lab.state("a"), (Standing::Outdated, None));
     }
 
     #[test]

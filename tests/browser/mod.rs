@@ -231,7 +231,7 @@ fn the_page_shows_what_the_status_says() {
         images[0],
         json!([
             format!("hermes\n{}", reference(0)),
-            "up to date",
+            "outdated",
             a,
             b,
             "just now",
