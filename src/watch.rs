@@ -221,9 +221,9 @@ impl<H: Hands> Books<'_, H> {
                 Err(error) => return complain(self.complaints, &about, &error),
             }
         }
-        debug(format_args!("{name}: seeded with {}", digest.short()));
         self.tell_standing(reference, &digest);
-        self.remember(reference, digest);
+        self.remember(reference, digest.clone());
+        debug(format_args!("{name}: seeded with {}", digest.short()));
     }
 
     /// How things stand with a digest that is not acted on.
