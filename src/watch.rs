@@ -25,6 +25,9 @@ use std::time::SystemTime;
 /// A round comes this many percent late at most, so that a fleet does not knock in step.
 const JITTER_PERCENT: u32 = 5;
 
+/// What the complaint about an Engine that does not list its containers is called.
+const TARGETS: &str = "targets";
+
 /// What the watcher has done for it.
 pub trait Hands {
     /// The references to watch now.
@@ -101,10 +104,10 @@ impl<H: Hands> Watcher<H> {
         self.board.round_started();
         match self.hands.targets() {
             Ok(targets) => {
-                self.complaints.remove("targets");
+                self.complaints.remove(TARGETS);
                 self.targets = targets;
             }
-            Err(error) => complain(&mut self.complaints, "targets", &error),
+            Err(error) => complain(&mut self.complaints, TARGETS, &error),
         }
         self.board.watch(&self.targets);
         let targets: HashMap<&Reference, &Target> = self
@@ -208,6 +211,9 @@ impl<H: Hands> Books<'_, H> {
             }
         }
         if self.first_sight == FirstSight::CatchUp {
+            if self.is_engine_away() {
+                return;
+            }
             match self.hands.is_behind(reference, &digest) {
                 Ok(false) => {}
                 Ok(true) => {
@@ -226,8 +232,17 @@ impl<H: Hands> Books<'_, H> {
         debug(format_args!("{name}: seeded with {}", digest.short()));
     }
 
+    /// Whether it gave no answer at the beginning of this round. Each further question could cost a
+    /// deadline.
+    fn is_engine_away(&self) -> bool {
+        self.complaints.contains_key(TARGETS)
+    }
+
     /// How things stand with a digest that is not acted on.
     fn tell_standing(&self, reference: &Reference, digest: &Digest) {
+        if self.is_engine_away() {
+            return;
+        }
         let standing = match self.hands.is_behind(reference, digest) {
             Ok(true) => Standing::Outdated,
             Ok(false) => Standing::Current,
@@ -637,6 +652,25 @@ mod tests {
         *lab.world.engine_is_down.borrow_mut() = false;
         lab.set("a", Ok(digest('3')));
         assert_eq!(lab.tick(), ["a"]);
+    }
+
+    #[test]
+    fn an_engine_that_is_away_at_first_sight_is_asked_later() {
+        for (first_sight, refreshed, standing) in [
+            (FirstSight::Seed, vec![], Standing::Outdated),
+            (FirstSight::CatchUp, vec!["a"], Standing::Current),
+        ] {
+            let mut lab = Lab::new(first_sight);
+            *lab.world.names.borrow_mut() = vec!["a"];
+            *lab.world.behind.borrow_mut() = true;
+            *lab.world.engine_is_down.borrow_mut() = true;
+            lab.watcher.targets = vec![target("a")];
+            assert!(lab.tick().is_empty());
+            assert_eq!(lab.state("a").0, Standing::Unknown);
+            *lab.world.engine_is_down.borrow_mut() = false;
+            assert_eq!(lab.tick(), refreshed);
+            assert_eq!(lab.state("a"), (standing, None));
+        }
     }
 
     #[test]
