@@ -5,6 +5,7 @@ use crate::engine::Image;
 use crate::kit::Kit;
 use crate::reference::Digest;
 use crate::reference::Reference;
+use crate::reference::short;
 use crate::refresh::Refresher;
 use crate::refresh::Target;
 use crate::select::Seen;
@@ -241,12 +242,6 @@ impl Table {
         }
         text
     }
-}
-
-/// Algorithm and twelve digits.
-fn short(digest: &str) -> &str {
-    let begin = digest.find(':').map_or(0, |colon| colon + 1);
-    digest.get(..begin + 12).unwrap_or(digest)
 }
 
 #[cfg(test)]

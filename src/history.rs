@@ -10,6 +10,7 @@
 
 mod file;
 
+use crate::progress::Outcome;
 use crate::progress::Step;
 use crate::rejections::Rejection;
 use crate::rejections::Rejections;
@@ -34,36 +35,18 @@ const MOST: usize = 200;
 /// month should not wear out a flash card. What is missed is a higher count, and a clean stop writes it.
 const REPEATS: Duration = Duration::from_secs(3600);
 
-/// What came of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// A container runs a newer image now.
-    Recreated,
-    /// A successor was not accepted; the old container runs again.
-    RolledBack,
-    /// An image could not be pulled.
-    PullFailed,
-    /// A container could not be renewed.
-    Skipped,
-    /// A container is behind, and its owner only wants to know.
-    Behind,
-}
+/// Each outcome, and what it is called in the file.
+const OUTCOMES: [(Outcome, &str); 5] = [
+    (Outcome::Recreated, "recreated"),
+    (Outcome::RolledBack, "rolled_back"),
+    (Outcome::PullFailed, "pull_failed"),
+    (Outcome::Skipped, "skipped"),
+    (Outcome::Behind, "behind"),
+];
 
-impl Outcome {
-    /// Each of them, and what it is called.
-    const ALL: [(Self, &str); 5] = [
-        (Self::Recreated, "recreated"),
-        (Self::RolledBack, "rolled_back"),
-        (Self::PullFailed, "pull_failed"),
-        (Self::Skipped, "skipped"),
-        (Self::Behind, "behind"),
-    ];
-
-    fn called(name: &str) -> Option<Self> {
-        let found = Self::ALL.iter().find(|(_, other)| *other == name);
-        found.map(|(outcome, _)| *outcome)
-    }
+fn called(name: &str) -> Option<Outcome> {
+    let found = OUTCOMES.iter().find(|(_, other)| *other == name);
+    found.map(|(outcome, _)| *outcome)
 }
 
 /// One outcome.
@@ -99,75 +82,20 @@ pub struct Entry {
 impl Entry {
     /// The outcome that a step is, if it is one.
     fn of(step: &Step) -> Option<Self> {
-        let mut downtime = None;
-        let (outcome, container, image, old, new, reason) = match step {
-            Step::Recreated {
-                container,
-                image,
-                old,
-                new,
-                downtime_seconds,
-            } => {
-                downtime = *downtime_seconds;
-                let (old, new) = (Some(old), Some(new));
-                (Outcome::Recreated, Some(container), image, old, new, None)
-            }
-            Step::RolledBack {
-                container,
-                image,
-                old,
-                new,
-                reason,
-            } => {
-                let (old, new, reason) = (Some(old), Some(new), Some(reason));
-                (
-                    Outcome::RolledBack,
-                    Some(container),
-                    image,
-                    old,
-                    new,
-                    reason,
-                )
-            }
-            Step::PullFailed { image, reason } => {
-                (Outcome::PullFailed, None, image, None, None, Some(reason))
-            }
-            Step::Skipped {
-                container,
-                image,
-                new,
-                reason,
-                failed: true,
-            } => {
-                let (new, reason) = (Some(new), Some(reason));
-                (Outcome::Skipped, Some(container), image, None, new, reason)
-            }
-            Step::Behind {
-                container,
-                image,
-                new,
-            } => (
-                Outcome::Behind,
-                Some(container),
-                image,
-                None,
-                Some(new),
-                None,
-            ),
-            _ => return None,
-        };
+        let happened = step.happened()?;
         let now = rfc3339(SystemTime::now());
+        let own = |text: Option<&str>| text.map(str::to_owned);
         Some(Self {
             first: now.clone(),
             last: now,
             times: 1,
-            outcome,
-            container: container.cloned(),
-            image: image.clone(),
-            old: old.cloned(),
-            new: new.cloned(),
-            reason: reason.cloned(),
-            downtime_seconds: downtime,
+            outcome: happened.outcome,
+            container: own(happened.container),
+            image: happened.image.to_owned(),
+            old: own(happened.old),
+            new: own(happened.new),
+            reason: own(happened.reason),
+            downtime_seconds: happened.downtime_seconds,
         })
     }
 
@@ -178,7 +106,7 @@ impl Entry {
             first: text("first")?,
             last: text("last")?,
             times: found["times"].as_u64()?,
-            outcome: Outcome::called(found["outcome"].as_str()?)?,
+            outcome: called(found["outcome"].as_str()?)?,
             container: text("container"),
             image: text("image")?,
             old: text("old"),
@@ -501,10 +429,10 @@ mod tests {
 
     #[test]
     fn an_entry_is_read_as_it_was_written() {
-        for (outcome, name) in Outcome::ALL {
+        for (outcome, name) in OUTCOMES {
             let written = serde_json::to_string(&outcome).expect("JSON");
             assert_eq!(written, format!("{name:?}"));
-            assert_eq!(Outcome::called(name), Some(outcome));
+            assert_eq!(called(name), Some(outcome));
         }
         for step in [recreated("sha256:2"), failed("a", "no")] {
             let entry = Entry::of(&step).expect("an outcome");

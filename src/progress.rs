@@ -96,3 +96,96 @@ pub enum Step {
         failed: bool,
     },
 }
+
+/// What came of a container, or of a pull.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// A container runs a newer image now.
+    Recreated,
+    /// A successor was not accepted; the old container runs again.
+    RolledBack,
+    /// An image could not be pulled.
+    PullFailed,
+    /// A container could not be renewed.
+    Skipped,
+    /// A container is behind, and its owner only wants to know.
+    Behind,
+}
+
+/// A step that is an outcome.
+#[derive(Debug, Clone, Copy)]
+pub struct Happened<'s> {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The container; none for a pull.
+    pub container: Option<&'s str>,
+    /// The reference.
+    pub image: &'s str,
+    /// The id of the image the container ran.
+    pub old: Option<&'s str>,
+    /// The id, or the digest, of the newer one.
+    pub new: Option<&'s str>,
+    /// Why, on one line.
+    pub reason: Option<&'s str>,
+    /// How long the container was not running.
+    pub downtime_seconds: Option<f64>,
+}
+
+impl Step {
+    /// What came of it, if that is what this step tells.
+    #[must_use]
+    pub fn happened(&self) -> Option<Happened<'_>> {
+        let (outcome, container, image) = match self {
+            Self::Recreated {
+                container, image, ..
+            } => (Outcome::Recreated, Some(container), image),
+            Self::RolledBack {
+                container, image, ..
+            } => (Outcome::RolledBack, Some(container), image),
+            Self::PullFailed { image, .. } => (Outcome::PullFailed, None, image),
+            Self::Skipped {
+                container,
+                image,
+                failed: true,
+                ..
+            } => (Outcome::Skipped, Some(container), image),
+            Self::Behind {
+                container, image, ..
+            } => (Outcome::Behind, Some(container), image),
+            _ => return None,
+        };
+        let (mut old_image, mut new_image, mut why, mut downtime) = (None, None, None, None);
+        if let Self::Recreated { old, .. } | Self::RolledBack { old, .. } = self {
+            old_image = Some(old.as_str());
+        }
+        if let Self::Recreated { new, .. }
+        | Self::RolledBack { new, .. }
+        | Self::Skipped { new, .. }
+        | Self::Behind { new, .. } = self
+        {
+            new_image = Some(new.as_str());
+        }
+        if let Self::RolledBack { reason, .. }
+        | Self::PullFailed { reason, .. }
+        | Self::Skipped { reason, .. } = self
+        {
+            why = Some(reason.as_str());
+        }
+        if let Self::Recreated {
+            downtime_seconds, ..
+        } = self
+        {
+            downtime = *downtime_seconds;
+        }
+        Some(Happened {
+            outcome,
+            container: container.map(String::as_str),
+            image,
+            old: old_image,
+            new: new_image,
+            reason: why,
+            downtime_seconds: downtime,
+        })
+    }
+}

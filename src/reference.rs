@@ -126,9 +126,15 @@ impl Digest {
     /// Algorithm and the first twelve hex digits, for people.
     #[must_use]
     pub fn short(&self) -> &str {
-        let colon = self.0.find(':').unwrap_or(0);
-        &self.0[..self.0.len().min(colon + 13)]
+        short(&self.0)
     }
+}
+
+/// Of a digest or an image's id, algorithm and the first twelve hex digits, for people.
+#[must_use]
+pub fn short(digest: &str) -> &str {
+    let begin = digest.find(':').map_or(0, |colon| colon + 1);
+    digest.get(..begin + 12).unwrap_or(digest)
 }
 
 impl FromStr for Digest {

@@ -50,6 +50,7 @@ const RULES: &[(&str, &[&str])] = &[
             "progress",
             "queue",
             "receiver",
+            "reference",
             "time",
             "wire",
         ],

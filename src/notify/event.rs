@@ -1,28 +1,20 @@
 //! What is told: from a [`Step`] to a sentence for people and an object for programs. Pure.
 
+use crate::progress::Outcome;
 use crate::progress::Step;
+use crate::reference::short;
 use crate::time::rfc3339;
 use serde_json::Map;
 use serde_json::Value;
 use std::time::SystemTime;
 
-/// What came of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
-    Updated,
-    RolledBack,
-    Failed,
-    Behind,
-}
-
-impl Outcome {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Updated => "updated",
-            Self::RolledBack => "rolled_back",
-            Self::Failed => "failed",
-            Self::Behind => "behind",
-        }
+/// What people call an outcome.
+fn name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Recreated => "updated",
+        Outcome::RolledBack => "rolled_back",
+        Outcome::PullFailed | Outcome::Skipped => "failed",
+        Outcome::Behind => "behind",
     }
 }
 
@@ -42,85 +34,35 @@ pub(super) struct Event {
 impl Event {
     /// What the step is to people; nothing, mostly.
     pub(super) fn of(step: &Step) -> Option<Self> {
-        let event = |outcome, container: Option<&String>, image: &String| Self {
-            outcome,
-            container: container.cloned(),
-            image: image.clone(),
-            old: None,
-            new: None,
-            reason: None,
-            downtime_seconds: None,
+        let happened = step.happened()?;
+        let own = |text: Option<&str>| text.map(str::to_owned);
+        Some(Self {
+            outcome: happened.outcome,
+            container: own(happened.container),
+            image: happened.image.to_owned(),
+            old: own(happened.old),
+            new: own(happened.new),
+            reason: own(happened.reason),
+            downtime_seconds: happened.downtime_seconds,
             time: SystemTime::now(),
-        };
-        match step {
-            Step::Recreated {
-                container,
-                image,
-                old,
-                new,
-                downtime_seconds,
-            } => Some(Self {
-                old: Some(old.clone()),
-                new: Some(new.clone()),
-                downtime_seconds: *downtime_seconds,
-                ..event(Outcome::Updated, Some(container), image)
-            }),
-            Step::RolledBack {
-                container,
-                image,
-                old,
-                new,
-                reason,
-            } => Some(Self {
-                old: Some(old.clone()),
-                new: Some(new.clone()),
-                reason: Some(reason.clone()),
-                ..event(Outcome::RolledBack, Some(container), image)
-            }),
-            Step::Skipped {
-                container,
-                image,
-                new,
-                reason,
-                failed: true,
-            } => Some(Self {
-                new: Some(new.clone()),
-                reason: Some(reason.clone()),
-                ..event(Outcome::Failed, Some(container), image)
-            }),
-            Step::PullFailed { image, reason } => Some(Self {
-                reason: Some(reason.clone()),
-                ..event(Outcome::Failed, None, image)
-            }),
-            Step::Behind {
-                container,
-                image,
-                new,
-            } => Some(Self {
-                new: Some(new.clone()),
-                ..event(Outcome::Behind, Some(container), image)
-            }),
-            _ => None,
-        }
+        })
     }
 
     /// One line for people.
     pub(super) fn text(&self) -> String {
         let image = &self.image;
         let container = self.container.as_deref().unwrap_or_default();
-        let old = short(self.old.as_deref());
-        let new = short(self.new.as_deref());
+        let old = short(self.old.as_deref().unwrap_or_default());
+        let new = short(self.new.as_deref().unwrap_or_default());
         let reason = self.reason.as_deref().unwrap_or_default();
         let mut text = match self.outcome {
-            Outcome::Updated if old == new => format!("recreated {container} ({image})"),
-            Outcome::Updated => format!("updated {container} ({image}) {old} → {new}"),
+            Outcome::Recreated if old == new => format!("recreated {container} ({image})"),
+            Outcome::Recreated => format!("updated {container} ({image}) {old} → {new}"),
             Outcome::RolledBack => format!(
                 "rolled back {container} ({image}) {new}: {reason}; it runs the old image {old} again"
             ),
-            Outcome::Failed if self.container.is_none() => {
-                format!("could not pull {image}: {reason}")
-            }
-            Outcome::Failed => {
+            Outcome::PullFailed => format!("could not pull {image}: {reason}"),
+            Outcome::Skipped => {
                 format!("could not update {container} ({image}) to {new}: {reason}")
             }
             Outcome::Behind => {
@@ -144,7 +86,7 @@ impl Event {
     pub(super) fn json(&self, host: Option<&str>) -> Value {
         let mut json = Map::new();
         let texts = [
-            ("event", Some(self.outcome.name())),
+            ("event", Some(name(self.outcome))),
             ("container", self.container.as_deref()),
             ("image", Some(&*self.image)),
             ("old", self.old.as_deref()),
@@ -168,13 +110,6 @@ impl Event {
 
 /// Discord, the strictest of the services, takes 2000 characters, a title included.
 const LONGEST: usize = 1500;
-
-/// Algorithm and the first twelve digits of a digest or an image's id.
-fn short(digest: Option<&str>) -> &str {
-    let digest = digest.unwrap_or_default();
-    let begin = digest.find(':').map_or(0, |colon| colon + 1);
-    digest.get(..begin + 12).unwrap_or(digest)
-}
 
 #[cfg(test)]
 mod tests {

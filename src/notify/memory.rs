@@ -2,7 +2,7 @@
 //! round comes to the same end.
 
 use super::event::Event;
-use super::event::Outcome;
+use crate::progress::Outcome;
 use crate::progress::Step;
 
 /// What was told last; the oldest is forgotten first.
@@ -41,7 +41,7 @@ impl Memory {
         if self.0.contains(&told) {
             return None;
         }
-        if event.outcome == Outcome::Updated {
+        if event.outcome == Outcome::Recreated {
             self.0.retain(|other| other.subject != told.subject);
         }
         if self.0.len() >= MOST {

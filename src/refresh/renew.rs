@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::hooks;
 use crate::progress::Step;
 use crate::reference::Reference;
+use crate::reference::short;
 use crate::relations::dependents;
 use crate::relations::in_order;
 use crate::relations::needs_others;
@@ -507,9 +508,4 @@ impl<'r, 'o> Round<'r, 'o> {
         });
         Verdict::Retry(reason)
     }
-}
-
-/// An id for people: algorithm and twelve digits.
-fn short(id: &str) -> &str {
-    id.get(..19).unwrap_or(id)
 }
