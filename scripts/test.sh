@@ -84,7 +84,7 @@ all_tests_on() {
 }
 
 # What there is time for in one run, with room for a slow machine: two of the engines, one of them
-# without the long fidelity tests, the other with a quarter of the disturbances, of which there are some
+# without the long fidelity tests, the other with an eighth of the disturbances, of which there are some
 # 400. Another day, another choice.
 DAY=$((10#$(date +%j)))
 today() {
@@ -98,21 +98,29 @@ tests_of_the_day() {
   read -r one other < <(today)
   engine_tests "$one" "${CALM[@]}"
   engine_tests "$other" "${CALM[@]}" --skip engine::fidelity
-  LAB_SHARE=$((DAY / ${#DISTURBED[@]} % 4 + 1))/4 engine_tests "$one" "${DISTURBANCES[@]}"
+  LAB_SHARE=$((DAY / ${#DISTURBED[@]} % 8 + 1))/8 engine_tests "$one" "${DISTURBANCES[@]}"
 }
 
 # The engine of a run that was ended from outside.
 finish() {
   local engine
+  [[ -z $BUILD ]] || kill "$BUILD" 2>/dev/null || true
   for engine in "${ENGINES[@]}"; do
     IMAGEWATCH_LAB=$(folder_of "$engine") scripts/lab.sh down --all || true
   done
 }
 
+# Engine tests mostly wait, so there is time for it meanwhile.
+begin_static_build() {
+  rustup --quiet target add "$TARGET"
+  nice -n 19 cargo build --quiet --locked --release --target "$TARGET" &
+  BUILD=$!
+}
+
 static_build() {
   step "static build for $TARGET"
-  rustup target add "$TARGET"
-  cargo build --locked --release --target "$TARGET"
+  wait "$BUILD"
+  BUILD=
   LAB_BINARY=$PWD/target/$TARGET/release/imagewatch \
     cargo test --locked --test tests budget:: -- --test-threads 1
 }
@@ -145,6 +153,7 @@ case ${1-} in
   *) usage ;;
 esac
 
+BUILD=
 trap finish EXIT
 NOW=("${ENGINES[@]}")
 [[ ${1-} == full ]] || read -ra NOW < <(today)
@@ -153,6 +162,7 @@ step 'what the tests need'
 scripts/lab.sh install "${NOW[@]}" docker-20.10 # for the Dockerfile
 step 'unit and wire tests'
 cargo test --locked
+begin_static_build
 if [[ ${1-} == full ]]; then
   for engine in "${ENGINES[@]}"; do all_tests_on "$engine"; done
 else
