@@ -8,6 +8,7 @@ use crate::claim;
 use crate::claim::Attempt;
 use crate::claim::Claim;
 use crate::config::Recreate;
+use crate::debug::debug;
 use crate::engine::Container;
 use crate::engine::Image;
 use crate::engine::Removal;
@@ -81,7 +82,7 @@ impl Refresher {
         let works = round.works.iter();
         let of: Vec<&Reference> = works.map(|work| &work.target.reference).collect();
         let mut managed = self.choose_among(&list, &of, round)?;
-        self.note_twins(&managed, round)?;
+        self.note_twins(&managed, round);
         let due = managed.iter().find_map(|one| round.image_due(one));
         let image = match due {
             Some(image) => Some(image),
@@ -96,7 +97,7 @@ impl Refresher {
                 Ok(held) => {
                     swap::settle(&self.engine, self.acceptance, &held)?;
                     managed = self.choose_among(&self.engine.containers()?, &of, round)?;
-                    self.note_twins(&managed, round)?;
+                    self.note_twins(&managed, round);
                     claim = Some(held);
                 }
                 Err(reason) => {
@@ -136,8 +137,9 @@ impl Refresher {
         }
     }
 
-    /// Notes which older images are the newest in all but their id.
-    fn note_twins(&self, managed: &[Managed], round: &mut Round) -> Result<()> {
+    /// Notes which older images are the newest in all but their id. One that cannot be looked at counts as
+    /// older: that costs a restart, and nothing else.
+    fn note_twins(&self, managed: &[Managed], round: &mut Round) {
         for one in managed {
             let old = one.container.image_id();
             let Some(image) = round.work(&one.reference).and_then(|w| w.image.as_ref()) else {
@@ -145,11 +147,13 @@ impl Refresher {
             };
             let pair = (old.to_owned(), image.id().to_owned());
             if old != image.id() && !round.twins.contains_key(&pair) {
-                let is_twin = self.is_twin(old, image)?;
+                let is_twin = self.is_twin(old, image).unwrap_or_else(|error| {
+                    debug(format_args!("{error}"));
+                    false
+                });
                 round.twins.insert(pair, is_twin);
             }
         }
-        Ok(())
     }
 
     /// Waits for the claim while somebody else who lives holds it.
