@@ -108,7 +108,9 @@ fn images(kit: &Kit, names: &[String]) -> Result<Images, String> {
     let refresher = &kit.refresher;
     let say = |error: crate::error::Error| error.to_string();
     if names.is_empty() {
-        let seen = refresher.selection.seen(&kit.engine).map_err(say)?;
+        let mut seen = refresher.selection.seen(&kit.engine).map_err(say)?;
+        // Nothing is pulled only to be told of.
+        seen.retain(|one| one.consent == Consent::Update);
         return Ok(Images::These(refresher.watched(&seen)));
     }
     let (mut targets, mut containers): (Vec<Target>, Vec<String>) = Default::default();

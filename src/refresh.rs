@@ -273,9 +273,22 @@ impl Refresher {
                 let seen = self.selection.seen(&self.engine)?;
                 let wanted = seen.iter().filter(|one| one.consent == Consent::Update);
                 self.add_seen(wanted, &mut chosen.targets);
-                chosen.targets.retain(|target| {
-                    only.is_empty() || only.iter().any(|wanted| wanted.is(&target.reference))
-                });
+                let is_meant = |reference: &Reference| {
+                    only.is_empty() || only.iter().any(|wanted| wanted.is(reference))
+                };
+                chosen.targets.retain(|target| is_meant(&target.reference));
+                let pulled: HashSet<&Reference> =
+                    chosen.targets.iter().map(|t| &t.reference).collect();
+                for one in &seen {
+                    let Ok(reference) = &one.made_from else {
+                        continue;
+                    };
+                    let is_left = one.consent == Consent::Notify && !pulled.contains(reference);
+                    if is_left && is_meant(reference) {
+                        let reason = "its mode is notify (imagewatch refresh NAME updates it)";
+                        chosen.unfollowed.push(Reasoned::new(&one.name, reason));
+                    }
+                }
             }
         }
         Ok(chosen)
@@ -320,7 +333,7 @@ struct Chosen {
     noticed: Vec<(Target, Digest, Vec<String>)>,
     /// The only containers to renew, if there is such a choice.
     only: Option<Vec<String>>,
-    /// Those of them that have no tag to follow.
+    /// Containers that are left alone, and why.
     unfollowed: Vec<Reasoned>,
 }
 

@@ -186,6 +186,15 @@ fn a_watchtower_setup_moves_over_by_the_guide_alone() {
         [(&*watched, "outdated"), (&*web, "current")],
         "{status:#}"
     );
+    let (_, report) = program.ask("POST", "/v1/update");
+    let skipped = &report["skipped"][0];
+    assert_eq!(skipped["name"], json!(mark("watched")), "{report}");
+    assert!(
+        skipped["reason"]
+            .as_str()
+            .is_some_and(|r| r.contains("notify")),
+        "{report}"
+    );
     let said = program.log().matches("behind container=").count();
     assert_eq!(said, 1, "it is said once");
 }
