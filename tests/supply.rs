@@ -5,6 +5,7 @@
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::process::Command;
 
 const LOCK: &str = include_str!("../Cargo.lock");
@@ -242,4 +243,70 @@ fn only_known_packages_run_something_while_building() {
     let known = listed("allow-build-scripts");
     let known = known.into_iter().map(str::to_owned).collect();
     assert_same("the list of build scripts", &scripts, &known);
+}
+
+#[test]
+fn the_list_of_components_is_what_is_compiled() {
+    if Command::new("python3").arg("-V").output().is_err() {
+        let words = b"left out: scripts/sbom.sh, because there is no python3 here\n";
+        return drop(std::io::stderr().write_all(words));
+    }
+    let list = || {
+        let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/sbom.sh"))
+            .env("CARGO_NET_OFFLINE", "true")
+            .output()
+            .expect("it runs");
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{complaint}");
+        output.stdout
+    };
+    let text = list();
+    assert!(text == list(), "not the same twice");
+    let bom: Value = serde_json::from_slice(&text).expect("JSON");
+    assert_eq!(word(&bom, "bomFormat"), "CycloneDX");
+    assert_eq!(word(&bom, "specVersion"), "1.5");
+    assert!(word(&bom, "serialNumber").starts_with("urn:uuid:"));
+    let subject = &bom["metadata"]["component"];
+    assert_eq!(word(subject, "version"), env!("CARGO_PKG_VERSION"));
+
+    let components = bom["components"].as_array().expect("components");
+    let of_scope = |scope: &str| {
+        let chosen = components.iter().filter(|one| one["scope"] == scope);
+        let name = |one| package(word(one, "name"), word(one, "version"));
+        chosen.map(name).collect::<BTreeSet<String>>()
+    };
+    // For the default target; the others need the same packages.
+    let (binary, build) = (rows(TABLES[0].0), rows(TABLES[1].0));
+    let keys = |rows: BTreeMap<String, _>| rows.into_keys().collect::<BTreeSet<String>>();
+    assert_same(
+        "what is in the binary",
+        &keys(binary),
+        &of_scope("required"),
+    );
+    assert_same("what builds it", &keys(build), &of_scope("excluded"));
+
+    let references: BTreeSet<&str> = components.iter().map(|one| word(one, "bom-ref")).collect();
+    assert_eq!(references.len(), components.len(), "named twice");
+    for one in components {
+        let (name, version) = (word(one, "name"), word(one, "version"));
+        assert_eq!(
+            word(one, "purl"),
+            format!("pkg:cargo/{name}@{version}"),
+            "{name}"
+        );
+        let sum = word(&one["hashes"][0], "content");
+        let section = format!("name = \"{name}\"\nversion = \"{version}\"\n");
+        let (_, rest) = LOCK.split_once(&section).expect(name);
+        let section = rest.split("[[package]]").next().unwrap_or_default();
+        assert!(section.contains(&format!("checksum = \"{sum}\"")), "{name}");
+    }
+    let dependencies = bom["dependencies"].as_array().expect("dependencies");
+    assert_eq!(dependencies.len(), components.len() + 1);
+    for needed in dependencies
+        .iter()
+        .flat_map(|one| one["dependsOn"].as_array().expect("a list"))
+    {
+        let needed = needed.as_str().expect("a reference");
+        assert!(references.contains(needed), "{needed} is nowhere");
+    }
 }
