@@ -310,3 +310,40 @@ fn the_list_of_components_is_what_is_compiled() {
         assert!(references.contains(needed), "{needed} is nowhere");
     }
 }
+
+#[test]
+fn workflows_pin_what_they_run() {
+    const LATER: &str = "# pin by digest before the first release";
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/.github/workflows");
+    let mut actions = 0;
+    for entry in std::fs::read_dir(folder).expect("workflows") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("a workflow");
+        assert!(text.contains("\npermissions: {}\n"), "{}", path.display());
+        for line in text.lines() {
+            let place = format!("{}: {line}", path.display());
+            let line = line.trim().trim_start_matches("- ");
+            if let Some(action) = line.strip_prefix("uses: ") {
+                let is_ours = action.starts_with("./");
+                assert!(is_ours || is_pinned(action), "{place}");
+                actions += usize::from(!is_ours);
+            }
+            let image = ["container: ", "image: ", "builder="];
+            if image.iter().any(|key| line.starts_with(key)) {
+                let is_pinned = line.contains("@sha256:") || line.ends_with(LATER);
+                assert!(is_pinned, "{place}");
+            }
+        }
+    }
+    assert!(actions > 5, "{actions} actions");
+    assert!(!is_pinned("actions/checkout@v5"));
+}
+
+/// Whether an action is named by its commit, and says its version to people.
+fn is_pinned(action: &str) -> bool {
+    action.split_once('@').is_some_and(|(_, version)| {
+        version.split_once(" # v").is_some_and(|(commit, _)| {
+            commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
+    })
+}
