@@ -80,6 +80,7 @@ check imagewatch:scratch /imagewatch
 # BuildKit would say the platform by itself.
 mkdir -p "$WORK/release/linux/amd64"
 cp "$BINARY" "$WORK/release/linux/amd64/imagewatch"
+cp LICENSE "$WORK/release/licences.txt"
 DOCKER_BUILDKIT=0 docker build -q -f Dockerfile.release -t imagewatch:release \
   --build-arg TARGETPLATFORM=linux/amd64 "$WORK/release" >/dev/null
 check imagewatch:release /imagewatch

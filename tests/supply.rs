@@ -312,6 +312,24 @@ fn the_list_of_components_is_what_is_compiled() {
 }
 
 #[test]
+fn each_package_in_the_binary_brings_its_licence() {
+    if Command::new("python3").arg("-V").output().is_err() {
+        return;
+    }
+    let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/licences.sh"))
+        .env("CARGO_NET_OFFLINE", "true")
+        .output()
+        .expect("it runs");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaint}");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    for (name, [licence, ..]) in rows(TABLES[0].0) {
+        let heading = format!("\n== {name} ({licence})\n");
+        assert!(text.contains(&heading), "{name}");
+    }
+}
+
+#[test]
 fn workflows_pin_what_they_run() {
     const LATER: &str = "# pin by digest before the first release";
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/.github/workflows");
