@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 #
-# Builds both targets of Dockerfile.alpine and runs them:
+# Builds both targets of Dockerfile.alpine, and Dockerfile.release, and runs them:
 #
 #   scripts/dockerfile-test.sh BINARY
 #
@@ -77,5 +77,12 @@ DOCKER_BUILDKIT=0 build -t imagewatch:alpine >/dev/null
 DOCKER_BUILDKIT=0 build -t imagewatch:scratch --target scratch >/dev/null
 check imagewatch:alpine /usr/local/bin/imagewatch
 check imagewatch:scratch /imagewatch
+# BuildKit would say the platform by itself.
+mkdir -p "$WORK/release/linux/amd64"
+cp "$BINARY" "$WORK/release/linux/amd64/imagewatch"
+cp LICENSE "$WORK/release/licences.txt"
+DOCKER_BUILDKIT=0 docker build -q -f Dockerfile.release -t imagewatch:release \
+  --build-arg TARGETPLATFORM=linux/amd64 "$WORK/release" >/dev/null
+check imagewatch:release /imagewatch
 docker run --rm imagewatch:scratch -V
 docker image inspect -f '{{.Size}} bytes' imagewatch:scratch

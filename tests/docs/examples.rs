@@ -18,13 +18,18 @@ use std::process::Command;
 use std::process::Output;
 
 /// Commands that are not run, and why. In their place is a program that says its name and ends well.
-const LEFT_OUT: [(&str, &str); 4] = [
+const LEFT_OUT: [(&str, &str); 9] = [
+    ("cosign", "needs a release"),
     (
         "docker",
         "needs an Engine; scripts/dockerfile-test.sh builds both images and runs them",
     ),
+    ("gh", "needs a release"),
+    ("git", "would change the tree"),
     ("scripts/bench.sh", "needs engines, and minutes"),
+    ("scripts/cross.sh", "needs compilers, and minutes"),
     ("scripts/demo.sh", "needs engines, and minutes"),
+    ("scripts/reproduce.sh", "needs minutes"),
     ("scripts/test.sh", "would run this very test"),
 ];
 /// Languages of blocks that hold no commands.
