@@ -8,5 +8,6 @@ mod browser;
 mod budget;
 mod docs;
 mod engine;
+mod fuzz;
 mod support;
 mod wire;
