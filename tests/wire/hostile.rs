@@ -333,6 +333,19 @@ fn a_hostile_engine_gets_one_line() {
     }
 }
 
+#[test]
+fn an_inspect_without_end_is_not_read_to_it() {
+    let folder = Folder::new();
+    let socket = folder.path().join("s");
+    let _server = Server::unix(&socket, |seen| match seen.target.as_str() {
+        "/_ping" => Answer::new(200, &[("Api-Version", "1.47")], "OK"),
+        _ => endless(OK, vec![b' '; 64 * 1024], Duration::ZERO),
+    });
+    let engine = Engine::new(&Endpoint::Unix(socket));
+    let error = engine.container("abc").expect_err("too long").to_string();
+    assert!(error.contains("longer than 4194304 bytes"), "{error}");
+}
+
 /// The manifest takes 4 MB on the way, and as values in memory another 50.
 #[test]
 fn a_manifest_made_to_fill_memory_does_not() {
