@@ -17,6 +17,9 @@ const NAME: usize = 30;
 const FRAME: Duration = Duration::from_millis(100);
 /// Longest moving line: one that wraps could not be drawn over.
 const LONGEST: usize = 79;
+/// Layers that are counted. An image has some dozens; an Engine that names ever new ones must not fill
+/// memory.
+const MOST_LAYERS: usize = 1_000;
 
 /// Draws.
 pub struct Bars<W> {
@@ -156,6 +159,9 @@ impl Pull {
         if total == 0 && !is_over && status != "Pulling fs layer" {
             return;
         }
+        if self.layers.len() >= MOST_LAYERS && !self.layers.contains_key(id) {
+            return;
+        }
         let layer = self.layers.entry(id.to_owned()).or_default();
         if status == "Downloading" {
             layer.total = layer.total.max(total);
@@ -272,6 +278,15 @@ mod tests {
             text,
             "\r\x1b[2Kweb: stop\r\x1b[2Kweb: recreated, down for 0.3 s\n"
         );
+    }
+
+    #[test]
+    fn ever_new_layers_do_not_fill_memory() {
+        let mut pull = Pull::default();
+        for number in 0..3 * MOST_LAYERS {
+            pull.layer(&number.to_string(), "Pulling fs layer", 0, 0);
+        }
+        assert_eq!(pull.layers.len(), MOST_LAYERS);
     }
 
     #[test]

@@ -51,6 +51,9 @@ pub mod debug;
 pub mod difference;
 pub mod engine;
 pub mod error;
+#[cfg(test)]
+#[path = "../tests/fuzz/generator.rs"]
+mod fuzz;
 pub mod gate;
 pub mod healthcheck;
 pub mod history;

@@ -86,6 +86,9 @@ impl FromStr for Reference {
         check_registry(registry).map_err(&fail)?;
         check_path(path).map_err(&fail)?;
         let (registry, repository) = normalise(registry, path);
+        if repository.len() > LONGEST_PATH {
+            return Err(fail("repository: longer than 255 characters"));
+        }
         let tag = match (tag, &digest) {
             (None, None) => Some("latest"),
             (tag, _) => tag,
@@ -258,9 +261,6 @@ fn check_path(path: &str) -> std::result::Result<(), &'static str> {
     if path.is_empty() {
         return Err("repository: empty");
     }
-    if path.len() > LONGEST_PATH {
-        return Err("repository: longer than 255 characters");
-    }
     if path.chars().any(|c| c.is_ascii_uppercase()) {
         return Err("repository: must be lower case");
     }
@@ -395,6 +395,8 @@ mod tests {
             (&format!("repo@sha256:{}", "f".repeat(34)), "digest: wrong"),
             (&format!("validname@invaliddigest:{f64}"), "unsupported"),
             ("Uppercase:tag", "lower case"),
+            // With `library/` in front it is too long.
+            (&"a".repeat(250), "longer than 255"),
             ("test:5000/Uppercase/lowercase:tag", "lower case"),
             ("docker/Docker", "lower case"),
             ("aa/asdf$$^/aa", "repository:"),

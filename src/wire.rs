@@ -35,6 +35,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// For the whole exchange, so that a body that trickles in ends too.
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Hosts whose manner is remembered: redirects may lead to ever new ones.
+const MOST_MANNERS: usize = 512;
+
 /// How a host is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manner {
@@ -255,6 +258,9 @@ impl Wire {
 
     fn remember(&self, host: &str, manner: Manner) {
         let mut manners = self.manners.lock().unwrap_or_else(PoisonError::into_inner);
+        if manners.len() >= MOST_MANNERS {
+            manners.clear();
+        }
         manners.insert(host.to_owned(), manner);
     }
 }
@@ -320,7 +326,8 @@ pub(crate) fn parse_uri(method: &Method, text: &str) -> Result<Uri> {
         })
 }
 
-/// The URL without user info and with only those query values that are no secrets.
+/// The URL without user info and with only those query values that are no secrets, cut where it is
+/// too long for a line: a peer may have made it.
 pub(crate) fn redacted(uri: &Uri) -> String {
     let mut text = format!(
         "{}://{}{}",
@@ -342,7 +349,7 @@ pub(crate) fn redacted(uri: &Uri) -> String {
         text.push('?');
         text.push_str(&query.join("&"));
     }
-    text
+    crate::error::one_line(&text)
 }
 
 /// `host[:port]` without user info.
@@ -423,6 +430,22 @@ mod tests {
             .parse()
             .expect("URL");
         assert_eq!(redacted(&uri), "https://a.b:1/token?service=s&scope=x");
+    }
+
+    #[test]
+    fn a_long_url_is_cut_to_a_line() {
+        let long = format!("https://a.b/{}", "x".repeat(10_000));
+        assert!(redacted(&long.parse().expect("URL")).len() < 400);
+    }
+
+    #[test]
+    fn ever_new_hosts_do_not_fill_memory() {
+        let wire = Wire::new(None, Proxies::default(), Vec::new());
+        for number in 0..3 * MOST_MANNERS {
+            wire.remember(&number.to_string(), Manner::Plain);
+        }
+        let manners = wire.manners.lock().expect("no panic");
+        assert!(manners.len() <= MOST_MANNERS);
     }
 
     #[test]

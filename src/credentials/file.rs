@@ -198,4 +198,44 @@ mod tests {
         let reason = look_up(file, "c.d/x").expect_err("no helper");
         assert!(reason.contains("docker-credential-iw-no-such"), "{reason}");
     }
+
+    #[test]
+    fn no_login_file_panics() {
+        const WORDS: &[&str] = &[
+            "{",
+            "}",
+            "\"",
+            ":",
+            ",",
+            "null",
+            "[]",
+            "\"auths\":{",
+            "\"ghcr.io\":",
+            "\"auth\":",
+            "Og==",
+            "\"identitytoken\":",
+            "https://",
+            "/v1/",
+            "://",
+            "=",
+            "é",
+        ];
+        crate::fuzz::fuzz("logins", WORDS, |input| {
+            let Ok(json) = serde_json::from_slice(input) else {
+                return;
+            };
+            // Only what stands in it: a changed name of a helper must not run a program.
+            let file = LoginFile(json);
+            for image in [
+                "redis",
+                "ghcr.io/acme/api",
+                "reg.lan:5000/a",
+                "[::1]:5000/a",
+            ] {
+                let reference = image.parse().expect("a reference");
+                let _ = file.entry(&reference).map(|entry| entry.login());
+                let _ = file.helper(reference.registry());
+            }
+        });
+    }
 }

@@ -53,8 +53,11 @@ const HEAVY_DEADLINE: Duration = Duration::from_secs(120);
 const PULL_IDLE: Duration = Duration::from_secs(300);
 /// What the Engine itself adds to a stop: the kill after the owner's timeout, and the clean-up.
 const STOP_MARGIN: Duration = Duration::from_secs(60);
-/// Largest answer that is read; 1,000 containers make a list of 2 MiB.
-const BODY_LIMIT: u64 = 64 * 1024 * 1024;
+/// Largest list of containers that is read; 1,000 of them make 2 MiB.
+const LIST_LIMIT: u64 = 64 * 1024 * 1024;
+/// Largest other answer that is read. Real ones are below 100 KiB; as JSON in memory, they may take
+/// twenty times as much.
+const ANSWER_LIMIT: u64 = 4 * 1024 * 1024;
 /// Longest piece of a container's log that is read.
 const LOG_LIMIT: u64 = 64 * 1024;
 /// A GET that failed this fast met a connection the Engine had just closed, and is sent once more.
@@ -182,10 +185,13 @@ impl Engine {
     /// Every container, stopped ones too (`GET /containers/json`).
     pub fn containers(&self) -> Result<Vec<Summary>> {
         let path = "/containers/json?all=1";
-        let bytes = self.finish(&Call::new(Method::GET, path, CALL_DEADLINE))?;
+        let request = self.named(&Method::GET, path);
+        let answer = self.call(&Call::new(Method::GET, path, CALL_DEADLINE))?;
+        let bytes = http::read_body(&request, answer, LIST_LIMIT)?;
         serde_json::from_slice(&bytes).map_err(|error| Error::Malformed {
-            request: self.named(&Method::GET, path),
-            reason: format!("not a list of containers ({error})"),
+            request,
+            // It quotes what was found, however long that is.
+            reason: one_line(&format!("not a list of containers ({error})")),
         })
     }
 
@@ -449,7 +455,7 @@ impl Engine {
     /// Makes the call and reads the whole answer.
     fn finish(&self, call: &Call) -> Result<Vec<u8>> {
         let answer = self.call(call)?;
-        http::read_body(&self.named(&call.method, call.path), answer, BODY_LIMIT)
+        http::read_body(&self.named(&call.method, call.path), answer, ANSWER_LIMIT)
     }
 
     /// Makes the call under the agreed version; once more if the Engine turns out to be another
@@ -519,7 +525,10 @@ impl Engine {
         let configured = self.agent.configure_request(request);
         let request = match deadline {
             Deadline::Total(limit) => configured.timeout_global(Some(limit)),
-            Deadline::Idle(limit) => configured.timeout_per_read(Some(limit)),
+            // Interim answers (1xx) without end are no silence, but no answer either.
+            Deadline::Idle(limit) => configured
+                .timeout_recv_response(Some(limit))
+                .timeout_per_read(Some(limit)),
         };
         self.agent.run(request.build())
     }

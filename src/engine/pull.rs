@@ -1,6 +1,7 @@
 //! The stream of `POST /images/create`: one JSON object a line, and the error, if there is one,
 //! inside a 200.
 
+use crate::error::one_line;
 use serde_json::Value;
 use std::io;
 use std::io::BufRead;
@@ -26,7 +27,7 @@ pub struct PullLine {
 
 impl PullLine {
     fn of(json: &Value) -> Self {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let text = |value: &Value| one_line(value.as_str().unwrap_or_default());
         let bytes = |name: &str| json["progressDetail"][name].as_u64().unwrap_or(0);
         Self {
             status: text(&json["status"]),
@@ -122,5 +123,40 @@ mod tests {
     fn an_endless_line_does_not_fill_memory() {
         let endless = io::repeat(b'x').take(10 * LINE_LIMIT);
         assert!(matches!(read(endless, |_| {}), End::Done));
+    }
+
+    #[test]
+    fn no_stream_panics() {
+        const WORDS: &[&str] = &[
+            "\n",
+            "\r\n",
+            "{",
+            "}",
+            "\"",
+            ":",
+            ",",
+            "null",
+            "\"error\":",
+            "\"errorDetail\":{\"message\":",
+            "\"progressDetail\":{\"current\":",
+            "\"status\":",
+            "\"id\":",
+            "-1",
+            "1e300",
+            "18446744073709551616",
+            "\\u001b[2J",
+            "é",
+        ];
+        crate::fuzz::fuzz("pull", WORDS, |input| {
+            let end = read(input, |line| {
+                for text in [&line.status, &line.id] {
+                    assert!(
+                        text.len() < 400 && !text.contains(char::is_control),
+                        "{text}"
+                    );
+                }
+            });
+            assert!(!matches!(end, End::Broken(_)), "{end:?}");
+        });
     }
 }

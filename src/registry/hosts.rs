@@ -19,6 +19,10 @@ use std::time::SystemTime;
 /// is in trouble.
 pub(super) const DEFAULT_PUT_OFF: Duration = Duration::from_secs(60);
 
+/// Hosts that are remembered, and tokens of each. A host may lead us to ever new names and
+/// repositories; once there are this many, what can be learnt anew is forgotten.
+const MOST: usize = 512;
+
 /// All hosts.
 #[derive(Debug, Default)]
 pub(super) struct Hosts(Mutex<HashMap<String, Host>>);
@@ -51,7 +55,12 @@ impl Hosts {
         let mut hosts = self.lock();
         match hosts.get_mut(name) {
             Some(host) => change(host),
-            None => change(hosts.entry(name.to_owned()).or_default()),
+            None => {
+                if hosts.len() >= MOST {
+                    hosts.retain(|_, host| host.put_off_until().is_some());
+                }
+                change(hosts.entry(name.to_owned()).or_default())
+            }
         }
     }
 
@@ -125,10 +134,39 @@ impl Hosts {
 }
 
 impl Host {
+    /// Remembers a token.
+    pub(super) fn keep(&mut self, key: String, token: Token) {
+        if self.tokens.len() >= MOST {
+            self.tokens.clear();
+        }
+        self.tokens.insert(key, token);
+    }
+
     /// Until when it is left alone, and why, if it is.
     fn put_off_until(&self) -> Option<(SystemTime, String)> {
         let (until, reason) = self.put_off.as_ref()?;
         let left = until.checked_duration_since(Instant::now())?;
         (left > Duration::ZERO).then(|| (SystemTime::now() + left, reason.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ever_new_names_do_not_fill_memory_and_end_no_put_off() {
+        let hosts = Hosts::default();
+        hosts.put_off("busy", Duration::from_secs(60), "it said so".to_owned());
+        let token = Token::parse(b"{\"token\":\"t\"}", Instant::now()).expect("a token");
+        for number in 0..3 * MOST {
+            hosts.of(&format!("{number}.example"), |_| ());
+            hosts.of("one.example", |host| {
+                host.keep(number.to_string(), token.clone());
+                assert!(host.tokens.len() <= MOST);
+            });
+        }
+        assert!(hosts.lock().len() <= MOST);
+        assert!(hosts.check("busy").is_err());
     }
 }

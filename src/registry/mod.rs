@@ -30,6 +30,8 @@ use crate::wire::Wire;
 use hosts::DEFAULT_PUT_OFF;
 use hosts::Hosts;
 use refusal::refused;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use std::borrow::Cow;
 use std::mem::discriminant;
 use std::sync::atomic::AtomicUsize;
@@ -273,8 +275,7 @@ impl Registry {
             return Err(refused(&request, answer, has_login));
         }
         let body = http::read_body(&request, answer, MANIFEST_LIMIT)?;
-        let manifest: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
-        if manifest.is_none_or(|json| json.get("schemaVersion").is_none()) {
+        if !is_manifest(&body) {
             return Err(Error::Malformed {
                 request,
                 reason: "neither a Docker-Content-Digest header nor a manifest".to_owned(),
@@ -416,7 +417,7 @@ impl Registry {
         let token = self.fetch_token(realm, service.as_deref(), visit)?;
         let header = token.header.clone();
         self.hosts.of(&visit.host, |host| {
-            host.tokens.insert(visit.key(), token);
+            host.keep(visit.key(), token);
         });
         Ok((Some(header), true))
     }
@@ -511,6 +512,18 @@ fn given_up(host: &str) -> Error {
         request: host.to_owned(),
         reason: format!("not asked, because it left {FAILED_LOOKUPS} look-ups unanswered"),
     }
+}
+
+/// Whether it is a JSON object with a schema version. Read without keeping anything: as values in
+/// memory it could take twenty times as much.
+fn is_manifest(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Manifest {
+        #[serde(rename = "schemaVersion")]
+        _schema_version: IgnoredAny,
+    }
+    // Serde would take a list for an object's fields in order.
+    body.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<Manifest>(body).is_ok()
 }
 
 fn digest_header(headers: &HeaderMap) -> Option<Digest> {

@@ -109,4 +109,39 @@ mod tests {
             assert_eq!(words(body), expected, "{body}");
         }
     }
+
+    #[test]
+    fn no_refusal_panics_or_takes_more_than_a_line() {
+        const WORDS: &[&str] = &[
+            "{",
+            "}",
+            "[",
+            ":",
+            "\"",
+            "\\n",
+            "\\u001b",
+            "\n",
+            "\u{85}",
+            "errors",
+            "message",
+            "Retry-After:",
+            "1h",
+            "99999999999999999999h",
+            ".",
+            "9.9.9s",
+            "µs",
+            "İ",
+            "Sun, 06 Nov 9999 08:49:37 GMT",
+            "<",
+        ];
+        crate::fuzz::fuzz("refusal", WORDS, |input| {
+            let words = words(&String::from_utf8_lossy(input));
+            assert!(
+                words.len() < 400 && !words.contains(char::is_control),
+                "{words}"
+            );
+            let wait = in_words(&words, SystemTime::now());
+            assert!(wait.is_none_or(|wait| wait <= Duration::from_secs(3600)));
+        });
+    }
 }

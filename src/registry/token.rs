@@ -10,6 +10,8 @@ use std::time::Instant;
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 /// Nor is one trusted for longer than this.
 const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
+/// Longer than any server takes a header; real ones are below 4 KiB.
+const LONGEST_TOKEN: usize = 16 * 1024;
 /// A token is given up this much before its time, so that it does not expire on the way.
 const SAFETY: Duration = Duration::from_secs(5);
 
@@ -36,6 +38,9 @@ impl Token {
             .ok_or("neither token nor access_token in the answer")?;
         if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err("a token with characters no header may hold");
+        }
+        if token.len() > LONGEST_TOKEN {
+            return Err("a token longer than a header may be");
         }
         let life = answer["expires_in"].as_i64().map(|secs| {
             Duration::from_secs(secs.unsigned_abs() * u64::from(secs > 0))
@@ -86,6 +91,15 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_not_longer_than_a_header_may_be() {
+        for (length, is_taken) in [(LONGEST_TOKEN, true), (LONGEST_TOKEN + 1, false)] {
+            let body = format!(r#"{{"token":"{}"}}"#, "t".repeat(length));
+            let token = Token::parse(body.as_bytes(), Instant::now());
+            assert_eq!(token.is_ok(), is_taken, "{length}");
+        }
+    }
+
+    #[test]
     fn an_answer_without_a_token_is_an_error_that_quotes_nothing() {
         for body in [
             "",
@@ -100,5 +114,36 @@ mod tests {
                 "{body}"
             );
         }
+    }
+
+    #[test]
+    fn no_answer_panics_or_makes_an_unusable_header() {
+        const WORDS: &[&str] = &[
+            "{",
+            "}",
+            "[",
+            ":",
+            ",",
+            "\"",
+            "\\n",
+            "\\u0000",
+            "null",
+            "\"token\":",
+            "\"access_token\":",
+            "\"expires_in\":",
+            "9223372036854775808",
+            "-1",
+            "1e999",
+            "é",
+        ];
+        crate::fuzz::fuzz("token", WORDS, |input| {
+            let now = Instant::now();
+            if let Ok(token) = Token::parse(input, now) {
+                assert!(ureq::http::HeaderValue::from_str(token.header.reveal()).is_ok());
+                assert!(token.is_fresh(now));
+                let longest = now + LONGEST_LIFE;
+                assert!(token.expires.is_none_or(|expires| expires <= longest));
+            }
+        });
     }
 }

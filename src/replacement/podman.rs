@@ -67,7 +67,9 @@ pub(super) fn as_docker(facts: &Facts, libpod: &Value) -> Container {
         }
     }
     if is_in_crash_loop(&json, libpod) {
-        json["State"]["Status"] = json!("restarting");
+        if let Some(Value::Object(state)) = json.get_mut("State") {
+            state.insert("Status".to_owned(), json!("restarting"));
+        }
     }
     Container::new(json)
 }
@@ -363,6 +365,16 @@ mod tests {
         assert!(!seen("on-failure", 0, "stopped"));
         assert!(!seen("always", 1, "exited"));
         assert!(!seen("", 1, "stopped"));
+    }
+
+    #[test]
+    fn a_state_that_is_none_does_not_panic() {
+        let libpod = json!({"State": {"Status": "stopped"}});
+        for state in [json!(null), json!(7), json!("x"), json!([])] {
+            let host = json!({"RestartPolicy": {"Name": "always"}});
+            let change = json!({"State": state, "HostConfig": host});
+            body_on(ApiVersion(1, 44), Some(&libpod), json!({}), change);
+        }
     }
 
     #[test]

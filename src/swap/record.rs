@@ -149,4 +149,33 @@ mod tests {
         assert_eq!(Record::parse("rubbish"), None);
         assert_eq!(Record::parse("{}"), None);
     }
+
+    #[test]
+    fn no_label_panics() {
+        const WORDS: &[&str] = &[
+            "{",
+            "}",
+            "\"",
+            ":",
+            ",",
+            "null",
+            "\"name\":",
+            "\"old\":",
+            "\"provider\":",
+            "\"was\":",
+            ".iw-new-01234567",
+            ".iw-old-01234567",
+            ".iw-old-",
+            "é",
+            "\\ud83d\\ude00",
+        ];
+        crate::fuzz::fuzz("record", WORDS, |input| {
+            let text = String::from_utf8_lossy(input);
+            let _ = (is_transient_name(&text), name_before(&text));
+            if let Some(record) = Record::parse(&text) {
+                let _ = (record.new_name(), record.swap());
+                assert_eq!(Record::parse(&record.to_label()), Some(record));
+            }
+        });
+    }
 }

@@ -188,6 +188,18 @@ impl Program {
         kilobytes.parse::<u64>().expect("a number") * 1024
     }
 
+    /// The most memory it ever had, in bytes (proc(5), `VmHWM`).
+    pub(crate) fn peak(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.process.id());
+        let text = std::fs::read_to_string(path).expect("its status");
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = lines.next().and_then(|rest| rest.split_whitespace().next());
+        kilobytes
+            .and_then(|text| text.parse::<u64>().ok())
+            .expect("a number")
+            * 1024
+    }
+
     /// Processor time so far (proc(5), `/proc/pid/stat` fields 14 and 15; a tick is 10 ms on Linux).
     pub(crate) fn cpu(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()));

@@ -55,6 +55,9 @@ pub(crate) enum Answer {
     Raw(Vec<u8>),
     /// These bytes, then nothing until the test is over.
     RawThenSilence(Vec<u8>),
+    /// The first bytes, then the others again and again until nobody reads them, with a pause before
+    /// each.
+    Endless(Vec<u8>, Vec<u8>, Duration),
     /// The connection is closed.
     Close,
 }
@@ -253,6 +256,14 @@ fn serve(mut stream: impl Read + Write, shared: &Arc<Shared>) {
                 let _ = stream.write_all(&bytes).and_then(|()| stream.flush());
                 while !shared.over.load(Ordering::SeqCst) {
                     std::thread::sleep(BEAT);
+                }
+                return;
+            }
+            Answer::Endless(first, again, pause) => {
+                let mut sent = stream.write_all(&first);
+                while sent.is_ok() && !shared.over.load(Ordering::SeqCst) {
+                    std::thread::sleep(pause);
+                    sent = stream.write_all(&again).and_then(|()| stream.flush());
                 }
                 return;
             }

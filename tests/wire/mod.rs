@@ -5,6 +5,7 @@ mod credentials;
 mod engine;
 mod guard;
 mod history;
+mod hostile;
 mod jobs;
 mod metrics;
 mod notify;
