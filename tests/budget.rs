@@ -10,8 +10,8 @@ use serde_json::json;
 use std::io::Write;
 use std::sync::Once;
 
-/// Bytes on disk, stripped.
-const SIZE: u64 = 2_800_000;
+/// Bytes on disk, stripped. A plain build holds paths of the machine, which may be longer elsewhere.
+const SIZE: u64 = 2_850_000;
 /// Bytes of memory of its own, and its share of what others use too, after 20 rounds.
 const PSS: u64 = 2_900_000;
 /// Rounds before the memory is looked at.
