@@ -143,13 +143,7 @@ fn row(
         digests.insert(digest_of(image, reference));
     }
     let state = match &outcome {
-        Err(_)
-            if here
-                .as_ref()
-                .is_some_and(|i| i.repo_digests().next().is_none()) =>
-        {
-            State::Local
-        }
+        Err(_) if here.as_ref().is_some_and(Image::is_local) => State::Local,
         Err(_) => State::Failed,
         Ok(_) if digests.is_empty() => State::Absent,
         Ok(digest) if here.is_none() || refresher.is_behind(reference, digest, seen)? => {
@@ -175,13 +169,8 @@ fn row(
 
 /// What the image was pulled as, or its id.
 fn digest_of(image: &Image, reference: &Reference) -> String {
-    let name = reference.name();
-    let mut own = image.repo_digests().filter_map(|entry| {
-        let (repository, digest) = entry.split_once('@')?;
-        let repository: Reference = repository.parse().ok()?;
-        (repository.name() == name).then_some(digest)
-    });
-    own.next().unwrap_or(image.id()).to_owned()
+    let pulled = image.digests_of(reference).next();
+    pulled.unwrap_or(image.id()).to_owned()
 }
 
 impl Table {

@@ -6,6 +6,7 @@ use imagewatch::config::VARIABLES;
 use imagewatch::once::Ended;
 use imagewatch::once::Wish;
 use imagewatch::refresh::Extent;
+use imagewatch::status::Worst;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -148,11 +149,15 @@ fn refresh(arguments: &[&str]) -> ExitCode {
             } else {
                 outcomes.report.text()
             });
-            if imagewatch::once::went_well(&outcomes) {
+            if Worst::of(&outcomes) == Worst::Done {
                 shown
             } else {
                 ExitCode::from(FAILED)
             }
+        }
+        Ok(Ended::Broken) => {
+            complain("a bug in imagewatch ended this refresh; see above");
+            ExitCode::from(FAILED)
         }
         Ok(Ended::Interrupted) => {
             complain("interrupted; every container is as it was, or recreated");

@@ -10,8 +10,9 @@ use crate::refresh::Images;
 use crate::refresh::Order;
 use crate::refresh::Outcomes;
 use crate::refresh::Target;
-use crate::refresh::Verdict;
 use crate::report::Reasoned;
+use crate::report::add_names;
+use crate::report::add_reasons;
 use crate::select::Consent;
 use crate::swap;
 use serde::Serialize;
@@ -19,6 +20,8 @@ use signal_hook::consts::SIGINT;
 use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
 use std::cell::RefCell;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +44,8 @@ pub enum Ended {
     Done(Outcomes),
     /// A signal came; what was being done was finished or undone.
     Interrupted,
+    /// A bug ended it.
+    Broken,
 }
 
 /// Does it, showing how far it is on the standard error.
@@ -71,9 +76,10 @@ pub fn refresh(config: &Config, wish: &Wish) -> Result<Ended, String> {
         "refresh",
         Box::new(move || {
             let bars = RefCell::new(Bars::on_stderr());
-            let outcomes = refresher.run(&order, &|step| bars.borrow_mut().step(step));
+            let run = || refresher.run(&order, &|step| bars.borrow_mut().step(step));
+            let outcome = catch_unwind(AssertUnwindSafe(run));
             bars.borrow_mut().end();
-            inlet.push(Ended::Done(outcomes));
+            inlet.push(outcome.map_or(Ended::Broken, Ended::Done));
         }),
     )?;
     spawn(
@@ -94,15 +100,6 @@ pub fn refresh(config: &Config, wish: &Wish) -> Result<Ended, String> {
     }
 }
 
-/// Whether all went as it was wished.
-#[must_use]
-pub fn went_well(outcomes: &Outcomes) -> bool {
-    let is_good = |(_, verdict): &(_, Verdict)| matches!(verdict, Verdict::Done | Verdict::Noticed);
-    outcomes.list_error.is_none()
-        && outcomes.report.rolled_back.is_empty()
-        && outcomes.verdicts.iter().all(is_good)
-}
-
 /// What the names mean: a runtime before a container before a reference.
 fn images(kit: &Kit, names: &[String]) -> Result<Images, String> {
     let refresher = &kit.refresher;
@@ -118,8 +115,9 @@ fn images(kit: &Kit, names: &[String]) -> Result<Images, String> {
         let runtime = refresher.catalogue.iter().find(|t| t.name == *name);
         if let Some(runtime) = runtime {
             targets.push(runtime.clone());
-        } else if kit.engine.find(name).map_err(say)?.is_some() {
-            containers.push(name.clone());
+        } else if let Some(container) = kit.engine.find(name).map_err(say)? {
+            // It may have been named by its id.
+            containers.push(container.name().to_owned());
         } else {
             let reference = name.parse().map_err(|error| {
                 format!("{name:?} is no runtime, no container, and no reference: {error}")
@@ -157,19 +155,10 @@ impl Rehearsal {
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
-        let lists = [
-            ("would pull", &self.would_pull),
-            ("would recreate", &self.would_recreate),
-            ("unchanged", &self.unchanged),
-        ];
-        for (what, list) in lists {
-            for name in list {
-                text.push_str(&format!("{what}: {name}\n"));
-            }
-        }
-        for Reasoned { name, reason } in &self.failed {
-            text.push_str(&format!("failed: {name}: {reason}\n"));
-        }
+        add_names(&mut text, "would pull", &self.would_pull);
+        add_names(&mut text, "would recreate", &self.would_recreate);
+        add_names(&mut text, "unchanged", &self.unchanged);
+        add_reasons(&mut text, "failed", &self.failed);
         text
     }
 }
@@ -179,7 +168,8 @@ impl Rehearsal {
 /// # Errors
 /// Why nothing can be said, on one line.
 pub fn rehearse(config: &Config, wish: &Wish) -> Result<Rehearsal, String> {
-    let kit = Kit::of(config, Arc::default())?;
+    let rejected = Arc::clone(History::open(config.state.as_deref())?.rejected());
+    let kit = Kit::of(config, rejected)?;
     let refresher = &kit.refresher;
     let say = |error: crate::error::Error| error.to_string();
     swap::recover(&kit.engine, refresher.acceptance, &kit.gate).map_err(say)?;
@@ -211,16 +201,21 @@ pub fn rehearse(config: &Config, wish: &Wish) -> Result<Rehearsal, String> {
         if !refresher.has(&reference, &digest).map_err(say)? {
             rehearsal.would_pull.push(reference.to_string());
         }
+        let rejection = refresher.rejection(&reference, &digest).map_err(say)?;
         for one in seen
             .iter()
             .filter(|s| s.made_from.as_ref() == Ok(&reference))
         {
             let only = std::slice::from_ref(one);
-            let is_behind = wish.extent == Extent::Force
-                || refresher
-                    .is_behind(&reference, &digest, only)
-                    .map_err(say)?;
-            let is_due = is_behind && wish.extent != Extent::Pull && one.consent == Consent::Update;
+            let is_wanted = match wish.extent {
+                Extent::Pull => false,
+                Extent::Force => true,
+                Extent::Recreate => {
+                    let behind = refresher.is_behind(&reference, &digest, only);
+                    rejection.is_none() && behind.map_err(say)?
+                }
+            };
+            let is_due = is_wanted && one.consent == Consent::Update;
             let list = if is_due {
                 &mut rehearsal.would_recreate
             } else {

@@ -218,7 +218,7 @@ impl Refresher {
     #[must_use]
     pub fn is_local(&self, reference: &Reference) -> bool {
         let image = self.engine.image(&reference.to_string());
-        image.is_ok_and(|image| image.repo_digests().next().is_none())
+        image.is_ok_and(|image| image.is_local())
     }
 
     /// The catalogue, and whatever else the managed containers were made from.
@@ -339,13 +339,8 @@ struct Chosen {
 
 /// Whether the image was pulled as, or is, `digest`.
 fn is_at(image: &Image, reference: &Reference, digest: &Digest) -> bool {
-    let same = |entry: &str| {
-        entry.split_once('@').is_some_and(|(name, found)| {
-            let name = name.parse::<Reference>().map(|name| name.name());
-            found == digest.as_str() && name.as_deref() == Ok(reference.name().as_str())
-        })
-    };
-    image.id() == digest.as_str() || image.repo_digests().any(same)
+    let digest = digest.as_str();
+    image.id() == digest || image.digests_of(reference).any(|found| found == digest)
 }
 
 #[cfg(test)]

@@ -25,27 +25,27 @@ impl Report {
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
-        let lists = [
-            ("pulled", &self.pulled),
-            ("failed", &self.failed),
-            ("recreated", &self.recreated),
-            ("unchanged", &self.unchanged),
-        ];
-        for (what, list) in lists {
-            for name in list {
-                text.push_str(&format!("{what}: {name}\n"));
-            }
-        }
-        let reasoned = [
-            ("rolled back", &self.rolled_back),
-            ("skipped", &self.skipped),
-        ];
-        for (what, list) in reasoned {
-            for Reasoned { name, reason } in list {
-                text.push_str(&format!("{what}: {name}: {reason}\n"));
-            }
-        }
+        add_names(&mut text, "pulled", &self.pulled);
+        add_names(&mut text, "failed", &self.failed);
+        add_names(&mut text, "recreated", &self.recreated);
+        add_names(&mut text, "unchanged", &self.unchanged);
+        add_reasons(&mut text, "rolled back", &self.rolled_back);
+        add_reasons(&mut text, "skipped", &self.skipped);
         text
+    }
+}
+
+/// A line for each name.
+pub(crate) fn add_names(text: &mut String, what: &str, names: &[String]) {
+    for name in names {
+        text.push_str(&format!("{what}: {name}\n"));
+    }
+}
+
+/// A line for each name and its reason.
+pub(crate) fn add_reasons(text: &mut String, what: &str, list: &[Reasoned]) {
+    for Reasoned { name, reason } in list {
+        text.push_str(&format!("{what}: {name}: {reason}\n"));
     }
 }
 

@@ -21,7 +21,6 @@ use crate::jobs::Jobs;
 use crate::jobs::Listener;
 use crate::metrics::FORMAT;
 use crate::metrics::Metrics;
-use crate::reference::Reference;
 use crate::refresh::Order;
 use crate::refresh::Target;
 use crate::registry::Registry;
@@ -252,7 +251,7 @@ impl Admin {
             if let Some(Some(image)) = images.get(one.image_id.as_str()) {
                 entry["image_created"] = json!(image.created());
                 entry["image_digests"] = match &one.made_from {
-                    Ok(reference) => json!(digests(image, reference)),
+                    Ok(reference) => json!(image.digests_of(reference).collect::<Vec<_>>()),
                     Err(_) => json!([]),
                 };
             }
@@ -264,17 +263,6 @@ impl Admin {
         };
         Ok(seen.iter().map(entry).collect())
     }
-}
-
-/// As what an image was pulled from the repository of `reference`. These may be several: the digest of
-/// an index and of the manifest in it, or of two indexes that hold the same manifest.
-fn digests<'i>(image: &'i Image, reference: &Reference) -> Vec<&'i str> {
-    let of_reference = |entry: &'i str| {
-        let (name, digest) = entry.split_once('@')?;
-        let name = name.parse::<Reference>().ok()?.name();
-        (name == reference.name()).then_some(digest)
-    };
-    image.repo_digests().filter_map(of_reference).collect()
 }
 
 /// The answer to a refresh whose containers could not be listed.

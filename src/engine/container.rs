@@ -1,6 +1,7 @@
 //! What the Engine says of containers and images: the few fields we read by name, and the rest as
 //! the JSON it came in, so that what we do not know survives.
 
+use crate::reference::Reference;
 use serde_json::Map;
 use serde_json::Value;
 use std::time::Duration;
@@ -292,8 +293,25 @@ impl Image {
                 .all(alike)
     }
 
+    /// As which digests it was pulled from the repository of `reference`. These may be several: that of
+    /// an index and of the manifest in it, or of two indexes that hold the same manifest.
+    pub fn digests_of(&self, reference: &Reference) -> impl Iterator<Item = &str> {
+        let own = reference.name();
+        self.repo_digests().filter_map(move |entry| {
+            let (name, digest) = entry.split_once('@')?;
+            let name = name.parse::<Reference>().ok()?.name();
+            (name == own).then_some(digest)
+        })
+    }
+
+    /// Whether it comes from no registry, as far as the Engine knows.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.repo_digests().next().is_none()
+    }
+
     /// `name@digest` of everything it was pulled as.
-    pub fn repo_digests(&self) -> impl Iterator<Item = &str> {
+    fn repo_digests(&self) -> impl Iterator<Item = &str> {
         let list = self.json["RepoDigests"].as_array();
         list.into_iter().flatten().filter_map(Value::as_str)
     }

@@ -4,7 +4,7 @@ use super::CALL_DEADLINE;
 use super::Call;
 use super::Deadline;
 use super::Engine;
-use super::demultiplexed;
+use super::logs::demultiplexed;
 use super::segment;
 use crate::error::Error;
 use crate::error::Result;

@@ -6,7 +6,9 @@
 
 mod container;
 mod exec;
+mod logs;
 mod pull;
+mod refusal;
 mod socket;
 mod summary;
 
@@ -14,6 +16,7 @@ pub use container::Container;
 pub use container::Image;
 pub use container::State;
 pub use pull::PullLine;
+pub use refusal::is_denial;
 pub use summary::Summary;
 
 use crate::config::Endpoint;
@@ -24,6 +27,9 @@ use crate::error::Result;
 use crate::error::one_line;
 use crate::http;
 use crate::reference::Reference;
+use logs::demultiplexed;
+use refusal::pull_error;
+use refusal::refused;
 use serde_json::Value;
 use serde_json::json;
 use socket::NoResolver;
@@ -604,82 +610,6 @@ enum Deadline {
     Idle(Duration),
 }
 
-/// The Engine's `{"message": …}`.
-fn refused(request: &str, answer: Response<Body>) -> Error {
-    let status = answer.status().as_u16();
-    let words = http::read_words(answer);
-    let json: Option<Value> = serde_json::from_str(&words).ok();
-    let message = json
-        .as_ref()
-        .and_then(|json| json["message"].as_str())
-        .unwrap_or(&words);
-    Error::Refused {
-        request: request.to_owned(),
-        status: meant(request, status, message),
-        message: one_line(message),
-        retry_after: None,
-    }
-}
-
-/// The status of Docker's that an answer means. Podman (5.8) answers 500 where another call came in
-/// between, and only its words tell what happened.
-fn meant(request: &str, status: u16, message: &str) -> u16 {
-    const TAKEN: [&str; 3] = [
-        "container already exists",
-        "name is already in use",
-        "UNIQUE constraint failed: ContainerConfig.Name",
-    ];
-    let is_post = request.starts_with("POST ");
-    match status {
-        500 if is_post && TAKEN.iter().any(|words| message.contains(words)) => 409,
-        // To a POST it may be said of another container, which that one needs.
-        500 if !is_post && message.ends_with("no such container") => 404,
-        _ => status,
-    }
-}
-
-/// Whether a registry let the Engine know that it may not read an image, as far as words tell.
-#[must_use]
-pub fn is_denial(error: &Error) -> bool {
-    const DENIALS: [&str; 5] = [
-        "denied",
-        "unauthorized",
-        "authentication",
-        "no basic auth",
-        "http status: 403",
-    ];
-    let Error::Refused { message, .. } = error else {
-        return false;
-    };
-    let lower = message.to_ascii_lowercase();
-    DENIALS.iter().any(|word| lower.contains(word))
-}
-
-/// Names a refused pull by its image, and says what may be done about a denial.
-fn pull_error(error: Error, request: &str, reference: &Reference) -> Error {
-    let is_denial = is_denial(&error);
-    let Error::Refused {
-        status, message, ..
-    } = error
-    else {
-        return error;
-    };
-    let hint = if is_denial {
-        format!(
-            " (are the credentials for {} set and valid?)",
-            reference.registry()
-        )
-    } else {
-        String::new()
-    };
-    Error::Refused {
-        request: request.to_owned(),
-        status,
-        message: format!("{message}{hint}"),
-        retry_after: None,
-    }
-}
-
 /// How long the Engine may take to stop a container.
 fn stop_deadline(container: &Container) -> Duration {
     container.stop_time() + STOP_MARGIN
@@ -688,24 +618,6 @@ fn stop_deadline(container: &Container) -> Duration {
 /// One segment of a path.
 fn segment(text: &str) -> String {
     http::percent_encode(text, "")
-}
-
-/// Takes the payloads out of the Engine's log frames: eight bytes of header, the last four of
-/// which are the length (Engine API, "ContainerAttach"). A terminal's output has no frames.
-fn demultiplexed(bytes: &[u8]) -> Vec<u8> {
-    let mut text = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some((header, after)) = rest.split_first_chunk::<8>() {
-        if header[0] > 2 || header[1..4] != [0, 0, 0] {
-            return bytes.to_vec();
-        }
-        let length = u32::from_be_bytes([header[4], header[5], header[6], header[7]]) as usize;
-        let end = length.min(after.len());
-        text.extend_from_slice(&after[..end]);
-        rest = &after[end..];
-    }
-    text.extend_from_slice(rest);
-    text
 }
 
 #[cfg(test)]
@@ -718,37 +630,5 @@ mod tests {
         assert!(parse("1.9") < parse("1.41"));
         assert_eq!(parse("1.55").min(NEWEST_API), NEWEST_API);
         assert_eq!(ApiVersion::parse("latest"), None);
-    }
-
-    #[test]
-    fn podmans_words_tell_what_a_500_means() {
-        let gone = "no container with ID 42 found in database: no such container";
-        let taken = "container create: name \"a\" is in use: container already exists";
-        for (request, status, message, expected) in [
-            ("GET /containers/42/json", 500, gone, 404),
-            ("DELETE /containers/42", 500, gone, 404),
-            ("POST /containers/42/start", 500, gone, 500),
-            ("POST /containers/create", 500, taken, 409),
-            ("GET /containers/42/json", 500, "database is locked", 500),
-            ("GET /containers/42/json", 403, gone, 403),
-        ] {
-            assert_eq!(
-                meant(request, status, message),
-                expected,
-                "{request} {message}"
-            );
-        }
-    }
-
-    #[test]
-    fn log_frames_are_taken_apart() {
-        let framed = b"\x01\0\0\0\0\0\0\x03abc\x02\0\0\0\0\0\0\x02de";
-        assert_eq!(demultiplexed(framed), b"abcde");
-        assert_eq!(
-            demultiplexed(b"plain text of a terminal"),
-            b"plain text of a terminal"
-        );
-        assert_eq!(demultiplexed(b"\x01\0\0\0\0\0\x03\xe8cut"), b"cut");
-        assert_eq!(demultiplexed(b""), b"");
     }
 }

@@ -400,6 +400,10 @@ impl Refresher {
     /// For a platform that provisions again by itself.
     fn remove_one(&self, one: &Managed, image: &Image, round: &mut Round) -> Verdict {
         let name = one.container.name();
+        if let Some(reason) = swap::must_stay(&one.container, self.engine.endpoint()) {
+            round.skip(one, image, reason.to_owned(), false);
+            return Verdict::Done;
+        }
         match self.engine.remove(one.container.id(), Removal::Force) {
             Ok(()) => {
                 log::info!("removed container={name} image={}", one.reference);

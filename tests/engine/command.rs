@@ -144,6 +144,14 @@ fn one_container_or_any_reference_can_be_named() {
     let reference = lab.reference("hermes");
     let (code, text, _) = run(&lab, "none", &["refresh", &reference, "--no-recreate"]);
     assert_eq!((code, text), (Some(0), format!("pulled: {reference}\n")));
+    // The beginning of its id names a container as well.
+    let id = lab.inspect("2")["Id"].as_str().expect("an id")[..12].to_owned();
+    let (code, text, shown) = run(&lab, "none", &["refresh", &id]);
+    assert_eq!(code, Some(0), "{text}{shown}");
+    assert!(
+        text.contains(&format!("recreated: {}\n", lab.name("2"))),
+        "{text}"
+    );
     let (code, _, complaint) = run(&lab, "none", &["refresh", "No Such"]);
     assert_eq!(code, Some(1));
     assert!(
