@@ -82,7 +82,7 @@ fn watchtowers_stop_signal_is_sent() {
     lab.publish("hermes", &good("v1").with("Volumes", json!({"/data": {}})));
     lab.pull("hermes");
     let script = "trap 'echo usr1 > /data/signal; exit 0' USR1; trap 'echo term > /data/signal; exit 0' TERM; \
-                  while :; do sleep 1 & wait; done";
+                  while sleep 1 & wait $!; do :; done";
     let labels = json!({"com.centurylinklabs.watchtower.stop-signal": "SIGUSR1"});
     let body = json!({"Image": lab.reference("hermes"), "Labels": labels, "StopTimeout": 20,
                       "Cmd": ["/bin/busybox", "sh", "-c", script]});

@@ -154,7 +154,7 @@ impl<'l> Workspace<'l> {
         let mark = format!("v{}", self.generation);
         let serve = match next {
             Next::Good => {
-                "httpd -p 8000 -h /; trap 'exit 0' TERM; while :; do sleep 1 & wait $!; done"
+                "httpd -p 8000 -h /; trap 'exit 0' TERM; while sleep 1 & wait $!; do :; done"
             }
             Next::Exits => "exit 3",
         };

@@ -217,9 +217,10 @@ pub(crate) struct ImageSpec {
 }
 
 impl ImageSpec {
-    /// An image that runs until it is stopped, and stops at once.
+    /// An image that runs until it is stopped, and stops at once. It ends as well when its files are
+    /// gone: should an Engine lose track of it, it would otherwise be busy for ever.
     pub(crate) fn new(mark: &str) -> Self {
-        let wait = "trap 'exit 0' TERM; while :; do sleep 1 & wait; done";
+        let wait = "trap 'exit 0' TERM; while sleep 1 & wait $!; do :; done";
         Self {
             mark: mark.to_owned(),
             arch: "amd64",

@@ -9,7 +9,8 @@ use serde_json::json;
 pub(crate) const PLAIN: &str = "plain";
 pub(crate) const RICH: &str = "rich";
 /// Runs until it is told to stop, whatever the signal.
-pub(crate) const WAIT: &str = "trap 'exit 0' TERM INT QUIT USR1; while :; do sleep 1 & wait; done";
+pub(crate) const WAIT: &str =
+    "trap 'exit 0' TERM INT QUIT USR1; while sleep 1 & wait $!; do :; done";
 
 pub(crate) fn plain(version: &str) -> ImageSpec {
     ImageSpec::new(version).with("Cmd", json!(["/bin/busybox", "sh", "-c", WAIT]))
