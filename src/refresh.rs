@@ -137,13 +137,14 @@ impl Refresher {
         }
         let pulled = self.pull_all(&targets, &mut outcomes, on);
         if order.extent == Extent::Pull {
-            let done = |target: &&Target| (target.reference.clone(), Verdict::Done);
-            outcomes.verdicts.extend(pulled.iter().map(done));
+            let done = pulled.iter().map(|(target, _)| target.reference.clone());
+            let verdicts = done.map(|reference| (reference, Verdict::Done));
+            outcomes.verdicts.extend(verdicts);
             return outcomes;
         }
         let mut works: Vec<Work> = pulled
             .into_iter()
-            .map(|target| self.work_on(target, order.extent))
+            .map(|(target, image)| self.work_on(target, image, order.extent))
             .collect();
         let mut round = Round::new(order.extent, &mut works, &mut outcomes.report, on);
         round.only = only;

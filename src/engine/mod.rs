@@ -28,6 +28,7 @@ use crate::error::one_line;
 use crate::http;
 use crate::reference::Reference;
 use logs::demultiplexed;
+use refusal::is_unsure_of_image;
 use refusal::pull_error;
 use refusal::refused;
 use serde_json::Value;
@@ -36,6 +37,7 @@ use socket::NoResolver;
 use socket::UnixConnector;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 use ureq::Agent;
@@ -68,6 +70,9 @@ const ANSWER_LIMIT: u64 = 4 * 1024 * 1024;
 const LOG_LIMIT: u64 = 64 * 1024;
 /// A GET that failed this fast met a connection the Engine had just closed, and is sent once more.
 const STALE_CONNECTION: Duration = Duration::from_secs(1);
+/// How often, and after what pause, an image is asked for again that the Engine is unsure of.
+const UNSURE_RETRIES: u32 = 3;
+const UNSURE_PAUSE: Duration = Duration::from_millis(300);
 
 /// A version of the Engine API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -219,7 +224,15 @@ impl Engine {
     /// One image, by id or reference (`GET /images/{name}/json`).
     pub fn image(&self, name: &str) -> Result<Image> {
         let path = format!("/images/{}/json", http::percent_encode(name, "/:@"));
-        self.get(&path, CALL_DEADLINE).map(Image::new)
+        let mut found = self.get(&path, CALL_DEADLINE);
+        for _ in 0..UNSURE_RETRIES {
+            if !found.as_ref().is_err_and(is_unsure_of_image) {
+                break;
+            }
+            thread::sleep(UNSURE_PAUSE);
+            found = self.get(&path, CALL_DEADLINE);
+        }
+        found.map(Image::new)
     }
 
     /// The same, where it is no error that there is none.

@@ -42,6 +42,15 @@ fn meant(request: &str, status: u16, message: &str) -> u16 {
     }
 }
 
+/// Whether the Engine does not know for now whether there is an image: Podman (4.3) answers so of one
+/// that is there, while another process changes what it keeps.
+pub(super) fn is_unsure_of_image(error: &Error) -> bool {
+    let Error::Refused { message, .. } = error else {
+        return false;
+    };
+    error.status() == Some(500) && message.contains("image not known")
+}
+
 /// Whether a registry let the Engine know that it may not read an image, as far as words tell.
 #[must_use]
 pub fn is_denial(error: &Error) -> bool {

@@ -6,6 +6,7 @@ use super::Target;
 use super::Verdict;
 use crate::credentials::Login;
 use crate::credentials::Refused;
+use crate::engine::Image;
 use crate::engine::PullLine;
 use crate::engine::is_denial;
 use crate::error::Result;
@@ -14,13 +15,13 @@ use crate::reference::Reference;
 use std::time::Instant;
 
 impl Refresher {
-    /// The targets whose image is here now.
+    /// The targets whose image is here now, and that image.
     pub(super) fn pull_all<'o>(
         &self,
         targets: &'o [Target],
         outcomes: &mut Outcomes,
         on: &dyn Fn(&Step),
-    ) -> Vec<&'o Target> {
+    ) -> Vec<(&'o Target, Image)> {
         let mut pulled = Vec::new();
         for target in targets {
             let Target { name, reference } = target;
@@ -30,14 +31,14 @@ impl Refresher {
                 image: image.clone(),
             });
             match self.pull(reference, on) {
-                Ok(()) => {
+                Ok(found) => {
                     log::info!("pulled image={reference} took={:.1?}", begun.elapsed());
                     on(&Step::Pulled {
                         image,
                         seconds: begun.elapsed().as_secs_f64(),
                     });
                     outcomes.report.pulled.push(name.clone());
-                    pulled.push(target);
+                    pulled.push((target, found));
                 }
                 Err(error) => {
                     log::warn!("{name} could not be pulled: {error}");
@@ -54,9 +55,16 @@ impl Refresher {
         pulled
     }
 
+    /// Pulls an image and looks at what is there then. An image that the Engine cannot show is none: nobody
+    /// could be recreated from it.
+    fn pull(&self, reference: &Reference, on: &dyn Fn(&Step)) -> Result<Image> {
+        self.fetch(reference, on)?;
+        self.engine.image(&reference.to_string())
+    }
+
     /// As whom we are known there, and once more as nobody if that is refused: an expired login
     /// hides even public images.
-    fn pull(&self, reference: &Reference, on: &dyn Fn(&Step)) -> Result<()> {
+    fn fetch(&self, reference: &Reference, on: &dyn Fn(&Step)) -> Result<()> {
         // What its owner once pulled for another platform must stay on that: the Engine would take
         // its own.
         let mut platform = self.platform.clone();

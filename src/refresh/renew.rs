@@ -46,30 +46,19 @@ pub(super) const ONLY_NOTIFY: &str = "a newer image is there, but its mode is no
 
 impl Refresher {
     /// What there is to know of an image before its containers are looked at.
-    pub(super) fn work_on<'o>(&self, target: &'o Target, extent: Extent) -> Work<'o> {
-        let mut work = Work {
-            target,
-            image: None,
-            verdict: Verdict::Done,
-            ended: None,
-        };
-        match self.engine.image(&target.reference.to_string()) {
-            Ok(image) => {
-                if extent == Extent::Force {
-                    self.rejected.clear(&target.reference);
-                }
-                if let Some(reason) = self.rejected.reason(&target.reference, image.id()) {
-                    work.ended = Some(format!("this image was rejected: {reason}"));
-                    work.verdict = Verdict::Rejected(reason);
-                }
-                work.image = Some(image);
-            }
-            Err(error) => {
-                log::warn!("{}: {error}", target.name);
-                work.verdict = Verdict::Retry(error.to_string());
-            }
+    pub(super) fn work_on<'o>(&self, target: &'o Target, image: Image, extent: Extent) -> Work<'o> {
+        if extent == Extent::Force {
+            self.rejected.clear(&target.reference);
         }
-        work
+        let rejected = self.rejected.reason(&target.reference, image.id());
+        Work {
+            target,
+            image,
+            ended: rejected
+                .as_ref()
+                .map(|reason| format!("this image was rejected: {reason}")),
+            verdict: rejected.map_or(Verdict::Done, Verdict::Rejected),
+        }
     }
 
     /// Renews every container of these images: what is depended on first, one at a time, under the
@@ -86,7 +75,7 @@ impl Refresher {
         let due = managed.iter().find_map(|one| round.image_due(one));
         let image = match due {
             Some(image) => Some(image),
-            None if swap::is_needed(&list) => round.works.iter().find_map(|w| w.image.as_ref()),
+            None if swap::is_needed(&list) => round.works.iter().next().map(|work| &work.image),
             None => None,
         };
         // A stop waits for what is being done under the claim, and for its release.
@@ -142,7 +131,7 @@ impl Refresher {
     fn note_twins(&self, managed: &[Managed], round: &mut Round) {
         for one in managed {
             let old = one.container.image_id();
-            let Some(image) = round.work(&one.reference).and_then(|w| w.image.as_ref()) else {
+            let Some(image) = round.work(&one.reference).map(|work| &work.image) else {
                 continue;
             };
             let pair = (old.to_owned(), image.id().to_owned());
@@ -198,9 +187,7 @@ impl Refresher {
         let Some(&index) = round.index.get(&one.reference) else {
             return;
         };
-        let Some(image) = round.works[index].image.clone() else {
-            return;
-        };
+        let image = round.works[index].image.clone();
         // It may have been recreated with a container that it lives in.
         if round.report.recreated.iter().any(|done| done == name) {
             return;
@@ -373,7 +360,7 @@ impl Refresher {
     fn image_of_tenant(&self, tenant: &Container, round: &Round) -> Result<Image> {
         let reference = tenant.image_name().parse::<Reference>().ok();
         let due = reference.and_then(|reference| round.work(&reference));
-        match due.and_then(|work| work.image.clone()) {
+        match due.map(|work| work.image.clone()) {
             Some(image) => Ok(image),
             None => self.engine.image(tenant.image_id()),
         }
@@ -428,8 +415,8 @@ impl Refresher {
 /// One image of a refresh, while it goes on.
 pub(super) struct Work<'o> {
     pub(super) target: &'o Target,
-    /// What is behind its reference on the Engine; `None` if that cannot be known.
-    pub(super) image: Option<Image>,
+    /// What is behind its reference on the Engine.
+    image: Image,
     pub(super) verdict: Verdict,
     /// Why no more containers are renewed.
     ended: Option<String>,
@@ -489,10 +476,9 @@ impl<'r, 'o> Round<'r, 'o> {
     /// The newest image of a container that is to be renewed.
     fn image_due(&self, one: &Managed) -> Option<&Image> {
         let work = self.work(&one.reference)?;
-        let image = work.image.as_ref()?;
-        let behind = !self.is_newest(one, image) || self.extent == Extent::Force;
+        let behind = !self.is_newest(one, &work.image) || self.extent == Extent::Force;
         let may = work.ended.is_none() && one.consent == Consent::Update;
-        (behind && may).then_some(image)
+        (behind && may).then_some(&work.image)
     }
 
     /// Nothing is renewed; the next round tries again.

@@ -226,6 +226,36 @@ fn refusals_keep_the_engines_words_and_status() {
 }
 
 #[test]
+fn an_image_that_podman_does_not_know_for_a_moment_is_asked_for_again() {
+    let unsure = "reading image \"95ce\": locating image with ID \"95ce\": image not known";
+    for (answers, expected, asked) in [
+        (
+            vec![(500, unsure), (500, unsure), (200, "")],
+            Ok("sha256:x"),
+            3,
+        ),
+        (vec![(500, unsure)], Err(500), 4),
+        (vec![(404, "no such image: image not known")], Err(404), 1),
+        (vec![(500, "it burns")], Err(500), 1),
+    ] {
+        let count = AtomicUsize::new(0);
+        let fake = fake("1.41", move |_| {
+            let number = count.fetch_add(1, Ordering::SeqCst);
+            match answers[number.min(answers.len() - 1)] {
+                (200, _) => Answer::json(200, &json!({"Id": "sha256:x"})),
+                (status, words) => message(status, words),
+            }
+        });
+        let found = fake.engine.image("web");
+        let found = found.as_ref().map(|image| image.id());
+        assert_eq!(found.map_err(|error| error.status().unwrap_or(0)), expected);
+        let path = "GET /v1.41/images/web/json".to_owned();
+        let lines = fake.server.lines();
+        assert_eq!(lines.iter().filter(|line| **line == path).count(), asked);
+    }
+}
+
+#[test]
 fn what_is_no_engine_is_said_to_be_none() {
     let folder = Folder::new();
     let socket = folder.path().join("s");

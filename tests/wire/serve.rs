@@ -82,6 +82,37 @@ fn the_endpoint_answers_exactly_as_promised() {
 }
 
 #[test]
+fn an_image_that_cannot_be_looked_at_after_its_pull_counts_as_failed() {
+    let folder = Folder::new();
+    let socket = folder.path().join("engine.sock");
+    let _server = Server::unix(&socket, |seen| match seen.target.as_str() {
+        "/_ping" => Answer::new(200, &[("Api-Version", "1.41")], "OK"),
+        "/v1.41/version" => Answer::json(200, &json!({"Version": "20.10.24"})),
+        "/v1.41/containers/json?all=1" => Answer::json(200, &json!([])),
+        other if other.contains("/images/create?") => {
+            Answer::new(200, &[], "{\"status\":\"ok\"}\n")
+        }
+        other if other.contains("/images/") && other.contains("hermes") => {
+            Answer::json(500, &json!({"message": "it burns"}))
+        }
+        other if other.contains("/images/") => Answer::json(200, &json!({"Id": "sha256:x"})),
+        other => panic!("unexpected: {other}"),
+    });
+    let host = format!("unix://{}", socket.display());
+    let program = Program::start(&[
+        ("DOCKER_HOST", &host),
+        ("IMAGEWATCH_RUNTIMES", "hermes,crewai"),
+    ]);
+    for query in ["", "?recreate=false"] {
+        let (status, report) = program.refresh(query);
+        assert_eq!(status, 200);
+        assert_eq!(report["failed"], json!(["hermes"]), "{report}");
+        assert_eq!(report["pulled"], json!(["crewai"]), "{report}");
+    }
+    assert!(program.has_said("500 it burns"), "{}", program.log());
+}
+
+#[test]
 fn without_the_token_nothing_but_health_is_answered() {
     let engine = engine();
     let program = Program::start(&[("DOCKER_HOST", &engine.host), ("ADMIN_TOKEN", "t0ken")]);
