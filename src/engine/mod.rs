@@ -177,9 +177,9 @@ impl Engine {
         known.map_or_else(|| self.ping(), Ok)
     }
 
-    /// Name and version (`GET /version`).
+    /// Name and version (`GET /version`). Podman starts other programs to find out, so this is no ping.
     pub fn about(&self) -> Result<About> {
-        let json = self.get("/version", PING_DEADLINE)?;
+        let json = self.get("/version", CALL_DEADLINE)?;
         let component = json["Components"][0]["Name"].as_str();
         let name = match component {
             Some("Engine") | None => "Docker Engine",

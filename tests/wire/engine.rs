@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 struct Fake {
     server: Server,
@@ -223,6 +224,15 @@ fn refusals_keep_the_engines_words_and_status() {
         fake.server.lines()[2],
         "DELETE /v1.41/containers/abc?force=0&v=0"
     );
+}
+
+#[test]
+fn a_busy_engine_may_take_longer_for_its_version_than_for_a_ping() {
+    let fake = fake("1.41", |_| {
+        std::thread::sleep(Duration::from_secs(6));
+        Answer::json(200, &json!({"Version": "4.3.1", "Arch": "arm64"}))
+    });
+    assert_eq!(fake.engine.about().expect("an answer").arch, "arm64");
 }
 
 #[test]
