@@ -103,7 +103,6 @@ impl Selection {
                 });
             }
         }
-        seen.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(seen)
     }
 
@@ -199,14 +198,11 @@ impl Selection {
                 continue;
             }
             if let Some(consent) = self.consent(summary, &reference) {
-                let before = |other: &Managed| other.container.name() < container.name();
-                let place = managed.partition_point(before);
-                let one = Managed {
+                managed.push(Managed {
                     container,
                     reference,
                     consent,
-                };
-                managed.insert(place, one);
+                });
             }
         }
         Ok(managed)

@@ -193,17 +193,21 @@ impl Engine {
         })
     }
 
-    /// Every container, stopped ones too (`GET /containers/json`).
+    /// Every container, stopped ones too, by name (`GET /containers/json`). Podman lists them in any order;
+    /// what we do, and report, has one.
     pub fn containers(&self) -> Result<Vec<Summary>> {
         let path = "/containers/json?all=1";
         let request = self.named(&Method::GET, path);
         let answer = self.call(&Call::new(Method::GET, path, CALL_DEADLINE))?;
         let bytes = http::read_body(&request, answer, LIST_LIMIT)?;
-        serde_json::from_slice(&bytes).map_err(|error| Error::Malformed {
-            request,
-            // It quotes what was found, however long that is.
-            reason: one_line(&format!("not a list of containers ({error})")),
-        })
+        let mut list: Vec<Summary> =
+            serde_json::from_slice(&bytes).map_err(|error| Error::Malformed {
+                request,
+                // It quotes what was found, however long that is.
+                reason: one_line(&format!("not a list of containers ({error})")),
+            })?;
+        list.sort_by(|a, b| a.name().cmp(b.name()));
+        Ok(list)
     }
 
     /// One container, by id or name (`GET /containers/{id}/json`).

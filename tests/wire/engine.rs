@@ -227,6 +227,16 @@ fn refusals_keep_the_engines_words_and_status() {
 }
 
 #[test]
+fn containers_are_listed_by_name_whatever_the_engines_order() {
+    let list =
+        ["zeta", "alpha", "mid"].map(|name| json!({"Id": name, "Names": [format!("/{name}")]}));
+    let fake = fake("1.41", move |_| Answer::json(200, &json!(list)));
+    let found = fake.engine.containers().expect("a list");
+    let names: Vec<_> = found.iter().map(|one| one.name()).collect();
+    assert_eq!(names, ["alpha", "mid", "zeta"]);
+}
+
+#[test]
 fn a_busy_engine_may_take_longer_for_its_version_than_for_a_ping() {
     let fake = fake("1.41", |_| {
         std::thread::sleep(Duration::from_secs(6));
