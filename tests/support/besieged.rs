@@ -26,9 +26,9 @@ use std::time::Instant;
 pub(crate) const FEW: u32 = 100;
 /// A good client that has no answer by now has been left alone.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A round that begins this long after the one before it is late: one second, the jitter of 5 %,
-/// and what a busy machine may take.
-const LATE: Duration = Duration::from_millis(1_500);
+/// A round that begins this long after the one before it is late: a second, and what a good client
+/// may have to wait too.
+const LATE: Duration = Duration::from_secs(3);
 /// Between two questions of a good client.
 const PAUSE: Duration = Duration::from_millis(100);
 
