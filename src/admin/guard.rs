@@ -14,6 +14,7 @@
 mod answer;
 mod inner;
 mod request;
+mod room;
 mod seats;
 
 use std::io::{self, ErrorKind};
@@ -29,6 +30,7 @@ use tiny_http::Request;
 use answer::{linger, refuse, relay};
 use inner::Inner;
 use request::read_request;
+use room::Room;
 use seats::{Seat, Seats};
 
 /// From accept to the last byte of the request; a slow client cannot stretch it.
@@ -94,7 +96,7 @@ impl Guard {
         H: Fn(Request) + Send + Sync + 'static,
     {
         let inner = Arc::new(Inner::start(Arc::new(handler))?);
-        let seats = Arc::new(Seats::default());
+        let seats = Arc::new(Seats::new(Room::here()));
         let mut complaint = Complaint::default();
         while !self.stopped.load(Ordering::SeqCst) {
             seats.wait_for_thread();
@@ -138,9 +140,8 @@ impl Stopper {
 
 /// Gives a new client a seat and a thread. Without a thread it is closed, by the seat's drop.
 fn admit(client: TcpStream, seats: &Arc<Seats>, inner: &Arc<Inner>) -> io::Result<()> {
-    let since = Instant::now();
-    let deadline = since + READ_DEADLINE;
-    let seat = Seats::take(seats, client, since);
+    let deadline = Instant::now() + READ_DEADLINE;
+    let seat = Seats::take(seats, client);
     let inner = Arc::clone(inner);
     let name = "admin-client".to_owned();
     let thread = thread::Builder::new().name(name).stack_size(CLIENT_STACK);
@@ -151,6 +152,7 @@ fn admit(client: TcpStream, seats: &Arc<Seats>, inner: &Arc<Inner>) -> io::Resul
 
 /// One connection from its first byte to its last.
 fn attend(mut seat: Seat, deadline: Instant, inner: &Inner) {
+    seat.begin();
     let mut received = Vec::new();
     let outcome = read_request(&seat.client, &mut received, deadline).and_then(|request| {
         seat.hand_in()?;

@@ -5,6 +5,8 @@
 
 pub mod guard;
 mod page;
+mod query;
+mod reply;
 mod route;
 mod stream;
 
@@ -28,10 +30,10 @@ use crate::report::Report;
 use crate::select::Seen;
 use crate::select::Selection;
 use crate::status::Board;
+use reply::Reply;
 use route::Action;
 use route::Answering;
 use route::JOBS;
-use route::Reply;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::json;

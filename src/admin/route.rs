@@ -1,13 +1,11 @@
 //! From a request to what is to be done about it: pure.
 
+use super::query::refresh;
+use super::query::update;
+use super::reply::Reply;
 use crate::credentials::Secret;
-use crate::refresh::Extent;
-use crate::refresh::Images;
 use crate::refresh::Order;
 use crate::refresh::Target;
-use crate::refresh::Wanted;
-use serde::Serialize;
-use serde_json::json;
 use std::net::IpAddr;
 
 /// Where jobs are found.
@@ -46,47 +44,6 @@ pub(super) enum Answering {
     Job,
     /// Step by step, with the report as the last line.
     Stream,
-}
-
-/// An answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reply {
-    pub(super) status: u16,
-    /// What the body is.
-    pub(super) kind: &'static str,
-    pub(super) body: String,
-    /// The methods that would have been fine, for a 405.
-    pub(super) allow: Option<&'static str>,
-    /// Where what was asked for will be, for a 202.
-    pub(super) location: Option<String>,
-}
-
-impl Reply {
-    /// Keys keep the order in which they are declared.
-    pub(super) fn new(status: u16, body: &impl Serialize) -> Self {
-        Self {
-            status,
-            kind: "application/json",
-            body: serde_json::to_string(body).unwrap_or_default(),
-            allow: None,
-            location: None,
-        }
-    }
-
-    /// A text of another kind than JSON.
-    pub(super) fn text(kind: &'static str, body: &str) -> Self {
-        Self {
-            status: 200,
-            kind,
-            body: body.trim_end().to_owned(),
-            allow: None,
-            location: None,
-        }
-    }
-
-    pub(super) fn error(status: u16, reason: &str) -> Self {
-        Self::new(status, &json!({ "error": reason }))
-    }
 }
 
 /// Decides; an `Err` is the answer already.
@@ -201,122 +158,13 @@ fn is_equal(shown: &str, token: &str) -> bool {
     differing.fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
 }
 
-/// Reads `runtime`, `recreate`, `force` and `wait`. A misspelt parameter would refresh more than was
-/// meant, so it is an error.
-fn refresh(query: &str, catalogue: &[Target]) -> Result<(Order, bool), Reply> {
-    let (mut runtime, mut recreate, mut force, mut wait) = (None, None, None, None);
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (Some(key), Some(value)) = (decode(key), decode(value)) else {
-            return Err(Reply::error(400, "the query is not percent-encoded UTF-8"));
-        };
-        let slot = match key.as_str() {
-            "runtime" => &mut runtime,
-            "recreate" => &mut recreate,
-            "force" => &mut force,
-            "wait" => &mut wait,
-            _ => return Err(Reply::error(400, &format!("unknown parameter: {key}"))),
-        };
-        if slot.replace(value).is_some() {
-            return Err(Reply::error(400, &format!("given more than once: {key}")));
-        }
-    }
-    let recreate = recreate.is_none_or(|value| value == "true");
-    let force = force.is_some_and(|value| value == "true");
-    let extent = match (recreate, force) {
-        (false, _) => Extent::Pull,
-        (true, false) => Extent::Recreate,
-        (true, true) => Extent::Force,
-    };
-    let targets = match runtime.filter(|name| !name.is_empty()) {
-        None => catalogue.to_vec(),
-        Some(name) => match catalogue.iter().find(|target| target.name == name) {
-            Some(target) => vec![target.clone()],
-            None => return Err(unknown_runtime(&name, catalogue)),
-        },
-    };
-    let order = Order {
-        images: Images::These(targets),
-        extent,
-    };
-    Ok((order, is_waited_for(wait.as_deref())))
-}
-
-/// Only `false` means that nobody waits.
-fn is_waited_for(wait: Option<&str>) -> bool {
-    wait != Some("false")
-}
-
-/// Watchtower's HTTP API: every managed container, or those of the images in `image`; and `wait`.
-fn update(query: &str) -> Result<(Order, bool), Reply> {
-    let (mut only, mut wait) = (Vec::new(), None);
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let Some(value) = decode(value) else {
-            return Err(Reply::error(400, "the query is not percent-encoded UTF-8"));
-        };
-        match key {
-            "image" => {}
-            "wait" => {
-                wait = Some(value);
-                continue;
-            }
-            _ => return Err(Reply::error(400, &format!("unknown parameter: {key}"))),
-        }
-        for image in value
-            .split(',')
-            .map(str::trim)
-            .filter(|image| !image.is_empty())
-        {
-            let last = image.rsplit('/').next().unwrap_or(image);
-            match image.parse() {
-                Ok(reference) => only.push(Wanted {
-                    reference,
-                    any_tag: !last.contains([':', '@']),
-                }),
-                Err(error) => return Err(Reply::error(400, &format!("{error}"))),
-            }
-        }
-    }
-    let order = Order {
-        images: Images::Managed(only),
-        extent: Extent::Recreate,
-    };
-    Ok((order, is_waited_for(wait.as_deref())))
-}
-
-fn unknown_runtime(name: &str, catalogue: &[Target]) -> Reply {
-    let known: Vec<&str> = catalogue
-        .iter()
-        .map(|target| target.name.as_str())
-        .collect();
-    let error = format!("unknown runtime: {name}");
-    Reply::new(400, &json!({"error": error, "known_runtimes": known}))
-}
-
-/// `+` and `%xx` of a query (WHATWG URL, "application/x-www-form-urlencoded").
-fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let digit = |byte: u8| char::from(byte).to_digit(16);
-                let high = digit(rest.next()?)?;
-                let low = digit(rest.next()?)?;
-                u8::try_from(high * 16 + low).ok()?
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(bytes).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::refresh::Extent;
+    use crate::refresh::Images;
     use serde_json::Value;
+    use serde_json::json;
 
     fn body(reply: &Reply) -> Value {
         serde_json::from_str(&reply.body).expect("JSON")
@@ -491,33 +339,103 @@ mod tests {
         }
     }
 
+    /// A corpus text holds a line for each part of a request: the first one, then `Authorization`,
+    /// `Origin`, `Host` and `Accept`; one that is empty is not there.
     #[test]
-    fn watchtowers_update_means_the_managed_containers_or_some_images() {
-        for (query, expected) in [
-            ("", Ok(vec![])),
-            ("image=", Ok(vec![])),
-            (
-                "image=ghcr.io/a/b,%20nginx:1",
-                Ok(vec![("ghcr.io/a/b", true), ("nginx:1", false)]),
-            ),
-            ("image=a&image=b@sha256", Err(400)),
-            (
-                "image=localhost:5000/x",
-                Ok(vec![("localhost:5000/x", true)]),
-            ),
-            ("images=a", Err(400)),
-        ] {
-            let seen = update(query).map_err(|reply| reply.status);
-            let wanted = |(text, any_tag): (&str, bool)| Wanted {
-                reference: text.parse().expect("a reference"),
-                any_tag,
+    fn nobody_gets_in_without_the_token_whatever_is_asked() {
+        const WORDS: &[&str] = &[
+            "GET ",
+            "HEAD ",
+            "POST ",
+            "/",
+            "/health",
+            "/admin/status",
+            "/metrics",
+            "/v1/update",
+            "/admin/jobs/",
+            "/admin/workspace-images/refresh",
+            "?",
+            "&",
+            "=",
+            "+",
+            "%",
+            "%00",
+            "%2f",
+            "%ff",
+            "%zz",
+            "runtime=hermes",
+            "recreate=",
+            "force=true",
+            "wait=false",
+            "image=a,b:1",
+            "Bearer ",
+            "bearer",
+            "Basic ",
+            "s3cret",
+            "S3CRET",
+            "null",
+            "https://evil.example",
+            "localhost",
+            "127.0.0.1",
+            "[::1]",
+            "[",
+            ":8080",
+            "application/x-ndjson",
+            ",",
+            ";",
+            " ",
+            "\t",
+            "\n",
+            "é",
+            "\u{a0}",
+        ];
+        crate::fuzz::fuzz("route", WORDS, |input| {
+            let text = String::from_utf8_lossy(input);
+            let mut lines = text.split('\n');
+            let (method, target) = lines
+                .next()
+                .and_then(|line| line.split_once(' '))
+                .unwrap_or_default();
+            let mut header = || lines.next().filter(|value| !value.is_empty());
+            let asked = Asked {
+                method,
+                target,
+                authorization: header(),
+                origin: header(),
+                host: header(),
+                accept: header(),
             };
-            let expected = expected.map(|list: Vec<_>| {
-                let images = Images::Managed(list.into_iter().map(wanted).collect());
-                let extent = Extent::Recreate;
-                (Order { images, extent }, true)
-            });
-            assert_eq!(seen, expected, "{query}");
+            let words = asked.authorization.unwrap_or_default().split_whitespace();
+            let words: Vec<&str> = words.collect();
+            let shown =
+                matches!(words[..], [scheme, "s3cret"] if scheme.eq_ignore_ascii_case("bearer"));
+            check(
+                action(&asked, Some(&Secret::new("s3cret")), &catalogue()),
+                shown,
+            );
+            let host = asked.host.unwrap_or_default().to_ascii_lowercase();
+            let origin = asked.origin.map(str::to_ascii_lowercase);
+            let is_elsewhere = origin.is_some_and(|origin| !origin.ends_with(&host));
+            let is_far = host.starts_with("evil") || is_elsewhere;
+            check(action(&asked, None, &catalogue()), !is_far);
+        });
+    }
+
+    /// An answer is JSON and no success; what is done is known, and not for everybody.
+    fn check(outcome: Result<Action, Reply>, may: bool) {
+        match outcome {
+            Err(reply) => {
+                assert!((400..=405).contains(&reply.status));
+                assert!(body(&reply)["error"].is_string());
+            }
+            Ok(Action::Health | Action::Page) => {}
+            Ok(Action::Refresh(order, _)) => {
+                assert!(may);
+                if let Images::These(targets) = order.images {
+                    assert!(targets.iter().all(|target| catalogue().contains(target)));
+                }
+            }
+            Ok(_) => assert!(may),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What all tests share: servers that do as they are told, a registry's and an Engine's other
-//! side, a browser, and the real program with its log.
+//! side, a browser, attackers, and the real program with its log.
 
+pub(crate) mod attack;
+pub(crate) mod besieged;
 pub(crate) mod between;
 pub(crate) mod browser;
 pub(crate) mod docker;

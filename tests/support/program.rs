@@ -53,13 +53,25 @@ impl Program {
         program
     }
 
+    /// The same where it may have no more than so many descriptors.
+    pub(crate) fn start_limited(path: &str, descriptors: u32, vars: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("/bin/sh");
+        let script = format!("ulimit -n {descriptors} && exec \"$0\"");
+        let program = Self::spawn_command(command.args(["-c", &script, path]), vars);
+        program.await_line("listening on ");
+        program
+    }
+
     /// Starts it without waiting for it to listen.
     pub(crate) fn spawn(vars: &[(&str, &str)]) -> Self {
         Self::spawn_binary(env!("CARGO_BIN_EXE_imagewatch"), vars)
     }
 
     fn spawn_binary(path: &str, vars: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(path);
+        Self::spawn_command(&mut Command::new(path), vars)
+    }
+
+    fn spawn_command(command: &mut Command, vars: &[(&str, &str)]) -> Self {
         command
             .env_clear()
             .env("IMAGEWATCH_LISTEN", "127.0.0.1:0")
@@ -215,6 +227,11 @@ impl Program {
     pub(crate) fn threads(&self) -> usize {
         let path = format!("/proc/{}/task", self.process.id());
         std::fs::read_dir(path).expect("its threads").count()
+    }
+
+    pub(crate) fn descriptors(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.process.id());
+        std::fs::read_dir(path).expect("its descriptors").count()
     }
 
     /// Sends a signal by its name, e.g. `TERM`.

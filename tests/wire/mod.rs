@@ -1,5 +1,6 @@
 //! Over real sockets, against servers that do as they are told.
 
+mod attack;
 mod claim;
 mod credentials;
 mod engine;

@@ -210,3 +210,84 @@ fn content_length(value: &[u8]) -> Result<usize, End> {
         .filter(|length| *length <= MAX_BODY)
         .ok_or(End::Refused(413, "the body is longer than 16 KiB"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is passed on is whole and has one meaning: read again, it is the same request.
+    #[test]
+    fn nothing_is_passed_on_that_could_be_read_in_two_ways() {
+        const WORDS: &[&str] = &[
+            "GET ",
+            "POST ",
+            "/",
+            "?",
+            "*",
+            "http://x/",
+            " HTTP/1.1",
+            " HTTP/1.0",
+            "HTTP/2.0",
+            "\r\n",
+            "\r\n\r\n",
+            "\n",
+            "\r",
+            "\0",
+            "\t",
+            " ",
+            ":",
+            ",",
+            "Host: x\r\n",
+            "Host:\r\n",
+            "Content-Length: 1\r\n",
+            "Content-Length: 16384\r\n",
+            "Content-Length: 16385\r\n",
+            "Content-Length:+1\r\n",
+            "99999999999999999999",
+            "Transfer-Encoding: chunked\r\n",
+            "Transfer-Encoding : x\r\n",
+            "Expect: 100-continue\r\n",
+            "Authorization: Bearer t\r\n",
+            "Accept: a\r\n",
+            "Origin: null\r\n",
+            "A: b\r\n",
+            "é",
+        ];
+        crate::fuzz::fuzz("request", WORDS, |input| {
+            let at_once = end(input, input.len());
+            assert_eq!(at_once, end(input, 1), "however it comes in");
+            let Some(head) = at_once.map(|end| &input[..end]) else {
+                return;
+            };
+            let (request, length) = match rebuild(head) {
+                Ok(rebuilt) => rebuilt,
+                Err(End::Refused(status, reason)) => {
+                    assert!((400..=505).contains(&status) && !reason.contains(['"', '\\']));
+                    return;
+                }
+                Err(End::Gone) => panic!("nobody was asked"),
+            };
+            assert!(length <= MAX_BODY);
+            assert_eq!(
+                end(&request, request.len()),
+                Some(request.len()),
+                "one head"
+            );
+            let again = rebuild(&request).ok().expect("fine before, fine now");
+            assert_eq!(again, (request, length));
+        });
+    }
+
+    /// Where the head ends if it comes in pieces of this size; `None` also if it is refused.
+    fn end(input: &[u8], piece: usize) -> Option<usize> {
+        let mut seen = 0;
+        while seen < input.len() {
+            let received = (seen + piece).min(input.len());
+            if let Some(end) = head_end(&input[..received], seen).ok()? {
+                return Some(end);
+            }
+            seen = received;
+        }
+        None
+    }
+}

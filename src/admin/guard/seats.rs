@@ -6,20 +6,16 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::End;
+use super::room::Room;
 
-const MAX_READING: usize = 16;
-const MAX_WAITING: usize = 64;
-/// Beyond reading and waiting there are only threads on their way out; accept waits for those.
-const MAX_THREADS: usize = MAX_READING + MAX_WAITING + 16;
-/// Nobody younger is evicted: in a burst of good clients the processor gets to each in time.
-/// Against idle ones that keep coming it leaves 800 a second, enough for good ones to get in.
-const MIN_AGE: Duration = Duration::from_millis(20);
+/// Most answers take a few milliseconds, so a place among the waiting is soon free.
+const HAND_IN_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Who is connected, and how far along.
-#[derive(Default)]
 pub(super) struct Seats {
+    room: Room,
     table: Mutex<Table>,
-    /// A connection was handed in, or its thread is ending.
+    /// A connection was begun, handed in or answered, or its thread is ending.
     changed: Condvar,
 }
 
@@ -35,10 +31,21 @@ struct Table {
 struct Reader {
     id: u64,
     client: Arc<TcpStream>,
-    spared_until: Instant,
+    /// None until its thread has run for the first time, which may take a while on a busy machine.
+    spared_until: Option<Instant>,
+    /// All of the request is there: it is not evicted, and soon waits for its answer or is refused.
+    is_whole: bool,
 }
 
 impl Seats {
+    pub(super) fn new(room: Room) -> Self {
+        Self {
+            room,
+            table: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -46,22 +53,22 @@ impl Seats {
     /// Waits until there are fewer threads than allowed. It ends: all beyond the places for
     /// reading and waiting have been evicted and are about to leave.
     pub(super) fn wait_for_thread(&self) {
-        let full = |table: &mut Table| table.threads >= MAX_THREADS;
+        let full = |table: &mut Table| table.threads >= self.room.threads();
         drop(self.changed.wait_while(self.lock(), full));
     }
 
     /// Seats a client that came just now, in place of the oldest if all seats are taken.
-    pub(super) fn take(seats: &Arc<Self>, client: TcpStream, since: Instant) -> Seat {
+    pub(super) fn take(seats: &Arc<Self>, client: TcpStream) -> Seat {
         let mut table = seats.lock();
-        while let Some(left) = table.until_eviction() {
+        while let Some(left) = table.until_eviction(seats.room) {
             let waited = seats.changed.wait_timeout(table, left);
             table = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        if table.reading.len() >= MAX_READING {
+        if table.reading.len() >= seats.room.reading {
             table.evict_oldest();
         }
         let client = Arc::new(client);
-        let id = table.enter(Arc::clone(&client), since + MIN_AGE);
+        let id = table.enter(Arc::clone(&client));
         drop(table);
         let seats = Arc::clone(seats);
         Seat {
@@ -79,31 +86,45 @@ impl Seats {
 
 impl Table {
     /// Returns how long a newcomer has to wait, if at all.
-    fn until_eviction(&self) -> Option<Duration> {
-        let oldest = self
-            .reading
-            .front()
-            .filter(|_| self.reading.len() >= MAX_READING)?;
-        oldest.spared_until.checked_duration_since(Instant::now())
+    fn until_eviction(&self, room: Room) -> Option<Duration> {
+        if self.reading.len() < room.reading {
+            return None;
+        }
+        let oldest = self.oldest().map(|at| self.reading[at].spared_until);
+        match oldest.flatten() {
+            None => Some(room.min_age()),
+            Some(until) => until.checked_duration_since(Instant::now()),
+        }
     }
 
-    fn enter(&mut self, client: Arc<TcpStream>, spared_until: Instant) -> u64 {
+    /// Who is the next to go.
+    fn oldest(&self) -> Option<usize> {
+        self.reading.iter().position(|reader| !reader.is_whole)
+    }
+
+    fn enter(&mut self, client: Arc<TcpStream>) -> u64 {
         self.threads += 1;
         self.last_id += 1;
         let id = self.last_id;
         self.reading.push_back(Reader {
             id,
             client,
-            spared_until,
+            spared_until: None,
+            is_whole: false,
         });
         id
     }
 
     /// Shuts the socket, which ends whatever its thread is doing with it.
     fn evict_oldest(&mut self) {
-        if let Some(oldest) = self.reading.pop_front() {
+        let oldest = self.oldest().and_then(|at| self.reading.remove(at));
+        if let Some(oldest) = oldest {
             drop(oldest.client.shutdown(Shutdown::Both));
         }
+    }
+
+    fn find(&mut self, id: u64) -> Option<&mut Reader> {
+        self.reading.iter_mut().find(|reader| reader.id == id)
     }
 
     /// Takes a connection out of the evictable ones; false if it had been evicted.
@@ -122,10 +143,26 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// From reading to waiting. Refused, the connection stays evictable.
-    pub(super) fn hand_in(&mut self) -> Result<(), End> {
+    /// Its thread runs: from now on the client has a moment to say something.
+    pub(super) fn begin(&self) {
         let mut table = self.seats.lock();
-        if table.waiting >= MAX_WAITING {
+        if let Some(reader) = table.find(self.id) {
+            reader.spared_until = Some(Instant::now() + self.seats.room.min_age());
+        }
+        self.seats.changed.notify_all();
+    }
+
+    /// From reading to waiting.
+    pub(super) fn hand_in(&mut self) -> Result<(), End> {
+        let full = |table: &mut Table| table.waiting >= self.seats.room.waiting;
+        let mut table = self.seats.lock();
+        if let Some(reader) = table.find(self.id) {
+            reader.is_whole = true;
+        }
+        let changed = &self.seats.changed;
+        let waited = changed.wait_timeout_while(table, HAND_IN_PATIENCE, full);
+        let (mut table, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
             return Err(End::Refused(503, "too many requests are waiting"));
         }
         if !table.remove(self.id) {
@@ -133,21 +170,24 @@ impl Seat {
         }
         table.waiting += 1;
         self.waiting = true;
-        self.seats.changed.notify_one();
+        self.seats.changed.notify_all();
         Ok(())
     }
 
     /// The answer is out: makes this the first to be evicted; false if there is no seat left.
     pub(super) fn step_aside(&mut self) -> bool {
         let mut table = self.seats.lock();
-        let kept = table.remove(self.id) || self.waiting && table.reading.len() < MAX_READING;
+        let kept =
+            table.remove(self.id) || self.waiting && table.reading.len() < self.seats.room.reading;
         table.waiting -= usize::from(self.waiting);
         self.waiting = false;
+        self.seats.changed.notify_all();
         if kept {
             table.reading.push_front(Reader {
                 id: self.id,
                 client: Arc::clone(&self.client),
-                spared_until: Instant::now(),
+                spared_until: Some(Instant::now()),
+                is_whole: false,
             });
         }
         kept
@@ -160,6 +200,6 @@ impl Drop for Seat {
         table.remove(self.id);
         table.waiting -= usize::from(self.waiting);
         table.threads -= 1;
-        self.seats.changed.notify_one();
+        self.seats.changed.notify_all();
     }
 }
