@@ -38,7 +38,14 @@ const RULES: &[(&str, &[&str])] = &[
     ),
     (
         "engine",
-        &["config", "credentials", "error", "http", "reference"],
+        &[
+            "config",
+            "credentials",
+            "error",
+            "http",
+            "queue",
+            "reference",
+        ],
     ),
     (
         "notify",

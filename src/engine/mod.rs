@@ -92,7 +92,7 @@ impl Engine {
         let config = http::agent_config().build();
         let (agent, base) = match endpoint {
             Endpoint::Unix(path) => (
-                Agent::with_parts(config, UnixConnector(path.clone()), NoResolver),
+                Agent::with_parts(config, UnixConnector::new(path.clone()), NoResolver),
                 "http://engine".to_owned(),
             ),
             Endpoint::Tcp(address) => (Agent::new_with_config(config), format!("http://{address}")),
@@ -547,6 +547,7 @@ impl Engine {
             Deadline::Total(limit) => configured.timeout_global(Some(limit)),
             // Interim answers (1xx) without end are no silence, but no answer either.
             Deadline::Idle(limit) => configured
+                .timeout_connect(Some(limit))
                 .timeout_recv_response(Some(limit))
                 .timeout_per_read(Some(limit)),
         };
