@@ -94,12 +94,14 @@ fn an_engine_that_is_restarted_in_mid_pull_pulls_again() {
     let old = lab.workspace("1", "hermes");
     let program = lab.watcher("hermes", &[]);
     program.await_line("seeded");
+    let layers = || {
+        let is_layer = |line: &&String| line.starts_with("GET ") && line.contains("/blobs/");
+        lab.proxy.lines().iter().filter(is_layer).count()
+    };
+    let before = layers();
     lab.rules.hold_blobs();
     lab.publish("hermes", &with_layer("v2"));
-    eventually("a layer is asked for", || {
-        let mut lines = lab.proxy.lines().into_iter();
-        lines.rfind(|line| line.starts_with("GET ") && line.contains("/blobs/"))
-    });
+    eventually("a layer is asked for", || (layers() > before).then_some(()));
     lab.do_to_engine("restart");
     assert_eq!(lab.inspect("1")["Id"], json!(old));
     lab.rules.let_blobs_go();
@@ -194,6 +196,9 @@ fn watch(
         "/_ping" => Answer::new(200, &[("Api-Version", "1.41")], "OK"),
         "/v1.41/version" => Answer::json(200, &json!({"Version": "20.10.24"})),
         "/v1.41/containers/json?all=1" => Answer::json(200, &json!(list)),
+        other if other.contains("/images/create?") => {
+            Answer::json(404, &json!({"message": "no such manifest"}))
+        }
         _ => Answer::json(200, &json!({"Id": DIGEST})),
     });
     let host = format!("unix://{}", socket.display());
@@ -205,6 +210,56 @@ fn watch(
     ];
     vars.extend(more);
     (engine, Program::start_binary(binary, &vars))
+}
+
+/// The program with a mount that only it sees.
+fn after_mount(folder: &Folder, mount: &str) -> String {
+    let script = format!(
+        "#!/bin/sh\nexec unshare --mount sh -c 'mount {mount} && exec {}'\n",
+        env!("CARGO_BIN_EXE_imagewatch")
+    );
+    let script = folder.write("imagewatch", script);
+    let executable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&script, executable).expect("a script");
+    script
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_written_is_said_once_and_ends_nothing() {
+    if !Lab::is_in_charge() {
+        return;
+    }
+    let registry = Server::tcp(|_| found());
+    let image = |name: &str| format!("{}/acme/{name}:latest", registry.host());
+    for (option, reason) in [
+        ("nr_inodes=1", "No space left on device"),
+        ("ro", "Read-only file system"),
+    ] {
+        let (folder, place) = (Folder::new(), Folder::new());
+        let state = place.path().to_str().expect("UTF-8");
+        let script = after_mount(&folder, &format!("-t tmpfs -o {option} tmpfs {state}"));
+        let more = [("IMAGEWATCH_STATE", state)];
+        let (_engine, program) = watch(&folder, &script, &[image("a"), image("b")], &more);
+        let (_, report) = program.ask("POST", "/v1/update");
+        assert_eq!(
+            report["failed"],
+            json!([image("a"), image("b")]),
+            "{report}"
+        );
+        let log = program.log();
+        let said: Vec<&str> = log
+            .lines()
+            .filter(|line| line.contains("not written"))
+            .collect();
+        assert!(said.len() == 1 && said[0].contains(reason), "{said:?}");
+        let (_, status) = program.ask("GET", "/admin/status");
+        assert_eq!(
+            status["history"].as_array().map(Vec::len),
+            Some(2),
+            "{status}"
+        );
+        assert_eq!(program.ask("GET", "/health").0, 200);
+    }
 }
 
 /// A server of names on the port where those are asked for. While it is silent it takes questions and
@@ -246,15 +301,7 @@ fn names_that_cannot_be_looked_up_hold_up_no_other_registry_and_are_found_again(
     name_server(Arc::clone(&is_silent));
     let folder = Folder::new();
     let names = folder.write("resolv.conf", "nameserver 127.0.0.1\n");
-    let script = folder.write(
-        "imagewatch",
-        format!(
-            "#!/bin/sh\nexec unshare --mount sh -c 'mount --bind {names} /etc/resolv.conf && exec {}'\n",
-            env!("CARGO_BIN_EXE_imagewatch")
-        ),
-    );
-    let executable = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(&script, executable).expect("a script");
+    let script = after_mount(&folder, &format!("--bind {names} /etc/resolv.conf"));
     let (good, other) = (Server::tcp(|_| found()), Server::tcp(|_| found()));
     let named = format!("registry.example:{}", other.port());
     let images = [
