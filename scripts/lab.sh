@@ -5,6 +5,8 @@
 #   scripts/lab.sh install ENGINE...   install what these engines need
 #   scripts/lab.sh up ENGINE           start one; prints its socket, nothing else
 #   scripts/lab.sh restart ENGINE      restart its daemon on the same data and socket
+#   scripts/lab.sh freeze ENGINE       its daemon does nothing more until `thaw`
+#   scripts/lab.sh fill ENGINE         it has no room for what it pulls until `empty`
 #   scripts/lab.sh down ENGINE|--all   end it and leave nothing behind
 #   scripts/lab.sh status              what is installed, what is up
 #
@@ -37,7 +39,7 @@ STATE=$(realpath -m "${IMAGEWATCH_LAB:-/tmp/imagewatch-lab}")
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/imagewatch-lab
 ENGINES=(docker-20.10 docker-28.5 podman-4.3 podman-5.8)
 COMMON=(docker-registry busybox-static apache2-utils iptables nftables iproute2
-  ca-certificates curl musl-tools prometheus zsh fish mandoc python3-yaml chromium)
+  ca-certificates curl musl-tools prometheus zsh fish mandoc python3-yaml chromium libfaketime)
 POLICY=/usr/sbin/policy-rc.d
 POLICY_MARK='imagewatch-lab: temporary'
 DAEMON_PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -266,7 +268,7 @@ containers_of() {
 }
 
 # With cgroup v1 a paused process does not even die of SIGKILL.
-thaw() {
+thaw_containers() {
   local id
   for id in $(containers_of "$1"); do
     find /sys/fs/cgroup/freezer -path "*$id*" -name freezer.state 2>/dev/null || true
@@ -277,7 +279,7 @@ thaw() {
 end_processes() {
   local pid
   pid=$(init_pid "$1") || return 0
-  thaw "$1"
+  thaw_containers "$1"
   kill -KILL "$pid" 2>/dev/null || true
   wait_until 30 has_no_init "$1" || die "process $pid of $1 does not end"
 }
@@ -630,6 +632,27 @@ restart() {
   socket_of "$engine"
 }
 
+# The kernel still takes connections for it; nobody reads from them.
+freeze() { kill -STOP "$(daemon_pid "$1")"; }
+
+thaw() { kill -CONT "$(daemon_pid "$1")"; }
+
+# Where a layer goes first when it is pulled.
+downloads_of() {
+  case $1 in
+    docker-20.10) echo "$(dir_of "$1")/data/tmp" ;;
+    docker-28.5) echo "$(dir_of "$1")/containerd/io.containerd.content.v1.content/ingest" ;;
+    podman-*) echo /var/tmp ;;
+  esac
+}
+
+inside_engine() { nsenter --mount="/proc/$(init_pid "$1")/ns/mnt" "${@:2}"; }
+
+# A file system with an inode for itself and none for anything in it.
+fill() { inside_engine "$1" mount -t tmpfs -o nr_inodes=1 tmpfs "$(downloads_of "$1")"; }
+
+empty() { inside_engine "$1" umount "$(downloads_of "$1")"; }
+
 # Control groups outlive a container that was killed rather than stopped. Only those
 # of containers in our data are ours; their parents go when that leaves them empty.
 drop_cgroups() {
@@ -687,9 +710,10 @@ main() {
   case ${1:-} in
     install) shift; install "$@" ;;
     status) status ;;
-    up | restart | down | _init)
+    up | restart | freeze | thaw | fill | empty | down | _init)
       [[ $# == 2 ]] || usage
       case $1 in
+        freeze | thaw | fill | empty) known "$2" && "$1" "$2" ;;
         up) up "$2" ;;
         restart) restart "$2" ;;
         down) down "$2" ;;

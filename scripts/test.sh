@@ -70,7 +70,7 @@ inside() {
   trap "scripts/lab.sh down '$engine'; rm -rf '$tls'" EXIT
   make_certificates "$tls" 2>/dev/null
   socket=$(LAB_DAEMON_ENV="SSL_CERT_FILE=$tls/ca.pem" scripts/lab.sh up "$engine")
-  LAB_ENGINE=$socket LAB_TLS=$tls LAB_TLS_ADDRESS=$PRIVATE_ADDRESS LAB_ENGINE_RESTART="scripts/lab.sh restart $engine >/dev/null" \
+  LAB_ENGINE=$socket LAB_TLS=$tls LAB_TLS_ADDRESS=$PRIVATE_ADDRESS LAB_ENGINE_NAME=$engine \
     cargo test --locked --offline --test tests -- --test-threads 8 "$@"
 }
 

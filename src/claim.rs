@@ -105,7 +105,8 @@ impl<'a> Claim<'a> {
         self.since.elapsed() > LEASE / 6
     }
 
-    /// Removes a claim whose holder is dead, if there is one.
+    /// Removes a claim whose holder is dead, if there is one; or that this process could not give back.
+    /// The caller holds none.
     ///
     /// # Errors
     /// When the Engine cannot be asked.
@@ -115,7 +116,9 @@ impl<'a> Claim<'a> {
         };
         let me = Holder::me(engine)?;
         match Holder::of(&found) {
-            Some(holder) if !holder.is_alive(&me, engine) => release(engine, found.id()),
+            Some(holder) if holder.is_same_process(&me) || !holder.is_alive(&me, engine) => {
+                release(engine, found.id())
+            }
             _ => Ok(()),
         }
     }
@@ -125,7 +128,7 @@ impl Drop for Claim<'_> {
     fn drop(&mut self) {
         let outcome = release(self.engine, &self.id).or_else(|_| release(self.engine, &self.id));
         if let Err(error) = outcome {
-            log::warn!("the claim could not be given back; the next refresh does it: {error}");
+            log::warn!("the claim could not be given back yet: {error}");
         }
     }
 }
@@ -218,7 +221,8 @@ impl Holder {
             return false;
         }
         let age = (me.0["at"].as_u64()).zip(self.0["at"].as_u64());
-        age.is_some_and(|(now, then)| now.saturating_sub(then) < LEASE.as_secs())
+        // A claim from the future is one from before a clock was set back.
+        age.is_some_and(|(now, then)| now.abs_diff(then) < LEASE.as_secs())
     }
 
     fn in_words(&self) -> String {

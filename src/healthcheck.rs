@@ -6,8 +6,8 @@ use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Longer than the server waits for the Engine.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// Longer than the server waits for the Engine: a ping, and a question once more, of 5 s each.
+const DEADLINE: Duration = Duration::from_secs(12);
 /// The answer is one short line.
 const BODY_LIMIT: u64 = 16 * 1024;
 

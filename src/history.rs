@@ -12,6 +12,7 @@ mod file;
 
 use crate::progress::Outcome;
 use crate::progress::Step;
+use crate::progress::steady;
 use crate::rejections::Rejection;
 use crate::rejections::Rejections;
 use crate::time::rfc3339;
@@ -125,7 +126,7 @@ impl Entry {
         self.outcome == other.outcome
             && self.old == other.old
             && self.new == other.new
-            && self.reason == other.reason
+            && self.reason.as_deref().map(steady) == other.reason.as_deref().map(steady)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::credentials::Credentials;
+use crate::engine::Deadlines;
 use crate::engine::Engine;
 use crate::gate::Gate;
 use crate::refresh::Refresher;
@@ -34,7 +35,19 @@ impl Kit {
     /// # Errors
     /// Why a file that the configuration names cannot be used, on one line.
     pub fn of(config: &Config, rejected: Arc<Rejections>) -> Result<Self, String> {
-        let engine = Arc::new(Engine::new(&config.engine));
+        Self::with_deadlines(config, Deadlines::default(), rejected)
+    }
+
+    /// The same with an Engine that may take longer, or not as long, as usual.
+    ///
+    /// # Errors
+    /// See [`Kit::of`].
+    pub fn with_deadlines(
+        config: &Config,
+        deadlines: Deadlines,
+        rejected: Arc<Rejections>,
+    ) -> Result<Self, String> {
+        let engine = Arc::new(Engine::with_deadlines(&config.engine, deadlines));
         let credentials = Credentials::new(config.ghcr.clone(), config.login_files.clone());
         let certificates = match &config.certificates {
             None => None,

@@ -189,3 +189,52 @@ impl Step {
         })
     }
 }
+
+/// So many digits in a row are a number that is another one each time.
+const VARYING: usize = 5;
+
+/// A reason without what differs each time: the port of a connection, the name of a temporary file.
+/// For telling whether something failed as before, not for showing.
+#[must_use]
+pub fn steady(reason: &str) -> String {
+    let mut steady = String::with_capacity(reason.len());
+    let mut rest = reason;
+    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, number) = rest.split_at(at);
+        let end = number.find(|c: char| !c.is_ascii_digit());
+        let (number, after) = number.split_at(end.unwrap_or(number.len()));
+        steady.push_str(before);
+        steady.push_str(if number.len() < VARYING { number } else { "#" });
+        rest = after;
+    }
+    steady.push_str(rest);
+    steady
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_the_same_with_another_port_or_temporary_file() {
+        for (one, other) in [
+            (
+                "read udp 10.0.0.5:39847->10.0.0.2:53: i/o timeout",
+                "read udp 10.0.0.5:60111->10.0.0.2:53: i/o timeout",
+            ),
+            (
+                "write /data/tmp/GetImageBlob402178: no space left on device",
+                "write /data/tmp/GetImageBlob99817264: no space left on device",
+            ),
+        ] {
+            assert_eq!(steady(one), steady(other));
+        }
+        for (one, other) in [
+            ("it exited with code 1", "it exited with code 2"),
+            ("a:5000", "a:5001"),
+        ] {
+            assert_ne!(steady(one), steady(other));
+        }
+        assert_eq!(steady("é 12345 é1"), "é # é1");
+    }
+}

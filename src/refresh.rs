@@ -216,10 +216,12 @@ impl Refresher {
     }
 
     /// Whether the image of `reference` is here and from no registry, as far as the Engine knows.
-    #[must_use]
-    pub fn is_local(&self, reference: &Reference) -> bool {
-        let image = self.engine.image(&reference.to_string());
-        image.is_ok_and(|image| image.is_local())
+    ///
+    /// # Errors
+    /// When the Engine cannot be asked.
+    pub fn is_local(&self, reference: &Reference) -> Result<bool> {
+        let image = self.engine.find_image(&reference.to_string())?;
+        Ok(image.is_some_and(|image| image.is_local()))
     }
 
     /// The catalogue, and whatever else the managed containers were made from.

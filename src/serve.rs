@@ -10,6 +10,7 @@ use crate::admin::guard::Guard;
 use crate::clerk::Clerk;
 use crate::config::Config;
 use crate::debug::debug;
+use crate::engine::Deadlines;
 use crate::error::Result;
 use crate::history::History;
 use crate::jobs::Asker;
@@ -43,6 +44,7 @@ use crate::watch::with_jitter;
 use signal_hook::consts::SIGINT;
 use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::sync::Arc;
@@ -64,28 +66,70 @@ pub fn serve(config: &Config) -> std::result::Result<(), String> {
     // Before any thread is spawned, so that none of them is met by a signal unprepared.
     let mut signals =
         Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("signals: {error}"))?;
-    let parts = Parts::of(config)?;
-    let (jobs, worker) = Jobs::new();
-    let finished = parts.spawn_worker(config, worker)?;
-    if let Some(address) = config.listen {
-        parts.spawn_admin(config, address, &jobs)?;
-    }
-    if config.auto_refresh {
-        parts.spawn_watcher(config, jobs)?;
-    } else {
-        parts.board.watch(&parts.kit.refresher.catalogue);
-        log::info!("watcher off (IMAGE_AUTO_REFRESH=true switches it on)");
-    }
+    let running = Running::start(config, Deadlines::default())?;
     let signal = signals.forever().next();
     debug(format_args!("signal {signal:?}"));
-    if config.auto_refresh {
-        log::info!("image-auto-refresh: stopping");
-    }
-    parts.kit.gate.close();
-    let _ = finished.pop_within(LAST_WORDS);
-    parts.notifier.finish(LAST_MESSAGES);
-    parts.history.close();
+    running.stop();
     Ok(())
+}
+
+/// Everything at work.
+pub struct Running {
+    parts: Parts,
+    finished: Outlet<()>,
+    is_watching: bool,
+    address: Option<SocketAddr>,
+}
+
+impl Running {
+    /// Starts all threads, with these deadlines for the Engine.
+    ///
+    /// # Errors
+    /// Why it cannot start, on one line.
+    pub fn start(config: &Config, deadlines: Deadlines) -> std::result::Result<Self, String> {
+        let parts = Parts::of(config, deadlines)?;
+        let (jobs, worker) = Jobs::new();
+        let finished = parts.spawn_worker(config, worker)?;
+        let address = match config.listen {
+            Some(address) => Some(parts.spawn_admin(config, address, &jobs)?),
+            None => None,
+        };
+        if config.auto_refresh {
+            parts.spawn_watcher(config, jobs)?;
+        } else {
+            parts.board.watch(&parts.kit.refresher.catalogue);
+            log::info!("watcher off (IMAGE_AUTO_REFRESH=true switches it on)");
+        }
+        Ok(Self {
+            parts,
+            finished,
+            is_watching: config.auto_refresh,
+            address,
+        })
+    }
+
+    /// Where the admin endpoint listens, if it does.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Waits for the swap in progress, and for whoever has something to say still.
+    pub fn stop(&self) {
+        if self.is_watching {
+            log::info!("image-auto-refresh: stopping");
+        }
+        self.parts.kit.gate.close();
+        let _ = self.finished.pop_within(LAST_WORDS);
+        self.parts.notifier.finish(LAST_MESSAGES);
+        self.parts.history.close();
+    }
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Running")
+    }
 }
 
 /// What the threads share.
@@ -98,9 +142,9 @@ struct Parts {
 }
 
 impl Parts {
-    fn of(config: &Config) -> std::result::Result<Self, String> {
+    fn of(config: &Config, deadlines: Deadlines) -> std::result::Result<Self, String> {
         let history = Arc::new(History::open(config.state.as_deref())?);
-        let kit = Kit::of(config, Arc::clone(history.rejected()))?;
+        let kit = Kit::with_deadlines(config, deadlines, Arc::clone(history.rejected()))?;
         let notifier = Notifier::start(
             &config.receivers,
             kit.certificates.as_deref(),
@@ -162,9 +206,9 @@ impl Parts {
     fn spawn_admin(
         &self,
         config: &Config,
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         jobs: &Jobs,
-    ) -> std::result::Result<(), String> {
+    ) -> std::result::Result<SocketAddr, String> {
         let clerk = |name: &str| Clerk::start(name).map_err(|error| format!("{name}: {error}"));
         let admin = Arc::new(Admin {
             token: config.admin_token.clone(),
@@ -183,14 +227,16 @@ impl Parts {
         let guard = Guard::bind(address).map_err(|error| {
             format!("IMAGEWATCH_LISTEN={address}: {error} (is another one running?)")
         })?;
-        log::info!("listening on http://{}", guard.local_addr());
+        let address = guard.local_addr();
+        log::info!("listening on http://{address}");
         spawn("listener", move || {
             let outcome = guard.serve(move |request| admin.handle(request));
             // Without its endpoint the program is not what its owner runs it for; the restart
             // policy is the way back.
             log::error!("the admin endpoint ended: {outcome:?}");
             std::process::exit(1);
-        })
+        })?;
+        Ok(address)
     }
 
     fn spawn_watcher(&self, config: &Config, jobs: Jobs) -> std::result::Result<(), String> {
@@ -301,7 +347,11 @@ impl Hands for Wired {
         self.refresher.rejection(reference, digest)
     }
 
-    fn is_local(&self, reference: &Reference) -> bool {
+    fn may_be_rejected(&self, reference: &Reference) -> bool {
+        self.refresher.rejected.concern(reference)
+    }
+
+    fn is_local(&self, reference: &Reference) -> Result<bool> {
         self.refresher.is_local(reference)
     }
 

@@ -39,6 +39,7 @@ use crate::engine::Container;
 use crate::engine::Engine;
 use crate::engine::Image;
 use crate::engine::Removal;
+use crate::engine::is_full;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::one_line;
@@ -504,9 +505,9 @@ pub struct Plan {
 }
 
 /// A start that is clearly refused is refused again next time; each try would cost the owner
-/// another outage.
+/// another outage. A disk that is full is nothing the image can help.
 fn start_failure(error: &Error) -> Failure {
-    let blame = if error.is_ambiguous() {
+    let blame = if error.is_ambiguous() || is_full(error) {
         Blame::Circumstances
     } else {
         Blame::Image

@@ -51,8 +51,14 @@ pub trait Hands {
     /// When the Engine cannot be asked.
     fn rejection(&self, reference: &Reference, digest: &Digest) -> Result<Option<String>>;
 
+    /// Whether an image of it did not come up, as far as that is known without the Engine.
+    fn may_be_rejected(&self, reference: &Reference) -> bool;
+
     /// Whether the image was built here, or comes from no registry for another reason.
-    fn is_local(&self, reference: &Reference) -> bool;
+    ///
+    /// # Errors
+    /// When the Engine cannot be asked.
+    fn is_local(&self, reference: &Reference) -> Result<bool>;
 
     /// Has the image pulled and what runs it renewed; does not wait for it.
     fn refresh(&self, target: &Target, digest: &Digest) -> Pending;
@@ -83,6 +89,8 @@ pub struct Watcher<H> {
     complaints: HashMap<String, String>,
     /// Images that were built here: there is nothing to look up.
     local: HashSet<Reference>,
+    /// Those about which the Engine left a question unanswered: they come last.
+    unanswered: HashSet<Reference>,
 }
 
 impl<H: Hands> Watcher<H> {
@@ -96,18 +104,23 @@ impl<H: Hands> Watcher<H> {
             seen: HashMap::new(),
             complaints: HashMap::new(),
             local: HashSet::new(),
+            unanswered: HashSet::new(),
         }
     }
 
     /// One round: looks up every reference, and refreshes what moved, and only that.
     pub fn tick(&mut self) {
         self.board.round_started();
+        let mut trouble = None;
         match self.hands.targets() {
             Ok(targets) => {
                 self.complaints.remove(TARGETS);
                 self.targets = targets;
             }
-            Err(error) => complain(&mut self.complaints, TARGETS, &error),
+            Err(error) => {
+                complain(&mut self.complaints, TARGETS, &error);
+                trouble = Some(error);
+            }
         }
         self.board.watch(&self.targets);
         let targets: HashMap<&Reference, &Target> = self
@@ -117,18 +130,10 @@ impl<H: Hands> Watcher<H> {
             .collect();
         self.seen
             .retain(|reference, _| targets.contains_key(reference));
-        let hands = &self.hands;
         self.local
-            .retain(|reference| targets.contains_key(reference) && hands.is_local(reference));
-
-        // One that hangs must not keep the others of its host waiting round after round.
-        let (failed, mut references): (Vec<Reference>, Vec<Reference>) = self
-            .targets
-            .iter()
-            .map(|target| target.reference.clone())
-            .filter(|reference| !self.local.contains(reference))
-            .partition(|reference| self.complaints.contains_key(&reference.to_string()));
-        references.extend(failed);
+            .retain(|reference| targets.contains_key(reference));
+        self.unanswered
+            .retain(|reference| targets.contains_key(reference));
         let mut books = Books {
             hands: &self.hands,
             first_sight: self.first_sight,
@@ -136,13 +141,34 @@ impl<H: Hands> Watcher<H> {
             seen: &mut self.seen,
             complaints: &mut self.complaints,
             local: &mut self.local,
+            unanswered: &mut self.unanswered,
+            trouble,
             under_way: Vec::new(),
         };
-        self.hands.look_up(&references, &mut |reference, outcome| {
-            if let Some(target) = targets.get(reference) {
-                books.enter(target, outcome);
-            }
-        });
+        books.check_local();
+
+        // One that hangs must not keep the others of its host waiting round after round.
+        let (failed, mut references): (Vec<Reference>, Vec<Reference>) = self
+            .targets
+            .iter()
+            .map(|target| target.reference.clone())
+            .filter(|reference| !books.local.contains(reference))
+            .partition(|reference| books.complaints.contains_key(&reference.to_string()));
+        references.extend(failed);
+        let mut late = Vec::new();
+        self.hands.look_up(
+            &references,
+            &mut |reference, outcome| match targets.get(reference) {
+                Some(target) if books.unanswered.contains(reference) => {
+                    late.push((*target, outcome));
+                }
+                Some(target) => books.enter(target, outcome),
+                None => {}
+            },
+        );
+        for (target, outcome) in late {
+            books.enter(target, outcome);
+        }
         books.close();
     }
 }
@@ -155,11 +181,43 @@ struct Books<'a, H> {
     seen: &'a mut HashMap<Reference, Digest>,
     complaints: &'a mut HashMap<String, String>,
     local: &'a mut HashSet<Reference>,
+    unanswered: &'a mut HashSet<Reference>,
+    /// Why the Engine is asked nothing more in this round: each further question could cost a deadline.
+    trouble: Option<Error>,
     /// What was begun in this round: the look-ups go on meanwhile.
     under_way: Vec<(Target, Digest, Pending)>,
 }
 
 impl<H: Hands> Books<'_, H> {
+    /// Asks the Engine something about a reference, unless it has left a question unanswered.
+    fn ask<T>(
+        &mut self,
+        reference: &Reference,
+        question: impl FnOnce(&H) -> Result<T>,
+    ) -> Result<T> {
+        if let Some(error) = &self.trouble {
+            return Err(error.clone());
+        }
+        let outcome = question(self.hands);
+        if let Err(error @ Error::Unreachable { .. }) = &outcome {
+            self.trouble = Some(error.clone());
+            self.unanswered.insert(reference.clone());
+        } else {
+            self.unanswered.remove(reference);
+        }
+        outcome
+    }
+
+    /// What was built here may have been pulled since. What cannot be known stays as it is.
+    fn check_local(&mut self) {
+        for reference in self.local.clone() {
+            let is_local = self.ask(&reference, |hands| hands.is_local(&reference));
+            if matches!(is_local, Ok(false)) {
+                self.local.remove(&reference);
+            }
+        }
+    }
+
     /// Enters what one look-up found, and acts on it.
     fn enter(&mut self, target: &Target, outcome: Result<Digest>) {
         let digest = match outcome {
@@ -199,24 +257,27 @@ impl<H: Hands> Books<'_, H> {
     fn first_sight(&mut self, target: &Target, digest: Digest) {
         let Target { name, reference } = target;
         let about = format!("{reference} at first sight");
-        match self.hands.rejection(reference, &digest) {
-            Ok(None) => drop(self.complaints.remove(&about)),
-            Ok(Some(reason)) => return self.judge(target, digest, Verdict::Rejected(reason)),
-            // Seeding it now would call it current; the next round may know more.
-            Err(error) => {
-                self.board.update(reference, |entry| {
-                    entry.last_error = Some(error.to_string());
-                });
-                return complain(self.complaints, &about, &error);
+        if self.hands.may_be_rejected(reference) {
+            match self.ask(reference, |hands| hands.rejection(reference, &digest)) {
+                Ok(None) => drop(self.complaints.remove(&about)),
+                Ok(Some(reason)) => return self.judge(target, digest, Verdict::Rejected(reason)),
+                // Seeding it now would call it current; the next round may know more.
+                Err(error) => {
+                    self.board.update(reference, |entry| {
+                        entry.last_error = Some(error.to_string());
+                    });
+                    return complain(self.complaints, &about, &error);
+                }
             }
         }
         if self.first_sight == FirstSight::CatchUp {
-            if self.is_engine_away() {
+            if self.trouble.is_some() {
                 return;
             }
-            match self.hands.is_behind(reference, &digest) {
-                Ok(false) => {}
+            match self.ask(reference, |hands| hands.is_behind(reference, &digest)) {
+                Ok(false) => drop(self.complaints.remove(&about)),
                 Ok(true) => {
+                    self.complaints.remove(&about);
                     log::info!(
                         "image-auto-refresh: {name} is behind {}, refreshing",
                         digest.short()
@@ -232,18 +293,12 @@ impl<H: Hands> Books<'_, H> {
         debug(format_args!("{name}: seeded with {}", digest.short()));
     }
 
-    /// Whether it gave no answer at the beginning of this round. Each further question could cost a
-    /// deadline.
-    fn is_engine_away(&self) -> bool {
-        self.complaints.contains_key(TARGETS)
-    }
-
     /// How things stand with a digest that is not acted on.
-    fn tell_standing(&self, reference: &Reference, digest: &Digest) {
-        if self.is_engine_away() {
+    fn tell_standing(&mut self, reference: &Reference, digest: &Digest) {
+        if self.trouble.is_some() {
             return;
         }
-        let standing = match self.hands.is_behind(reference, digest) {
+        let standing = match self.ask(reference, |hands| hands.is_behind(reference, digest)) {
             Ok(true) => Standing::Outdated,
             Ok(false) => Standing::Current,
             Err(error) => {
@@ -300,7 +355,8 @@ impl<H: Hands> Books<'_, H> {
     /// What was seen stays as it is.
     fn failed(&mut self, target: &Target, error: &Error) {
         let is_refused = matches!(error.status(), Some(401 | 403 | 404));
-        if is_refused && self.hands.is_local(&target.reference) {
+        let is_local = |hands: &H| hands.is_local(&target.reference);
+        if is_refused && self.ask(&target.reference, is_local).unwrap_or(false) {
             log::info!(
                 "{}: built here, so there is nothing to look up",
                 target.name
@@ -322,12 +378,14 @@ impl<H: Hands> Books<'_, H> {
 
 /// Says a trouble when it begins or changes, not each round that it lasts.
 fn complain(complaints: &mut HashMap<String, String>, about: &str, error: &Error) {
-    // How long a host is still put off changes every round and is no news.
-    let kind = match error {
-        Error::PutOff { reason, .. } => reason.clone(),
-        other => other.to_string(),
+    let known = complaints.get(about);
+    // How long a host is still put off changes every round and is no news; nor is that it is, after
+    // what it was put off for.
+    let (kind, is_known) = match error {
+        Error::PutOff { reason, .. } => (reason.clone(), known.is_some()),
+        other => (other.to_string(), false),
     };
-    if complaints.get(about) == Some(&kind) {
+    if is_known || known == Some(&kind) {
         debug(format_args!("{error}"));
     } else {
         log::warn!("{error}");
@@ -364,6 +422,22 @@ mod tests {
         names: RefCell<Vec<&'static str>>,
         order: RefCell<Vec<String>>,
         engine_is_down: RefCell<bool>,
+        /// Repositories about which the Engine leaves every question unanswered.
+        hangs: RefCell<Vec<&'static str>>,
+        /// Whom the Engine was asked about.
+        questions: RefCell<Vec<String>>,
+    }
+
+    impl World {
+        fn question(&self, about: &Reference) -> Result<()> {
+            let name = about.repository().to_owned();
+            self.questions.borrow_mut().push(name);
+            let hangs = self.hangs.borrow();
+            if *self.engine_is_down.borrow() || hangs.contains(&about.repository()) {
+                return Err(trouble());
+            }
+            Ok(())
+        }
     }
 
     impl Hands for Rc<World> {
@@ -391,14 +465,13 @@ mod tests {
             }
         }
 
-        fn is_behind(&self, _: &Reference, _: &Digest) -> Result<bool> {
+        fn is_behind(&self, reference: &Reference, _: &Digest) -> Result<bool> {
+            self.question(reference)?;
             Ok(*self.behind.borrow())
         }
 
         fn rejection(&self, reference: &Reference, found: &Digest) -> Result<Option<String>> {
-            if *self.engine_is_down.borrow() {
-                return Err(trouble());
-            }
+            self.question(reference)?;
             let rejected = self.rejected.borrow();
             let same = rejected
                 .as_ref()
@@ -406,11 +479,16 @@ mod tests {
             Ok(same.map(|_| "it exited".to_owned()))
         }
 
-        fn is_local(&self, reference: &Reference) -> bool {
-            self.local
-                .borrow()
-                .iter()
-                .any(|name| reference.repository() == *name)
+        fn may_be_rejected(&self, reference: &Reference) -> bool {
+            let rejected = self.rejected.borrow();
+            let name = rejected.as_ref().map(|(name, _)| *name);
+            name == Some(reference.repository())
+        }
+
+        fn is_local(&self, reference: &Reference) -> Result<bool> {
+            self.question(reference)?;
+            let local = self.local.borrow();
+            Ok(local.iter().any(|name| reference.repository() == *name))
         }
 
         fn refresh(&self, target: &Target, _: &Digest) -> Pending {
@@ -671,6 +749,66 @@ mod tests {
             assert_eq!(lab.tick(), refreshed);
             assert_eq!(lab.state("a"), (standing, None));
         }
+    }
+
+    #[test]
+    fn an_engine_that_hangs_costs_one_deadline_a_round_and_no_reference() {
+        for first_sight in [FirstSight::Seed, FirstSight::CatchUp] {
+            let mut lab = Lab::new(first_sight);
+            *lab.world.names.borrow_mut() = vec!["a", "b", "c", "d"];
+            *lab.world.behind.borrow_mut() = true;
+            for name in ["c", "d"] {
+                lab.set(name, Ok(digest('1')));
+            }
+            lab.world.hangs.borrow_mut().extend(["a", "b"]);
+            for round in 1..=4 {
+                lab.tick();
+                assert_eq!(lab.world.order.borrow().len(), 4, "all are looked up");
+                let questions = lab.world.questions.take();
+                let hung = questions
+                    .iter()
+                    .filter(|name| ["a", "b"].contains(&&***name));
+                assert!(hung.count() <= 1, "round {round}: {questions:?}");
+            }
+            for name in ["c", "d"] {
+                assert_ne!(
+                    lab.state(name).0,
+                    Standing::Unknown,
+                    "{name} was not reached"
+                );
+            }
+            lab.world.hangs.borrow_mut().clear();
+            lab.tick();
+            for name in ["a", "b", "c", "d"] {
+                assert_ne!(lab.state(name).0, Standing::Unknown, "{name} was forgotten");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_built_here_stays_so_while_the_engine_hangs() {
+        let mut lab = Lab::new(FirstSight::Seed);
+        *lab.world.names.borrow_mut() = vec!["a", "b"];
+        for name in ["a", "b"] {
+            let refused = Error::Refused {
+                request: "HEAD".into(),
+                status: 404,
+                message: "no".into(),
+                retry_after: None,
+            };
+            lab.set(name, Err(refused));
+            lab.world.local.borrow_mut().push(name);
+        }
+        lab.tick();
+        lab.world.questions.take();
+        lab.world.hangs.borrow_mut().extend(["a", "b"]);
+        lab.tick();
+        assert_eq!(lab.world.questions.take().len(), 1, "one deadline");
+        *lab.world.engine_is_down.borrow_mut() = true;
+        lab.tick();
+        assert!(lab.world.questions.take().is_empty(), "the list cost one");
+        assert!(lab.world.order.borrow().is_empty());
+        assert_eq!(lab.state("a").0, Standing::Local);
     }
 
     #[test]

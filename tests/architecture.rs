@@ -38,7 +38,14 @@ const RULES: &[(&str, &[&str])] = &[
     ),
     (
         "engine",
-        &["config", "credentials", "error", "http", "reference"],
+        &[
+            "config",
+            "credentials",
+            "error",
+            "http",
+            "queue",
+            "reference",
+        ],
     ),
     (
         "notify",
@@ -225,6 +232,43 @@ fn only_config_reads_the_environment_and_only_the_top_ends_the_process() {
         },
     );
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Where the clock on the wall is read, and why. Somebody may set it: whatever waits, or ends, goes by
+/// `Instant`.
+const WALL_CLOCK: [(&str, &str); 9] = [
+    ("logging", "shown"),
+    ("status", "shown"),
+    ("watch", "shown"),
+    ("jobs", "shown, and a beginning of ids"),
+    ("history", "shown"),
+    ("rejections", "shown"),
+    ("claim", "compared with what another host wrote"),
+    (
+        "notify",
+        "shown, and what a receiver says it will be ready at",
+    ),
+    (
+        "registry",
+        "shown, and what a registry says it will be ready at",
+    ),
+];
+
+#[test]
+fn the_wall_clock_is_read_only_to_be_shown_or_where_a_peer_speaks_of_it() {
+    let mut wrong = Vec::new();
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+    visit(Path::new(source), &mut |path, text| {
+        let relative = path.strip_prefix(source).expect("below src");
+        let relative = relative.to_str().expect("UTF-8");
+        let module = relative.split(['/', '.']).next().expect("a name");
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let may = WALL_CLOCK.iter().any(|(name, _)| *name == module);
+        if code.contains("SystemTime::now") && !may {
+            wrong.push(relative.to_owned());
+        }
+    });
+    assert!(wrong.is_empty(), "{wrong:?} read the wall clock");
 }
 
 fn visit(folder: &Path, look: &mut dyn FnMut(&Path, &str)) {

@@ -6,6 +6,7 @@ mod engine;
 mod examples;
 mod links;
 mod manual;
+mod reliability;
 mod troubles;
 mod variables;
 

@@ -176,8 +176,7 @@ impl Admin {
         }
         let trouble = self
             .engine
-            .ping()
-            .err()
+            .trouble()
             .map(|error| format!("engine: {error}"));
         *last = Some((Instant::now(), trouble.clone()));
         trouble

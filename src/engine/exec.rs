@@ -1,9 +1,8 @@
 //! Commands run inside a container (Engine API, "Exec").
 
-use super::CALL_DEADLINE;
-use super::Call;
-use super::Deadline;
 use super::Engine;
+use super::call::Call;
+use super::call::Deadline;
 use super::logs::demultiplexed;
 use super::segment;
 use crate::error::Error;
@@ -36,7 +35,7 @@ impl Engine {
         let body =
             json!({"Cmd": ["sh", "-c", command], "AttachStdout": true, "AttachStderr": true});
         let path = format!("/containers/{}/exec", segment(id));
-        let created = self.post_json(&path, &body, CALL_DEADLINE)?;
+        let created = self.post_json(&path, &body, self.deadlines.call)?;
         let exec = segment(created["Id"].as_str().unwrap_or_default());
         let path = format!("/exec/{exec}/start");
         let body = json!({"Detach": false, "Tty": false});
@@ -65,7 +64,7 @@ impl Engine {
         let text = String::from_utf8_lossy(&demultiplexed(&output)).into_owned();
         let begin = text.len().saturating_sub(KEPT);
         let begin = (begin..text.len()).find(|&at| text.is_char_boundary(at));
-        let seen = self.get(&format!("/exec/{exec}/json"), CALL_DEADLINE)?;
+        let seen = self.get(&format!("/exec/{exec}/json"), self.deadlines.call)?;
         Ok(Ran {
             code: seen["ExitCode"].as_i64().unwrap_or(-1),
             output: text[begin.unwrap_or(text.len())..].to_owned(),

@@ -4,6 +4,8 @@
 //! for again whenever the connection had to be made anew or the Engine says that it changed.
 //! Sources: Docker Engine API v1.41 to v1.51.
 
+mod about;
+mod call;
 mod container;
 mod exec;
 mod logs;
@@ -12,11 +14,15 @@ mod refusal;
 mod socket;
 mod summary;
 
+pub use about::About;
+pub use about::ApiVersion;
+pub use call::Deadlines;
 pub use container::Container;
 pub use container::Image;
 pub use container::State;
 pub use pull::PullLine;
 pub use refusal::is_denial;
+pub use refusal::is_full;
 pub use summary::Summary;
 
 use crate::config::Endpoint;
@@ -27,15 +33,20 @@ use crate::error::Result;
 use crate::error::one_line;
 use crate::http;
 use crate::reference::Reference;
+use about::NEWEST_API;
+use call::Call;
+use call::Deadline;
 use logs::demultiplexed;
 use refusal::is_unsure_of_image;
 use refusal::pull_error;
 use refusal::refused;
+use refusal::said;
 use serde_json::Value;
 use serde_json::json;
 use socket::NoResolver;
 use socket::UnixConnector;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::thread;
 use std::time::Duration;
@@ -46,21 +57,8 @@ use ureq::Body;
 use ureq::http::Method;
 use ureq::http::Response;
 
-/// The newest API version we speak: from 1.52 on, inspect no longer shows a MAC address that the
-/// owner set.
-const NEWEST_API: ApiVersion = ApiVersion(1, 51);
 /// The first that takes a signal with a stop.
 const STOP_SIGNAL: ApiVersion = ApiVersion(1, 42);
-/// A ping is answered at once, or the Engine is not well.
-const PING_DEADLINE: Duration = Duration::from_secs(5);
-/// Reading and small changes. Busy Engines on small boxes take seconds.
-const CALL_DEADLINE: Duration = Duration::from_secs(30);
-/// Creating copies a volume's first contents, removing deletes a writable layer.
-const HEAVY_DEADLINE: Duration = Duration::from_secs(120);
-/// How long a pull may be silent. There is no limit on the whole of it.
-const PULL_IDLE: Duration = Duration::from_secs(300);
-/// What the Engine itself adds to a stop: the kill after the owner's timeout, and the clean-up.
-const STOP_MARGIN: Duration = Duration::from_secs(60);
 /// Largest list of containers that is read; 1,000 of them make 2 MiB.
 const LIST_LIMIT: u64 = 64 * 1024 * 1024;
 /// Largest other answer that is read. Real ones are below 100 KiB; as JSON in memory, they may take
@@ -74,61 +72,32 @@ const STALE_CONNECTION: Duration = Duration::from_secs(1);
 const UNSURE_RETRIES: u32 = 3;
 const UNSURE_PAUSE: Duration = Duration::from_millis(300);
 
-/// A version of the Engine API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ApiVersion(pub u32, pub u32);
-
-impl ApiVersion {
-    fn parse(text: &str) -> Option<Self> {
-        let (major, minor) = text.trim().split_once('.')?;
-        Some(Self(major.parse().ok()?, minor.parse().ok()?))
-    }
-}
-
-impl std::fmt::Display for ApiVersion {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.0, self.1)
-    }
-}
-
-/// What `/_ping` and `/version` tell of the Engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct About {
-    /// E.g. `Docker Engine` or `Podman Engine`.
-    pub name: String,
-    /// E.g. `28.5.2`.
-    pub version: String,
-    /// The API version we speak with it.
-    pub api: ApiVersion,
-    /// The architecture it runs on, in Go's word, e.g. `amd64`.
-    pub arch: String,
-}
-
-impl About {
-    /// Whether the Engine is Podman.
-    #[must_use]
-    pub fn is_podman(&self) -> bool {
-        self.name == "Podman Engine"
-    }
-}
-
 /// A client of one Engine. Cheap to share; each thread that calls has its own connection.
 #[derive(Debug)]
 pub struct Engine {
     endpoint: Endpoint,
     agent: Agent,
     base: String,
+    deadlines: Deadlines,
     api: Mutex<Option<ApiVersion>>,
+    /// The path of the last GET that was left without an answer, until it gets one.
+    unanswered: Mutex<Option<String>>,
 }
 
 impl Engine {
     /// A client; nothing is sent before the first call.
     #[must_use]
     pub fn new(endpoint: &Endpoint) -> Self {
+        Self::with_deadlines(endpoint, Deadlines::default())
+    }
+
+    /// The same with other deadlines than the usual ones.
+    #[must_use]
+    pub fn with_deadlines(endpoint: &Endpoint, deadlines: Deadlines) -> Self {
         let config = http::agent_config().build();
         let (agent, base) = match endpoint {
             Endpoint::Unix(path) => (
-                Agent::with_parts(config, UnixConnector(path.clone()), NoResolver),
+                Agent::with_parts(config, UnixConnector::new(path.clone()), NoResolver),
                 "http://engine".to_owned(),
             ),
             Endpoint::Tcp(address) => (Agent::new_with_config(config), format!("http://{address}")),
@@ -137,7 +106,9 @@ impl Engine {
             endpoint: endpoint.clone(),
             agent,
             base,
+            deadlines,
             api: Mutex::new(None),
+            unanswered: Mutex::new(None),
         }
     }
 
@@ -153,7 +124,10 @@ impl Engine {
     /// See [`Error`]; so for every method here.
     pub fn ping(&self) -> Result<ApiVersion> {
         let request = self.named(&Method::GET, "/_ping");
-        let answer = self.send(&Call::new(Method::GET, "/_ping", PING_DEADLINE), "/_ping")?;
+        let answer = self.send(
+            &Call::new(Method::GET, "/_ping", self.deadlines.ping),
+            "/_ping",
+        )?;
         let header = answer.headers().get("api-version");
         let offered = header.and_then(|value| ApiVersion::parse(value.to_str().ok()?));
         if answer.status() != 200 {
@@ -165,21 +139,36 @@ impl Engine {
                 reason: "no Api-Version header (is this a Docker Engine?)".to_owned(),
             });
         };
-        drop(http::read_words(answer));
+        http::read_body(&request, answer, ANSWER_LIMIT)?;
         let agreed = offered.min(NEWEST_API);
-        *self.api.lock().unwrap_or_else(PoisonError::into_inner) = Some(agreed);
+        *lock(&self.api) = Some(agreed);
         Ok(agreed)
+    }
+
+    /// What is wrong with the Engine, if it does not answer now. One that answers a ping may hang in
+    /// all else, so the last question that it left unanswered is asked again, until it is not.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Error> {
+        if let Err(error) = self.ping() {
+            return Some(error);
+        }
+        let path = lock(&self.unanswered).clone()?;
+        let again = Call::new(Method::GET, &path, self.deadlines.ping);
+        match self.read(&again, LIST_LIMIT) {
+            Err(error @ Error::Unreachable { .. }) => Some(error),
+            _ => None,
+        }
     }
 
     /// The API version to speak; asks the Engine if it is not known.
     pub fn api(&self) -> Result<ApiVersion> {
-        let known = *self.api.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = *lock(&self.api);
         known.map_or_else(|| self.ping(), Ok)
     }
 
     /// Name and version (`GET /version`). Podman starts other programs to find out, so this is no ping.
     pub fn about(&self) -> Result<About> {
-        let json = self.get("/version", CALL_DEADLINE)?;
+        let json = self.get("/version", self.deadlines.call)?;
         let component = json["Components"][0]["Name"].as_str();
         let name = match component {
             Some("Engine") | None => "Docker Engine",
@@ -198,8 +187,8 @@ impl Engine {
     pub fn containers(&self) -> Result<Vec<Summary>> {
         let path = "/containers/json?all=1";
         let request = self.named(&Method::GET, path);
-        let answer = self.call(&Call::new(Method::GET, path, CALL_DEADLINE))?;
-        let bytes = http::read_body(&request, answer, LIST_LIMIT)?;
+        let call = Call::new(Method::GET, path, self.deadlines.call);
+        let bytes = self.read(&call, LIST_LIMIT)?;
         let mut list: Vec<Summary> =
             serde_json::from_slice(&bytes).map_err(|error| Error::Malformed {
                 request,
@@ -213,7 +202,7 @@ impl Engine {
     /// One container, by id or name (`GET /containers/{id}/json`).
     pub fn container(&self, id: &str) -> Result<Container> {
         let path = format!("/containers/{}/json", segment(id));
-        self.get(&path, CALL_DEADLINE).map(Container::new)
+        self.get(&path, self.deadlines.call).map(Container::new)
     }
 
     /// The same, where it is no error that there is none.
@@ -228,13 +217,13 @@ impl Engine {
     /// One image, by id or reference (`GET /images/{name}/json`).
     pub fn image(&self, name: &str) -> Result<Image> {
         let path = format!("/images/{}/json", http::percent_encode(name, "/:@"));
-        let mut found = self.get(&path, CALL_DEADLINE);
+        let mut found = self.get(&path, self.deadlines.call);
         for _ in 0..UNSURE_RETRIES {
             if !found.as_ref().is_err_and(is_unsure_of_image) {
                 break;
             }
             thread::sleep(UNSURE_PAUSE);
-            found = self.get(&path, CALL_DEADLINE);
+            found = self.get(&path, self.deadlines.call);
         }
         found.map(Image::new)
     }
@@ -252,7 +241,7 @@ impl Engine {
     /// Docker's: the health check, which is only here, moved to where that has it.
     pub fn podman_image(&self, name: &str) -> Result<Image> {
         let path = format!("/libpod/images/{}/json", http::percent_encode(name, "/:@"));
-        let mut json = self.get(&path, CALL_DEADLINE)?;
+        let mut json = self.get(&path, self.deadlines.call)?;
         let health_check = json.get_mut("Healthcheck").map(Value::take);
         if let Some(Value::Object(config)) = json.get_mut("Config") {
             config.insert("Healthcheck".to_owned(), health_check.unwrap_or_default());
@@ -263,7 +252,7 @@ impl Engine {
     /// One container as Podman itself shows it (`GET /libpod/containers/{id}/json`).
     pub fn podman_container(&self, id: &str) -> Result<Value> {
         let path = format!("/libpod/containers/{}/json", segment(id));
-        self.get(&path, CALL_DEADLINE)
+        self.get(&path, self.deadlines.call)
     }
 
     /// Pulls an image (`POST /images/create`) and reads the stream to its end.
@@ -296,7 +285,7 @@ impl Engine {
             path: &path,
             body: None,
             auth,
-            deadline: Deadline::Idle(PULL_IDLE),
+            deadline: Deadline::Idle(self.deadlines.silence),
         };
         let answer = self
             .call(&call)
@@ -307,7 +296,7 @@ impl Engine {
                 let error = Error::Refused {
                     request: request.clone(),
                     status: 200,
-                    message: format!("and then: {}", one_line(&words)),
+                    message: format!("and then: {}", said(&words)),
                     retry_after: None,
                 };
                 Err(pull_error(error, &request, reference))
@@ -323,7 +312,7 @@ impl Engine {
         if let Some(platform) = platform {
             path.push_str(&format!("&platform={}", http::percent_encode(platform, "")));
         }
-        let json = self.post_json(&path, body, HEAVY_DEADLINE)?;
+        let json = self.post_json(&path, body, self.deadlines.heavy)?;
         for warning in json["Warnings"].as_array().into_iter().flatten() {
             debug(format_args!("{name}: the Engine warns: {warning}"));
         }
@@ -339,7 +328,7 @@ impl Engine {
     /// Starts a container; one that runs already is fine (`POST /containers/{id}/start`).
     pub fn start(&self, id: &str) -> Result<()> {
         let path = format!("/containers/{}/start", segment(id));
-        self.post(&path, HEAVY_DEADLINE)
+        self.post(&path, self.deadlines.heavy)
     }
 
     /// Stops a container with its owner's signal and timeout; one that is stopped already is fine
@@ -358,25 +347,25 @@ impl Engine {
             } else if container.state() == State::Running {
                 self.post(
                     &format!("/containers/{id}/kill?signal={signal}"),
-                    CALL_DEADLINE,
+                    self.deadlines.call,
                 )?;
                 // Whatever comes of this, the stop goes by what is there then.
                 let _ = self.post(&format!("/containers/{id}/wait"), container.stop_time());
             }
         }
-        self.post(&path, stop_deadline(container))
+        self.post(&path, self.stop_deadline(container))
     }
 
     /// Stops and starts a container (`POST /containers/{id}/restart`).
     pub fn restart(&self, container: &Container) -> Result<()> {
         let path = format!("/containers/{}/restart", segment(container.id()));
-        self.post(&path, stop_deadline(container) + HEAVY_DEADLINE)
+        self.post(&path, self.stop_deadline(container) + self.deadlines.heavy)
     }
 
     /// Removes an image that nothing uses (`DELETE /images/{name}`, not forced).
     pub fn remove_image(&self, id: &str) -> Result<()> {
         let path = format!("/images/{}", http::percent_encode(id, ":"));
-        self.finish(&Call::new(Method::DELETE, &path, HEAVY_DEADLINE))
+        self.finish(&Call::new(Method::DELETE, &path, self.deadlines.heavy))
             .map(drop)
     }
 
@@ -384,7 +373,7 @@ impl Engine {
     pub fn rename(&self, id: &str, name: &str) -> Result<()> {
         let encoded = http::percent_encode(name, "");
         let path = format!("/containers/{}/rename?name={encoded}", segment(id));
-        let outcome = self.post(&path, CALL_DEADLINE);
+        let outcome = self.post(&path, self.deadlines.call);
         outcome.map_err(|error| match error {
             // Podman does not say which name it is about.
             Error::Refused {
@@ -409,7 +398,7 @@ impl Engine {
         let body = json!({"Container": id, "EndpointConfig": endpoint});
         let call = Call {
             body: Some(&body),
-            ..Call::new(Method::POST, &path, CALL_DEADLINE)
+            ..Call::new(Method::POST, &path, self.deadlines.call)
         };
         // Docker answers nothing, Podman 4.3 `OK`.
         self.finish(&call).map(drop)
@@ -419,7 +408,7 @@ impl Engine {
     pub fn set_restart_policy(&self, id: &str, policy: &Value) -> Result<()> {
         let path = format!("/containers/{}/update", segment(id));
         let body = json!({"RestartPolicy": policy});
-        self.post_json(&path, &body, CALL_DEADLINE).map(drop)
+        self.post_json(&path, &body, self.deadlines.call).map(drop)
     }
 
     /// Removes a container (`DELETE /containers/{id}`).
@@ -430,7 +419,7 @@ impl Engine {
             Removal::ForceWithAnonymousVolumes => "force=1&v=1",
         };
         let path = format!("/containers/{}?{query}", segment(id));
-        let call = Call::new(Method::DELETE, &path, HEAVY_DEADLINE);
+        let call = Call::new(Method::DELETE, &path, self.deadlines.heavy);
         self.finish(&call).map(drop)
     }
 
@@ -440,9 +429,8 @@ impl Engine {
             "/containers/{}/logs?stdout=1&stderr=1&tail={count}",
             segment(id)
         );
-        let call = Call::new(Method::GET, &path, CALL_DEADLINE);
-        let answer = self.call(&call)?;
-        let bytes = http::read_body(&self.named(&Method::GET, &path), answer, LOG_LIMIT)?;
+        let call = Call::new(Method::GET, &path, self.deadlines.call);
+        let bytes = self.read(&call, LOG_LIMIT)?;
         Ok(String::from_utf8_lossy(&demultiplexed(&bytes)).into_owned())
     }
 
@@ -477,8 +465,34 @@ impl Engine {
 
     /// Makes the call and reads the whole answer.
     fn finish(&self, call: &Call) -> Result<Vec<u8>> {
-        let answer = self.call(call)?;
-        http::read_body(&self.named(&call.method, call.path), answer, ANSWER_LIMIT)
+        self.read(call, ANSWER_LIMIT)
+    }
+
+    /// The same for an answer of another length.
+    fn read(&self, call: &Call, limit: u64) -> Result<Vec<u8>> {
+        let answer = self.call(call);
+        let outcome = answer.and_then(|answer| {
+            http::read_body(&self.named(&call.method, call.path), answer, limit)
+        });
+        if call.method == Method::GET {
+            self.remember(call.path, &outcome);
+        }
+        outcome
+    }
+
+    /// Remembers a question that was left without an answer, until it gets one.
+    fn remember(&self, path: &str, outcome: &Result<Vec<u8>>) {
+        let mut unanswered = lock(&self.unanswered);
+        if matches!(outcome, Err(Error::Unreachable { .. })) {
+            *unanswered = Some(path.to_owned());
+        } else if unanswered.as_deref() == Some(path) {
+            *unanswered = None;
+        }
+    }
+
+    /// How long the Engine may take to stop a container.
+    fn stop_deadline(&self, container: &Container) -> Duration {
+        container.stop_time() + self.deadlines.stop_margin
     }
 
     /// Makes the call under the agreed version; once more if the Engine turns out to be another
@@ -550,6 +564,7 @@ impl Engine {
             Deadline::Total(limit) => configured.timeout_global(Some(limit)),
             // Interim answers (1xx) without end are no silence, but no answer either.
             Deadline::Idle(limit) => configured
+                .timeout_connect(Some(limit))
                 .timeout_recv_response(Some(limit))
                 .timeout_per_read(Some(limit)),
         };
@@ -557,7 +572,7 @@ impl Engine {
     }
 
     fn forget_version(&self) {
-        *self.api.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.api) = None;
     }
 
     /// `METHOD unix:///path /containers/…`, without the query: names and ids say enough.
@@ -598,54 +613,11 @@ pub enum Removal {
     ForceWithAnonymousVolumes,
 }
 
-/// One call, before the version is put in front of its path.
-struct Call<'a> {
-    method: Method,
-    path: &'a str,
-    body: Option<&'a Value>,
-    auth: Option<&'a Secret>,
-    deadline: Deadline,
-}
-
-impl<'a> Call<'a> {
-    fn new(method: Method, path: &'a str, deadline: Duration) -> Self {
-        Self {
-            method,
-            path,
-            body: None,
-            auth: None,
-            deadline: Deadline::Total(deadline),
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Deadline {
-    /// For the whole exchange.
-    Total(Duration),
-    /// For each silence in it.
-    Idle(Duration),
-}
-
-/// How long the Engine may take to stop a container.
-fn stop_deadline(container: &Container) -> Duration {
-    container.stop_time() + STOP_MARGIN
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One segment of a path.
 fn segment(text: &str) -> String {
     http::percent_encode(text, "")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn api_versions_compare_as_numbers() {
-        let parse = |text| ApiVersion::parse(text).expect("a version");
-        assert!(parse("1.9") < parse("1.41"));
-        assert_eq!(parse("1.55").min(NEWEST_API), NEWEST_API);
-        assert_eq!(ApiVersion::parse("latest"), None);
-    }
 }

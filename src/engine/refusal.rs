@@ -20,9 +20,30 @@ pub(super) fn refused(request: &str, answer: Response<Body>) -> Error {
     Error::Refused {
         request: request.to_owned(),
         status: meant(request, status, message),
-        message: one_line(message),
+        message: said(message),
         retry_after: None,
     }
+}
+
+/// An Engine's words on one line, and what may be done about it where that is known.
+pub(super) fn said(words: &str) -> String {
+    let hint = if tells_of_a_full_disk(words) {
+        " (the Engine's disk is full: docker system df shows with what; docker image prune gives some back, and \
+         IMAGEWATCH_CLEANUP=true keeps replaced images from piling up)"
+    } else {
+        ""
+    };
+    format!("{}{hint}", one_line(words))
+}
+
+fn tells_of_a_full_disk(words: &str) -> bool {
+    words.contains("no space left on device")
+}
+
+/// Whether the Engine's disk is full, as far as words tell.
+#[must_use]
+pub fn is_full(error: &Error) -> bool {
+    matches!(error, Error::Refused { message, .. } if message.contains("disk is full"))
 }
 
 /// The status of Docker's that an answer means. Podman (5.8) answers 500 where another call came in
@@ -96,6 +117,21 @@ pub(super) fn pull_error(error: Error, request: &str, reference: &Reference) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_is_known_behind_any_number_of_words() {
+        let words = format!("{}: write /x: no space left on device", "long ".repeat(100));
+        let error = Error::Refused {
+            request: "POST".into(),
+            status: 500,
+            message: said(&words),
+            retry_after: None,
+        };
+        assert!(
+            is_full(&error) && error.to_string().contains("docker system df"),
+            "{error}"
+        );
+    }
 
     #[test]
     fn podmans_words_tell_what_a_500_means() {

@@ -1,5 +1,6 @@
 //! ureq over a unix socket: a [`Connector`], its [`Transport`], and a resolver that asks nobody.
 
+use crate::queue::queue;
 use std::io;
 use std::io::Read;
 use std::io::Write;
@@ -8,6 +9,8 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Weak;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 use ureq::Error;
@@ -23,9 +26,50 @@ use ureq::unversioned::transport::NextTimeout;
 use ureq::unversioned::transport::ShutdownHandle;
 use ureq::unversioned::transport::Transport;
 
+/// Threads that may wait for an Engine to take a connection. With more, nobody else tries.
+const MOST_WAITING: usize = 8;
+
 /// Connects to one unix socket, whatever the URL says.
 #[derive(Debug)]
-pub(super) struct UnixConnector(pub(super) PathBuf);
+pub(super) struct UnixConnector {
+    path: PathBuf,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl UnixConnector {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            waiting: Arc::default(),
+        }
+    }
+
+    /// An Engine that hangs takes connections until its backlog is full, and then connecting hangs too.
+    /// The standard library knows no deadline for that, so it is done by another thread, which is left
+    /// behind if it takes too long.
+    fn open(&self, limit: Option<Duration>) -> io::Result<UnixStream> {
+        let (inlet, outlet) = queue();
+        if self.waiting.fetch_add(1, Ordering::SeqCst) >= MOST_WAITING {
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let (path, waiting) = (self.path.clone(), Arc::clone(&self.waiting));
+        let connect = move || {
+            inlet.push(UnixStream::connect(path));
+            waiting.fetch_sub(1, Ordering::SeqCst);
+        };
+        let thread = std::thread::Builder::new().name("connect".to_owned());
+        if let Err(error) = thread.spawn(connect) {
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+            return Err(error);
+        }
+        let opened = match limit {
+            Some(limit) => outlet.pop_within(limit),
+            None => outlet.pop(),
+        };
+        opened.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
 
 impl Connector<()> for UnixConnector {
     type Out = UnixTransport;
@@ -35,7 +79,9 @@ impl Connector<()> for UnixConnector {
         details: &ConnectionDetails,
         _chained: Option<()>,
     ) -> Result<Option<UnixTransport>, Error> {
-        let stream = Arc::new(UnixStream::connect(&self.0)?);
+        let limit = details.timeout.not_zero().map(|limit| *limit);
+        let opened = self.open(limit);
+        let stream = Arc::new(opened.map_err(|error| timed_out(error, details.timeout))?);
         let config = details.config;
         let shutdown = Arc::new(Socket(Arc::clone(&stream)));
         let weak = Arc::downgrade(&shutdown) as Weak<dyn ShutdownHandle>;

@@ -4,6 +4,7 @@
 use super::event::Event;
 use crate::progress::Outcome;
 use crate::progress::Step;
+use crate::progress::steady;
 
 /// What was told last; the oldest is forgotten first.
 #[derive(Default)]
@@ -32,11 +33,12 @@ impl Memory {
         }
         let event = Event::of(step)?;
         let subject = event.container.as_ref().unwrap_or(&event.image);
-        let what = event.new.as_ref().or(event.reason.as_ref());
+        let why = || event.reason.as_deref().map(steady);
+        let what = event.new.clone().or_else(why);
         let told = Told {
             outcome: event.outcome,
             subject: subject.clone(),
-            what: what.cloned().unwrap_or_default(),
+            what: what.unwrap_or_default(),
         };
         if self.0.contains(&told) {
             return None;
@@ -115,6 +117,8 @@ mod tests {
             (pull_failed("a"), true),
             (pull_failed("b"), true),
             (pull_failed("a"), false),
+            (pull_failed("x:40001"), true),
+            (pull_failed("x:50002"), false),
             (pulled(), false),
             (pull_failed("a"), true),
         ] {

@@ -3,6 +3,7 @@
 
 use super::challenge::Challenge;
 use super::token::Token;
+use crate::debug::debug;
 use crate::error::Error;
 use crate::error::Result;
 use crate::time::rfc3339;
@@ -36,6 +37,8 @@ pub(super) struct Host {
     /// Whether a HEAD was once answered without a digest, and the GET after it with one.
     pub(super) has_no_use_for_head: bool,
     put_off: Option<(Instant, String)>,
+    /// Why it was put off last, until it is well again: so that an outage of hours is said once.
+    said: Option<String>,
 }
 
 /// A host that is left alone for a while, for people.
@@ -115,6 +118,11 @@ impl Hosts {
         self.put_off(name, wait, format!("it answered {status}"));
     }
 
+    /// A round went by in which it was not put off.
+    pub(super) fn is_well(&self, name: &str) {
+        self.of(name, |host| host.said = None);
+    }
+
     /// Leaves the host alone for `wait`, and says so. Whoever asked for more time gets it.
     pub(super) fn put_off(&self, name: &str, wait: Duration, reason: String) {
         let until = Instant::now() + wait;
@@ -122,7 +130,13 @@ impl Hosts {
             let is_longer = |(other, _): &(Instant, String)| *other < until;
             if host.put_off.as_ref().is_none_or(is_longer) {
                 let at = rfc3339(SystemTime::now() + wait);
-                log::warn!("{name}: put off until {at}, because {reason}");
+                let words = format!("{name}: put off until {at}, because {reason}");
+                if host.said.as_ref() == Some(&reason) {
+                    debug(format_args!("{words}"));
+                } else {
+                    log::warn!("{words}");
+                    host.said = Some(reason.clone());
+                }
                 host.put_off = Some((until, reason));
             }
         });

@@ -189,7 +189,7 @@ impl Registry {
         references: &[&'r Reference],
         mut sink: impl FnMut(&'r Reference, Result<Digest>),
     ) {
-        let (mut silent, mut broken) = (0, 0);
+        let (mut silent, mut broken, mut answered) = (0, 0, false);
         for (number, reference) in references.iter().enumerate() {
             let host = api_host(reference.registry());
             if number >= BURST && silent < FAILED_LOOKUPS && self.hosts.check(host).is_ok() {
@@ -205,11 +205,16 @@ impl Registry {
                 Err(Error::Refused { status, .. }) if *status >= 500 => (0, broken + 1),
                 _ => (0, 0),
             };
+            answered |= outcome.is_ok();
             if broken == FAILED_LOOKUPS {
                 self.hosts
                     .put_off(host, DEFAULT_PUT_OFF, "it is in trouble".to_owned());
             }
             sink(reference, outcome);
+        }
+        let host = references.first().map(|one| api_host(one.registry()));
+        if let Some(host) = host.filter(|host| answered && self.hosts.check(host).is_ok()) {
+            self.hosts.is_well(host);
         }
     }
 

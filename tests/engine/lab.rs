@@ -11,6 +11,8 @@ use serde_json::Value;
 use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
@@ -20,6 +22,9 @@ use std::sync::PoisonError;
 /// Who is on the Engine, and how many.
 static ENGINE: Mutex<(Company, usize)> = Mutex::new((Company::Shared, 0));
 static LEFT: Condvar = Condvar::new();
+
+/// What `scripts/lab.sh` calls the Engine, if that made it.
+const ENGINE_NAME: &str = "LAB_ENGINE_NAME";
 
 /// With whom a test shares the Engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +87,29 @@ impl Lab {
     /// The same with the Engine to itself.
     pub(crate) fn alone() -> Option<Self> {
         Self::among(Company::Alone)
+    }
+
+    /// The same where `scripts/lab.sh` can do something to the Engine itself.
+    pub(crate) fn in_charge() -> Option<Self> {
+        let among = || Self::among(Company::Alone);
+        Self::is_in_charge().then(among).flatten()
+    }
+
+    /// Whether `scripts/lab.sh` made the Engine; then we are root, in a network of our own.
+    pub(crate) fn is_in_charge() -> bool {
+        std::env::var_os(ENGINE_NAME).is_some()
+    }
+
+    /// Has `scripts/lab.sh` do this to the Engine: `restart`, `freeze` and `thaw`, `fill` and `empty`.
+    #[track_caller]
+    pub(crate) fn do_to_engine(&self, what: &str) {
+        let name = std::env::var_os(ENGINE_NAME).expect("see `in_charge`");
+        let status = Command::new("scripts/lab.sh")
+            .arg(what)
+            .arg(name)
+            .stdout(Stdio::null())
+            .status();
+        assert!(status.expect("the script").success(), "{what}");
     }
 
     fn among(company: Company) -> Option<Self> {

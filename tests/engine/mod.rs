@@ -10,6 +10,7 @@ mod fidelity;
 mod lab;
 mod moment;
 mod newest;
+mod outage;
 mod owner;
 mod plan;
 mod private;

@@ -48,6 +48,8 @@ pub(crate) enum Action {
     HoldAfter,
     /// This status, and the Engine never hears of it.
     Refuse(u16),
+    /// A 500 that says so, and the Engine never hears of it.
+    DiskIsFull,
     /// A 500, but the Engine has done it.
     FailAfter,
     /// The connection is closed, and the Engine never hears of it.
@@ -64,6 +66,7 @@ impl std::fmt::Debug for Action {
             Self::HoldBefore => f.write_str("held before"),
             Self::HoldAfter => f.write_str("held after"),
             Self::Refuse(status) => write!(f, "{status} instead"),
+            Self::DiskIsFull => f.write_str("no space left"),
             Self::FailAfter => f.write_str("500 after"),
             Self::CloseBefore => f.write_str("closed before"),
             Self::CloseAfter => f.write_str("closed after"),
@@ -86,6 +89,7 @@ impl Action {
         said();
         match self {
             Self::Refuse(status) => message(status, "made to fail"),
+            Self::DiskIsFull => message(500, "mkdir /var/lib/x: no space left on device"),
             Self::FailAfter => message(500, "made to fail, but it was done"),
             Self::CloseBefore | Self::CloseAfter => Answer::Close,
             Self::HoldBefore | Self::HoldAfter | Self::First(_) => Answer::silence(),

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -27,6 +28,9 @@ pub(crate) struct Rules {
     generation: AtomicU64,
     /// Answered to every manifest request while set.
     trouble: Mutex<Option<Answer>>,
+    /// Whether layers are kept back.
+    holds_blobs: Mutex<bool>,
+    blobs_let_go: Condvar,
 }
 
 impl Rules {
@@ -38,6 +42,8 @@ impl Rules {
             login: (login.0.to_owned(), login.1.to_owned()),
             generation: AtomicU64::new(1),
             trouble: Mutex::default(),
+            holds_blobs: Mutex::default(),
+            blobs_let_go: Condvar::new(),
         })
     }
 
@@ -54,6 +60,16 @@ impl Rules {
 
     pub(crate) fn set_trouble(&self, answer: Option<Answer>) {
         *self.trouble.lock().expect("no panic") = answer;
+    }
+
+    /// From now on layers are asked for and do not come, until they are let go.
+    pub(crate) fn hold_blobs(&self) {
+        *self.holds_blobs.lock().expect("no panic") = true;
+    }
+
+    pub(crate) fn let_blobs_go(&self) {
+        *self.holds_blobs.lock().expect("no panic") = false;
+        self.blobs_let_go.notify_all();
     }
 
     /// On a free loopback port over plain HTTP.
@@ -76,6 +92,10 @@ impl Rules {
         let repository = repository_of(path);
         if !self.is_valid(seen.header("authorization"), repository) {
             return self.challenge(repository);
+        }
+        if path.contains("/blobs/") {
+            let holds = self.holds_blobs.lock().expect("no panic");
+            drop(self.blobs_let_go.wait_while(holds, |holds| *holds));
         }
         let trouble = self.trouble.lock().expect("no panic").clone();
         match trouble {

@@ -9,8 +9,11 @@ use imagewatch::config::Endpoint;
 use imagewatch::engine::Engine;
 use imagewatch::engine::Image;
 use serde_json::json;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 #[test]
 fn two_who_take_over_from_a_dead_holder_do_not_trip_over_each_other() {
@@ -48,4 +51,48 @@ fn two_who_take_over_from_a_dead_holder_do_not_trip_over_each_other() {
         last.starts_with("DELETE ") && last.contains("/mine"),
         "{last}"
     );
+}
+
+/// Of a holder on another host nothing can be learned but how long it has had the claim, by clocks
+/// that may be wrong or set.
+#[test]
+fn a_claim_of_another_host_ends_after_an_hour_whichever_way_a_clock_was_set() {
+    const HOUR: i64 = 3600;
+    for (age, is_held) in [
+        (0, true),
+        (HOUR / 2, true),
+        (2 * HOUR, false),
+        (-HOUR / 2, true),
+        (-365 * 24 * HOUR, false),
+    ] {
+        let folder = Folder::new();
+        let socket = folder.path().join("engine.sock");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = i64::try_from(now.expect("after 1970").as_secs()).expect("a date");
+        let is_taken = AtomicBool::new(true);
+        let message = |status, words| Answer::json(status, &json!({"message": words}));
+        let _server = Server::unix(&socket, move |seen| {
+            let (_, path) = seen.target[1..].split_once('/').unwrap_or_default();
+            match (seen.method.as_str(), path) {
+                ("GET", "") => Answer::new(200, &[("Api-Version", "1.41")], "OK"),
+                ("POST", _) if is_taken.load(Ordering::SeqCst) => message(409, "Conflict"),
+                ("POST", _) => Answer::json(201, &json!({"Id": "mine"})),
+                ("GET", "containers/imagewatch.claim/json") => {
+                    let holder = json!({"boot": "b", "host": "another", "pid": 1, "at": now - age});
+                    let labels = json!({"io.imagewatch.claim": holder.to_string()});
+                    Answer::json(200, &json!({"Id": "theirs", "Config": {"Labels": labels}}))
+                }
+                ("DELETE", "containers/theirs?force=1&v=1") => {
+                    is_taken.store(false, Ordering::SeqCst);
+                    Answer::new(204, &[], "")
+                }
+                ("DELETE", "containers/mine?force=1&v=1") => Answer::new(204, &[], ""),
+                other => panic!("{other:?}"),
+            }
+        });
+        let engine = Engine::new(&Endpoint::Unix(socket));
+        let attempt = Claim::attempt(&engine, &Image::new(json!({"Id": "sha256:x"})));
+        let found = matches!(attempt, Ok(Attempt::Held(_)));
+        assert_eq!(found, is_held, "{age} s: {attempt:?}");
+    }
 }

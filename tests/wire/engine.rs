@@ -5,16 +5,20 @@ use crate::support::server::Answer;
 use crate::support::server::Seen;
 use crate::support::server::Server;
 use imagewatch::config::Endpoint;
+use imagewatch::engine::Deadlines;
 use imagewatch::engine::Engine;
 use imagewatch::engine::Removal;
 use imagewatch::error::Error;
 use serde_json::json;
+use std::os::unix::net::UnixListener;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::Instant;
 
 struct Fake {
     server: Server,
@@ -108,6 +112,64 @@ fn a_restarted_engine_is_met_with_a_fresh_connection() {
     );
     let _server = serve(&fake.socket, "1.41", |_| Answer::json(200, &json!([])));
     fake.engine.containers().expect("a list of the new Engine");
+}
+
+#[test]
+fn an_engine_that_goes_back_a_version_is_asked_again() {
+    let list = |_: &Seen| Answer::json(200, &json!([]));
+    let fake = fake("1.51", list);
+    fake.engine.containers().expect("a list of the new Engine");
+    drop(fake.server);
+    let _old = serve(&fake.socket, "1.41", |seen| {
+        if seen.target.starts_with("/v1.51/") {
+            return message(
+                400,
+                "client version 1.51 is too new. Maximum supported API version is 1.41",
+            );
+        }
+        Answer::new(204, &[], "")
+    });
+    fake.engine.start("abc").expect("started by the old Engine");
+}
+
+/// Its process is stopped, say. The kernel takes connections for it until its backlog is full.
+#[test]
+fn an_engine_that_takes_no_connections_costs_no_more_than_a_deadline() {
+    let folder = Folder::new();
+    let socket = folder.path().join("s");
+    let frozen = UnixListener::bind(&socket).expect("a socket");
+    let connected = Arc::new(AtomicUsize::new(0));
+    let (count, path) = (Arc::clone(&connected), socket.clone());
+    std::thread::spawn(move || {
+        while UnixStream::connect(&path).is_ok() {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let mut before = 0;
+    crate::support::eventually("its backlog is full", || {
+        let now = connected.load(Ordering::SeqCst);
+        let is_full = now > 0 && now == before;
+        before = now;
+        is_full.then_some(())
+    });
+    let deadlines = Deadlines {
+        ping: Duration::from_millis(100),
+        ..Deadlines::default()
+    };
+    let engine = Engine::with_deadlines(&Endpoint::Unix(socket.clone()), deadlines);
+    let begun = Instant::now();
+    for _ in 0..20 {
+        let error = engine.ping().expect_err("nobody there").to_string();
+        assert!(error.contains("no answer in time"), "{error}");
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
+    drop(frozen);
+    let _server = serve(&socket, "1.41", |_| Answer::json(200, &json!([])));
+    crate::support::eventually("it is met again", || engine.containers().ok());
 }
 
 #[test]

@@ -1,0 +1,56 @@
+//! Which Engine it is, and which version of its API is spoken with it.
+
+/// The newest API version we speak: from 1.52 on, inspect no longer shows a MAC address that the
+/// owner set.
+pub(super) const NEWEST_API: ApiVersion = ApiVersion(1, 51);
+
+/// A version of the Engine API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ApiVersion(pub u32, pub u32);
+
+impl ApiVersion {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (major, minor) = text.trim().split_once('.')?;
+        Some(Self(major.parse().ok()?, minor.parse().ok()?))
+    }
+}
+
+impl std::fmt::Display for ApiVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
+    }
+}
+
+/// What `/_ping` and `/version` tell of the Engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// E.g. `Docker Engine` or `Podman Engine`.
+    pub name: String,
+    /// E.g. `28.5.2`.
+    pub version: String,
+    /// The API version we speak with it.
+    pub api: ApiVersion,
+    /// The architecture it runs on, in Go's word, e.g. `amd64`.
+    pub arch: String,
+}
+
+impl About {
+    /// Whether the Engine is Podman.
+    #[must_use]
+    pub fn is_podman(&self) -> bool {
+        self.name == "Podman Engine"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn api_versions_compare_as_numbers() {
+        let parse = |text| ApiVersion::parse(text).expect("a version");
+        assert!(parse("1.9") < parse("1.41"));
+        assert_eq!(parse("1.55").min(NEWEST_API), NEWEST_API);
+        assert_eq!(ApiVersion::parse("latest"), None);
+    }
+}
