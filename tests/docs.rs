@@ -9,6 +9,9 @@ mod manual;
 mod troubles;
 mod variables;
 
+pub(crate) use engine::listed as listed_calls;
+pub(crate) use engine::proxy_pattern;
+
 use crate::support::Folder;
 use imagewatch::config::VARIABLES;
 use std::collections::BTreeSet;

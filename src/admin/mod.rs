@@ -172,11 +172,12 @@ impl Admin {
             debug_assert!(asked.elapsed() < LATELY);
             return outcome.clone();
         }
-        let trouble = self
-            .engine
-            .ping()
-            .err()
-            .map(|error| format!("engine: {error}"));
+        let engine = &self.engine;
+        let outcome = match engine.ping() {
+            Ok(_) if engine.has_refused_list() => engine.containers().map(drop),
+            outcome => outcome.map(drop),
+        };
+        let trouble = outcome.err().map(|error| format!("engine: {error}"));
         *last = Some((Instant::now(), trouble.clone()));
         trouble
     }

@@ -7,6 +7,7 @@
 mod container;
 mod exec;
 mod logs;
+mod permission;
 mod pull;
 mod refusal;
 mod socket;
@@ -14,6 +15,7 @@ mod summary;
 
 pub use container::Container;
 pub use container::Image;
+pub use container::STOP_SIGNAL_LABEL;
 pub use container::State;
 pub use pull::PullLine;
 pub use refusal::is_denial;
@@ -28,6 +30,7 @@ use crate::error::one_line;
 use crate::http;
 use crate::reference::Reference;
 use logs::demultiplexed;
+use refusal::hint;
 use refusal::pull_error;
 use refusal::refused;
 use serde_json::Value;
@@ -36,6 +39,8 @@ use socket::NoResolver;
 use socket::UnixConnector;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 use ureq::Agent;
@@ -47,8 +52,6 @@ use ureq::http::Response;
 /// The newest API version we speak: from 1.52 on, inspect no longer shows a MAC address that the
 /// owner set.
 const NEWEST_API: ApiVersion = ApiVersion(1, 51);
-/// The first that takes a signal with a stop.
-const STOP_SIGNAL: ApiVersion = ApiVersion(1, 42);
 /// A ping is answered at once, or the Engine is not well.
 const PING_DEADLINE: Duration = Duration::from_secs(5);
 /// Reading and small changes. Busy Engines on small boxes take seconds.
@@ -74,6 +77,11 @@ const STALE_CONNECTION: Duration = Duration::from_secs(1);
 pub struct ApiVersion(pub u32, pub u32);
 
 impl ApiVersion {
+    /// The first that takes a signal with a stop.
+    pub const STOP_SIGNAL: Self = Self(1, 42);
+    /// From this one on, all networks are given at creation, and the MAC address with its network.
+    pub const MANY_NETWORKS: Self = Self(1, 44);
+
     fn parse(text: &str) -> Option<Self> {
         let (major, minor) = text.trim().split_once('.')?;
         Some(Self(major.parse().ok()?, minor.parse().ok()?))
@@ -114,6 +122,8 @@ pub struct Engine {
     agent: Agent,
     base: String,
     api: Mutex<Option<ApiVersion>>,
+    /// Whether the last list was refused.
+    list_refused: AtomicBool,
 }
 
 impl Engine {
@@ -133,6 +143,7 @@ impl Engine {
             agent,
             base,
             api: Mutex::new(None),
+            list_refused: AtomicBool::new(false),
         }
     }
 
@@ -192,13 +203,21 @@ impl Engine {
     pub fn containers(&self) -> Result<Vec<Summary>> {
         let path = "/containers/json?all=1";
         let request = self.named(&Method::GET, path);
-        let answer = self.call(&Call::new(Method::GET, path, CALL_DEADLINE))?;
-        let bytes = http::read_body(&request, answer, LIST_LIMIT)?;
+        let answer = self.call(&Call::new(Method::GET, path, CALL_DEADLINE));
+        let is_refused = matches!(answer, Err(Error::Refused { .. }));
+        self.list_refused.store(is_refused, Ordering::Relaxed);
+        let bytes = http::read_body(&request, answer?, LIST_LIMIT)?;
         serde_json::from_slice(&bytes).map_err(|error| Error::Malformed {
             request,
             // It quotes what was found, however long that is.
             reason: one_line(&format!("not a list of containers ({error})")),
         })
+    }
+
+    /// Whether the last list was refused: one who lets a ping through need not let anything else.
+    #[must_use]
+    pub fn has_refused_list(&self) -> bool {
+        self.list_refused.load(Ordering::Relaxed)
     }
 
     /// One container, by id or name (`GET /containers/{id}/json`).
@@ -336,7 +355,7 @@ impl Engine {
         let mut path = format!("/containers/{id}/stop");
         if let Some(signal) = container.stop_signal_label() {
             let signal = http::percent_encode(signal, "");
-            if self.api()? >= STOP_SIGNAL && !self.about()?.is_podman() {
+            if self.api()? >= ApiVersion::STOP_SIGNAL && !self.about()?.is_podman() {
                 path.push_str(&format!("?signal={signal}"));
             } else if container.state() == State::Running {
                 self.post(
@@ -554,15 +573,7 @@ impl Engine {
         let Error::Unreachable { request, reason } = error else {
             return error;
         };
-        let hint = if reason.contains("No such file") {
-            " (is the Engine running, and its socket mounted here?)"
-        } else if reason.contains("refused") {
-            " (is the Engine running?)"
-        } else if reason.contains("denied") {
-            " (run as root, or in the socket's group)"
-        } else {
-            ""
-        };
+        let hint = hint(&self.endpoint, &reason);
         Error::Unreachable {
             request,
             reason: format!("{reason}{hint}"),

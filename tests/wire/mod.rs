@@ -10,6 +10,7 @@ mod jobs;
 mod metrics;
 mod notify;
 mod page;
+mod preflight;
 mod quirks;
 mod registry;
 mod serve;
