@@ -54,7 +54,8 @@ use ureq::http::Response;
 const NEWEST_API: ApiVersion = ApiVersion(1, 51);
 /// A ping is answered at once, or the Engine is not well.
 const PING_DEADLINE: Duration = Duration::from_secs(5);
-/// Reading and small changes. Busy Engines on small boxes take seconds.
+/// Reading and small changes. Busy Engines on small boxes take seconds, and Podman runs programs to
+/// tell its version.
 const CALL_DEADLINE: Duration = Duration::from_secs(30);
 /// Creating copies a volume's first contents, removing deletes a writable layer.
 const HEAVY_DEADLINE: Duration = Duration::from_secs(120);
@@ -185,7 +186,7 @@ impl Engine {
 
     /// Name and version (`GET /version`).
     pub fn about(&self) -> Result<About> {
-        let json = self.get("/version", PING_DEADLINE)?;
+        let json = self.get("/version", CALL_DEADLINE)?;
         let component = json["Components"][0]["Name"].as_str();
         let name = match component {
             Some("Engine") | None => "Docker Engine",

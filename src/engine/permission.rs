@@ -1,9 +1,9 @@
 //! Whether a call is let through, by the Engine and by whoever stands before it, found out without
 //! doing anything: it is made about what cannot exist.
 
+use super::CALL_DEADLINE;
 use super::Call;
 use super::Engine;
-use super::PING_DEADLINE;
 use crate::error::Error;
 use crate::error::Result;
 use serde_json::json;
@@ -36,7 +36,7 @@ impl Engine {
         };
         let call = Call {
             body: body.as_ref(),
-            ..Call::new(method, &path, PING_DEADLINE)
+            ..Call::new(method, &path, CALL_DEADLINE)
         };
         match self.finish(&call) {
             Err(error @ Error::Refused { .. }) if !error.is_denied() => Ok(()),

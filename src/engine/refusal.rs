@@ -7,6 +7,7 @@ use crate::http;
 use crate::reference::Reference;
 use crate::user;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::os::unix::fs::MetadataExt;
 use ureq::Body;
 use ureq::http::Response;
@@ -26,13 +27,23 @@ pub(super) fn refused(request: &str, answer: Response<Body>) -> Error {
     } else {
         String::new()
     };
-    let message = message.unwrap_or(&words);
+    let text = without_tags(&words);
+    let message = message.unwrap_or(&text);
     Error::Refused {
         request: request.to_owned(),
         status: meant(request, status, message),
         message: format!("{}{hint}", one_line(message)),
         retry_after: None,
     }
+}
+
+/// What a page says, because a proxy answers with one. Anything else stays as it is.
+fn without_tags(words: &str) -> Cow<'_, str> {
+    if !words.starts_with('<') {
+        return Cow::Borrowed(words);
+    }
+    let texts = words.split('<').filter_map(|part| part.split_once('>'));
+    Cow::Owned(texts.map(|(_, text)| text).collect::<Vec<_>>().join(" "))
 }
 
 /// Whether it is the Engine that forbids something: a pull because a registry did, or a network that
@@ -187,6 +198,18 @@ mod tests {
             ),
         ] {
             assert_eq!(rule(request), expected, "{request}");
+        }
+    }
+
+    #[test]
+    fn of_a_page_only_what_it_says_is_shown() {
+        let page = "<html><body><h1>403 Forbidden</h1>\nNot <b>you.</b>\n</body></html>\n";
+        for (words, expected) in [
+            (page, "403 Forbidden Not you."),
+            ("a < b > c", "a < b > c"),
+            ("<", ""),
+        ] {
+            assert_eq!(one_line(&without_tags(words)), expected);
         }
     }
 
