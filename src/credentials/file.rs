@@ -32,7 +32,7 @@ pub(super) fn read(path: &Path) -> Reading<LoginFile> {
             .map(LoginFile)
             .map_err(|_| "is not valid JSON".to_owned()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(LoginFile(Value::Null)),
-        Err(error) => Err(format!("cannot be read by {} ({error})", user::name())),
+        Err(error) => Err(format!("cannot be read ({})", user::explain(&error))),
     }
 }
 

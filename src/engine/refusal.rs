@@ -105,17 +105,24 @@ pub(super) fn hint(endpoint: &Endpoint, reason: &str) -> String {
         Endpoint::Tcp(_) => None,
     };
     let me = user::name();
-    match socket {
-        Some(socket) => format!(
-            " (the socket is for user {} and group {}, mode {:o}, and this is {me}: \
-             group_add: [\"{1}\"], or user: \"{0}\")",
-            socket.uid(),
-            socket.gid(),
-            socket.mode() & 0o777
-        ),
-        // Nor may its folder be looked into.
-        None => format!(" (this is {me}: run as root, or in the socket's group)"),
+    if me == "user 0" {
+        return format!(
+            " (this is {me}: does SELinux forbid it? security_opt: [\"label=disable\"])"
+        );
     }
+    let Some(socket) = socket else {
+        // Nor may its folder be looked into.
+        return format!(" (this is {me}: run as root, or in the socket's group)");
+    };
+    let (owner, group, mode) = (socket.uid(), socket.gid(), socket.mode() & 0o777);
+    let by_group = match mode & 0o020 {
+        0 => String::new(),
+        _ => format!("group_add: [\"{group}\"], or "),
+    };
+    format!(
+        " (the socket is for user {owner} and group {group}, mode {mode:o}, and this is {me}: \
+         {by_group}user: \"{owner}\")"
+    )
 }
 
 /// Whether a registry let the Engine know that it may not read an image, as far as words tell.

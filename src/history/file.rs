@@ -36,6 +36,7 @@ impl StateFile {
     pub(super) fn in_folder(folder: &Path) -> Result<Self, String> {
         let name = folder.display();
         let found = fs::read_dir(folder).map_err(|error| {
+            let error = user::explain(&error);
             format!("IMAGEWATCH_STATE={name}: {error} (it names a folder that has to exist)")
         })?;
         for entry in found.flatten() {
@@ -57,9 +58,9 @@ impl StateFile {
         let outcome = File::create_new(&part).and_then(|_| fs::remove_file(&part));
         outcome.map_err(|error| {
             format!(
-                "IMAGEWATCH_STATE={}: {} may not write there: {error}; what happens may be forgotten at a restart",
+                "IMAGEWATCH_STATE={}: not writable: {}; what happens may be forgotten at a restart",
                 self.folder.display(),
-                user::name()
+                user::explain(&error)
             )
         })
     }

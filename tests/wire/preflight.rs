@@ -11,6 +11,8 @@ use serde_json::Value;
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
+use std::process::Stdio;
 
 /// What no container, network or image can be called.
 const NOBODY: &str = "_imagewatch.preflight";
@@ -235,7 +237,7 @@ fn a_command_that_is_refused_says_what_to_allow() {
         (&["refresh", NOBODY], "GET /containers/{id}/json"),
     ] {
         let _server = engine(&socket, PLAIN, denied, forbidden());
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_imagewatch"))
+        let output = Command::new(env!("CARGO_BIN_EXE_imagewatch"))
             .args(command)
             .env_clear()
             .env("DOCKER_HOST", &host)
@@ -249,8 +251,8 @@ fn a_command_that_is_refused_says_what_to_allow() {
     }
 }
 
-/// The program as a user without rights, if we may become one.
-fn unprivileged(folder: &Folder, vars: &[(&str, &str)]) -> Option<Program> {
+/// Where the program is run as a user without rights, if we may become one.
+fn unprivileged(folder: &Folder) -> Option<String> {
     // What stands elsewhere that user may not reach.
     let binary = folder.path().join("imagewatch");
     std::fs::copy(env!("CARGO_BIN_EXE_imagewatch"), &binary).expect("a copy");
@@ -267,15 +269,15 @@ fn unprivileged(folder: &Folder, vars: &[(&str, &str)]) -> Option<Program> {
     };
     mode("", 0o755);
     mode("run", 0o755);
-    let can = std::process::Command::new("/usr/bin/setpriv")
+    let can = Command::new("/usr/bin/setpriv")
         .args(["--clear-groups", "true"])
-        .stderr(std::process::Stdio::null())
+        .stderr(Stdio::null())
         .status();
     if !can.is_ok_and(|status| status.success()) {
         println!("left out: only root can become somebody else");
         return None;
     }
-    Some(Program::start_binary(&script, vars))
+    Some(script)
 }
 
 #[test]
@@ -295,15 +297,16 @@ fn files_and_a_socket_that_are_not_for_us_are_named_once_with_what_to_do() {
         ("DOCKER_CONFIG", folder.path().to_str().expect("UTF-8")),
         ("IMAGEWATCH_STATE", state.to_str().expect("UTF-8")),
     ];
-    let Some(program) = unprivileged(&folder, &vars) else {
+    let Some(script) = unprivileged(&folder) else {
         return;
     };
+    let program = Program::start_binary(&script, &vars);
     let expected = [
         format!(
-            "IMAGEWATCH_STATE={}: user {UNPRIVILEGED} may not write there: ",
+            "IMAGEWATCH_STATE={}: not writable: Permission denied (os error 13), as user 65534; ",
             state.display()
         ),
-        format!("{login}: cannot be read by user {UNPRIVILEGED} ("),
+        format!("{login}: cannot be read (Permission denied (os error 13), as user 65534) "),
         "(the socket is for user 0 and group 0, mode 660, and this is user 65534: \
          group_add: [\"0\"], or user: \"0\")"
             .to_owned(),
@@ -327,4 +330,15 @@ fn files_and_a_socket_that_are_not_for_us_are_named_once_with_what_to_do() {
             .is_some_and(|words| words.contains("group_add")),
         "{answer}"
     );
+    drop(program);
+    // A secret that was given, and cannot be read, is no start at all.
+    let output = Command::new(&script)
+        .env_clear()
+        .envs([("ADMIN_TOKEN_FILE", &*login), ("DOCKER_HOST", &host)])
+        .output()
+        .expect("the program runs");
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let words = "expected a readable file (Permission denied (os error 13), as user 65534)";
+    assert!(said.contains(words), "{said}");
 }
