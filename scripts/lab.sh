@@ -39,7 +39,8 @@ STATE=$(realpath -m "${IMAGEWATCH_LAB:-/tmp/imagewatch-lab}")
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/imagewatch-lab
 ENGINES=(docker-20.10 docker-28.5 podman-4.3 podman-5.8)
 COMMON=(docker-registry busybox-static apache2-utils iptables nftables iproute2
-  ca-certificates curl musl-tools prometheus zsh fish mandoc python3-yaml chromium libfaketime)
+  ca-certificates curl haproxy libfaketime musl-tools prometheus zsh fish mandoc python3-yaml
+  chromium)
 POLICY=/usr/sbin/policy-rc.d
 POLICY_MARK='imagewatch-lab: temporary'
 DAEMON_PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin

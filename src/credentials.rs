@@ -234,8 +234,19 @@ impl Credentials {
         files.find_map(|path| self.find_in(path, reference))
     }
 
+    /// Complains of files that cannot be read or understood now, and not when one is needed.
+    pub fn look_over(&self) {
+        for path in &self.known.files {
+            self.or_complain(path, file::read(path).map(|_| None));
+        }
+    }
+
     fn find_in(&self, path: &Path, reference: &Reference) -> Option<Login> {
         let outcome = file::read(path).and_then(|file| file.login(reference, &self.known.helpers));
+        self.or_complain(path, outcome)
+    }
+
+    fn or_complain(&self, path: &Path, outcome: Result<Option<Login>, String>) -> Option<Login> {
         let mut complaints = lock(&self.known.complaints);
         match outcome {
             Ok(login) => {

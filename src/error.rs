@@ -77,6 +77,12 @@ impl Error {
         self.status() == Some(409)
     }
 
+    /// Whether the request was forbidden, by the peer or by somebody before it (401, 403, 405).
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(self.status(), Some(401 | 403 | 405))
+    }
+
     /// Whether it is unknown if the request took effect: the answer was lost, late or rubbish.
     #[must_use]
     pub fn is_ambiguous(&self) -> bool {

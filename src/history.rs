@@ -174,15 +174,19 @@ impl History {
     /// Why the folder cannot be used, on one line.
     pub fn open(folder: Option<&Path>) -> Result<Self, String> {
         let Some(folder) = folder else {
-            return Ok(Self::with(Found::default(), None));
+            return Ok(Self::with(Found::default(), None, false));
         };
         let file = StateFile::in_folder(folder)?;
+        let failed = file
+            .try_out()
+            .map_err(|error| log::warn!("{error}"))
+            .is_err();
         let read = file.read().and_then(|bytes| match bytes {
             Some(bytes) => parse(&bytes),
             None => Ok(Found::default()),
         });
         let reason = match read {
-            Ok(found) => return Ok(Self::with(found, Some(file))),
+            Ok(found) => return Ok(Self::with(found, Some(file), failed)),
             Err(reason) => reason,
         };
         // What cannot be moved out of the way must not be written over either.
@@ -193,10 +197,10 @@ impl History {
                 None
             }
         };
-        Ok(Self::with(Found::default(), file))
+        Ok(Self::with(Found::default(), file, failed))
     }
 
-    fn with(mut found: Found, file: Option<StateFile>) -> Self {
+    fn with(mut found: Found, file: Option<StateFile>, failed: bool) -> Self {
         found.history.truncate(MOST);
         let rejected = Rejections::restore(found.rejected);
         let disk = file.map(|file| Disk {
@@ -204,7 +208,7 @@ impl History {
             written: Instant::now(),
             behind: false,
             rejected: rejected.list(),
-            failed: false,
+            failed,
         });
         Self {
             entries: Mutex::new(found.history),

@@ -3,6 +3,7 @@
 use crate::engine::Container;
 use crate::engine::Engine;
 use crate::engine::State;
+use crate::engine::Summary;
 use crate::error::one_line;
 use crate::time::parse_duration;
 use crate::time::print_duration;
@@ -97,6 +98,18 @@ pub fn after(engine: &Engine, container: &Container) {
             log::warn!("{}: {reason}", container.name());
         }
     }
+}
+
+/// Whether its owner wants a command run at all, as far as the list tells.
+#[must_use]
+pub fn has_any(one: &Summary) -> bool {
+    let has = |name: String| {
+        one.label(&name)
+            .is_some_and(|command| !command.trim().is_empty())
+    };
+    [BEFORE, AFTER]
+        .iter()
+        .any(|when| has(format!("{OURS}.{when}")) || has(format!("{WATCHTOWERS}.{when}")))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::registry::Registry;
 use crate::rejections::Rejections;
 use crate::select::Selection;
 use crate::swap::Acceptance;
+use crate::user;
 use std::sync::Arc;
 use ureq::tls::Certificate;
 
@@ -54,7 +55,7 @@ impl Kit {
             Some(path) => {
                 let name = path.display();
                 let pem = std::fs::read(path)
-                    .map_err(|error| format!("SSL_CERT_FILE={name}: {error}"))?;
+                    .map_err(|error| format!("SSL_CERT_FILE={name}: {}", user::explain(&error)))?;
                 let found = registry::certificates(&pem)
                     .map_err(|reason| format!("SSL_CERT_FILE={name}: {reason}"))?;
                 Some(found)

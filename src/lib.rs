@@ -8,7 +8,7 @@
 //!
 //! ```text
 //!               main ── serve, check, once, plan, healthcheck    one for each command
-//!              kit      bars               who works for all of them; what a terminal shows
+//!          preflight  kit      bars         what a start lacks; who works for all; what a terminal shows
 //!    admin ──► jobs ◄── watch                   mouth, queue and head: no I/O of their own
 //!              notify ──► receiver             tells people, and nobody waits for it
 //!    status history metrics                     the books: for people, Prometheus, the next start
@@ -66,6 +66,7 @@ pub mod metrics;
 pub mod notify;
 pub mod once;
 pub mod plan;
+pub mod preflight;
 pub mod progress;
 pub mod queue;
 pub mod receiver;
@@ -81,5 +82,6 @@ pub mod serve;
 pub mod status;
 pub mod swap;
 pub mod time;
+pub mod user;
 pub mod watch;
 mod wire;

@@ -5,6 +5,7 @@
 //! Watchtower's label `com.centurylinklabs.watchtower.depends-on`, names separated by commas.
 
 use crate::engine::Container;
+use crate::engine::Summary;
 use serde_json::Value;
 
 const COMPOSE_PROJECT: &str = "com.docker.compose.project";
@@ -87,6 +88,15 @@ fn depends_on(one: &Container, other: &Container) -> bool {
 #[must_use]
 pub fn restarts_with(one: &Container, other: &Container) -> bool {
     compose_dependency(one, other).is_some_and(|rest| rest.ends_with(":true"))
+}
+
+/// Whether [`restarts_with`] can be true of it, as far as the list tells.
+#[must_use]
+pub fn may_restart_with_others(one: &Summary) -> bool {
+    let entries = one.label(COMPOSE_DEPENDS_ON).unwrap_or_default();
+    entries
+        .split(',')
+        .any(|entry| entry.trim().ends_with(":true"))
 }
 
 /// What `one`'s Compose label says of `other`: `condition:restart`.

@@ -209,7 +209,8 @@ impl Selection {
     }
 
     /// What the list alone can tell; it spares asking for each of hundreds of containers.
-    fn may_be_managed(&self, summary: &Summary) -> bool {
+    #[must_use]
+    pub fn may_be_managed(&self, summary: &Summary) -> bool {
         let name = summary.name();
         let workspace = self.select.workspaces && name.starts_with(&self.prefix);
         !is_transient_name(name)

@@ -20,6 +20,7 @@ use crate::kit::Kit;
 use crate::metrics::Metrics;
 use crate::notify;
 use crate::notify::Notifier;
+use crate::preflight::Preflight;
 use crate::queue::Outlet;
 use crate::queue::queue;
 use crate::reference::Digest;
@@ -177,6 +178,7 @@ impl Parts {
             is_watched: config.auto_refresh,
             ..Recovery::default()
         };
+        let mut preflight = Preflight::default();
         let work = move || {
             worker.work(
                 &board,
@@ -196,7 +198,8 @@ impl Parts {
                         inlet.push(());
                     }
                 },
-                || recovery.is_needed_again(&refresher),
+                // Nobody's container waits for the preflight.
+                || recovery.is_needed_again(&refresher) | preflight.is_needed_again(&refresher),
             );
         };
         spawn("refresh", work)?;
@@ -294,10 +297,12 @@ impl Recovery {
                 self.passes < 2
             }
             Err(error) => {
+                let is_denied = error.is_denied();
                 let error = error.to_string();
                 if error != self.complaint {
                     let words = format!("cannot look for half-done swaps yet: {error}");
-                    if self.is_watched {
+                    // What is forbidden, the preflight names.
+                    if self.is_watched || is_denied {
                         debug(format_args!("{words}"));
                     } else {
                         log::warn!("{words}");

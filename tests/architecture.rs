@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// What everybody may import; `fuzz` is there for tests only.
-const EVERYWHERE: [&str; 2] = ["debug", "fuzz"];
+const EVERYWHERE: [&str; 3] = ["debug", "fuzz", "user"];
 
 /// Each module and what it may import. `main`, `serve` and `lib` may import everything.
 const RULES: &[(&str, &[&str])] = &[
     ("debug", &[]),
+    ("user", &[]),
     ("time", &[]),
     ("error", &["time"]),
     ("gate", &[]),
@@ -169,6 +170,10 @@ const RULES: &[(&str, &[&str])] = &[
             "select",
             "swap",
         ],
+    ),
+    (
+        "preflight",
+        &["config", "engine", "error", "hooks", "refresh", "relations"],
     ),
     (
         "once",

@@ -10,6 +10,9 @@ mod reliability;
 mod troubles;
 mod variables;
 
+pub(crate) use engine::listed as listed_calls;
+pub(crate) use engine::proxy_pattern;
+
 use crate::support::Folder;
 use imagewatch::config::VARIABLES;
 use std::collections::BTreeSet;

@@ -17,6 +17,7 @@ use crate::receiver::FORMS;
 use crate::receiver::Receiver;
 use crate::reference::Reference;
 use crate::time::parse_duration;
+use crate::user;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -181,7 +182,11 @@ impl Vars {
                     None
                 }),
             Err(error) => {
-                self.problem(&file_name, &path, format!("a readable file ({error})"));
+                self.problem(
+                    &file_name,
+                    &path,
+                    format!("a readable file ({})", user::explain(&error)),
+                );
                 None
             }
         }

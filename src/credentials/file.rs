@@ -8,6 +8,7 @@ use super::Secret;
 use super::helper::Helpers;
 use crate::reference::DOCKER_HUB;
 use crate::reference::Reference;
+use crate::user;
 use base64::Engine as _;
 use serde_json::Value;
 use std::path::Path;
@@ -31,7 +32,7 @@ pub(super) fn read(path: &Path) -> Reading<LoginFile> {
             .map(LoginFile)
             .map_err(|_| "is not valid JSON".to_owned()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(LoginFile(Value::Null)),
-        Err(error) => Err(format!("cannot be read ({error})")),
+        Err(error) => Err(format!("cannot be read ({})", user::explain(&error))),
     }
 }
 

@@ -9,6 +9,11 @@ pub(super) const NEWEST_API: ApiVersion = ApiVersion(1, 51);
 pub struct ApiVersion(pub u32, pub u32);
 
 impl ApiVersion {
+    /// The first that takes a signal with a stop.
+    pub const STOP_SIGNAL: Self = Self(1, 42);
+    /// From this one on, all networks are given at creation, and the MAC address with its network.
+    pub const MANY_NETWORKS: Self = Self(1, 44);
+
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (major, minor) = text.trim().split_once('.')?;
         Some(Self(major.parse().ok()?, minor.parse().ok()?))

@@ -6,6 +6,8 @@ use serde_json::Map;
 use serde_json::Value;
 use std::time::Duration;
 
+/// Watchtower's: what a container wants to be stopped with.
+pub const STOP_SIGNAL_LABEL: &str = "com.centurylinklabs.watchtower.stop-signal";
 /// When a container that was never started was started.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
@@ -195,9 +197,7 @@ impl Container {
     /// The signal that Watchtower's label wants it stopped with.
     #[must_use]
     pub fn stop_signal_label(&self) -> Option<&str> {
-        let signal = self
-            .label("com.centurylinklabs.watchtower.stop-signal")?
-            .trim();
+        let signal = self.label(STOP_SIGNAL_LABEL)?.trim();
         let plain = signal
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'+');

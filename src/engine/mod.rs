@@ -9,6 +9,7 @@ mod call;
 mod container;
 mod exec;
 mod logs;
+mod permission;
 mod pull;
 mod refusal;
 mod socket;
@@ -19,6 +20,7 @@ pub use about::ApiVersion;
 pub use call::Deadlines;
 pub use container::Container;
 pub use container::Image;
+pub use container::STOP_SIGNAL_LABEL;
 pub use container::State;
 pub use pull::PullLine;
 pub use refusal::is_denial;
@@ -37,6 +39,7 @@ use about::NEWEST_API;
 use call::Call;
 use call::Deadline;
 use logs::demultiplexed;
+use refusal::hint;
 use refusal::is_unsure_of_image;
 use refusal::pull_error;
 use refusal::refused;
@@ -57,8 +60,8 @@ use ureq::Body;
 use ureq::http::Method;
 use ureq::http::Response;
 
-/// The first that takes a signal with a stop.
-const STOP_SIGNAL: ApiVersion = ApiVersion(1, 42);
+/// The list of containers, stopped ones too.
+const LIST: &str = "/containers/json?all=1";
 /// Largest list of containers that is read; 1,000 of them make 2 MiB.
 const LIST_LIMIT: u64 = 64 * 1024 * 1024;
 /// Largest other answer that is read. Real ones are below 100 KiB; as JSON in memory, they may take
@@ -80,7 +83,8 @@ pub struct Engine {
     base: String,
     deadlines: Deadlines,
     api: Mutex<Option<ApiVersion>>,
-    /// The path of the last GET that was left without an answer, until it gets one.
+    /// The path of the last GET that was left without an answer, or of the list if that was refused, until
+    /// it gets one.
     unanswered: Mutex<Option<String>>,
 }
 
@@ -146,7 +150,8 @@ impl Engine {
     }
 
     /// What is wrong with the Engine, if it does not answer now. One that answers a ping may hang in
-    /// all else, so the last question that it left unanswered is asked again, until it is not.
+    /// all else, or stand behind somebody who refuses it, so the last question that it left unanswered is
+    /// asked again, until it is not.
     #[must_use]
     pub fn trouble(&self) -> Option<Error> {
         if let Err(error) = self.ping() {
@@ -154,10 +159,8 @@ impl Engine {
         }
         let path = lock(&self.unanswered).clone()?;
         let again = Call::new(Method::GET, &path, self.deadlines.ping);
-        match self.read(&again, LIST_LIMIT) {
-            Err(error @ Error::Unreachable { .. }) => Some(error),
-            _ => None,
-        }
+        let error = self.read(&again, LIST_LIMIT).err()?;
+        lock(&self.unanswered).is_some().then_some(error)
     }
 
     /// The API version to speak; asks the Engine if it is not known.
@@ -185,9 +188,8 @@ impl Engine {
     /// Every container, stopped ones too, by name (`GET /containers/json`). Podman lists them in any order;
     /// what we do, and report, has one.
     pub fn containers(&self) -> Result<Vec<Summary>> {
-        let path = "/containers/json?all=1";
-        let request = self.named(&Method::GET, path);
-        let call = Call::new(Method::GET, path, self.deadlines.call);
+        let request = self.named(&Method::GET, LIST);
+        let call = Call::new(Method::GET, LIST, self.deadlines.call);
         let bytes = self.read(&call, LIST_LIMIT)?;
         let mut list: Vec<Summary> =
             serde_json::from_slice(&bytes).map_err(|error| Error::Malformed {
@@ -342,7 +344,7 @@ impl Engine {
         let mut path = format!("/containers/{id}/stop");
         if let Some(signal) = container.stop_signal_label() {
             let signal = http::percent_encode(signal, "");
-            if self.api()? >= STOP_SIGNAL && !self.about()?.is_podman() {
+            if self.api()? >= ApiVersion::STOP_SIGNAL && !self.about()?.is_podman() {
                 path.push_str(&format!("?signal={signal}"));
             } else if container.state() == State::Running {
                 self.post(
@@ -480,10 +482,15 @@ impl Engine {
         outcome
     }
 
-    /// Remembers a question that was left without an answer, until it gets one.
+    /// Remembers a question that was left without an answer, until it gets one; see `unanswered`.
     fn remember(&self, path: &str, outcome: &Result<Vec<u8>>) {
         let mut unanswered = lock(&self.unanswered);
-        if matches!(outcome, Err(Error::Unreachable { .. })) {
+        let is_unanswered = match outcome {
+            Err(Error::Unreachable { .. }) => true,
+            Err(Error::Refused { .. }) => path == LIST,
+            _ => false,
+        };
+        if is_unanswered {
             *unanswered = Some(path.to_owned());
         } else if unanswered.as_deref() == Some(path) {
             *unanswered = None;
@@ -586,15 +593,7 @@ impl Engine {
         let Error::Unreachable { request, reason } = error else {
             return error;
         };
-        let hint = if reason.contains("No such file") {
-            " (is the Engine running, and its socket mounted here?)"
-        } else if reason.contains("refused") {
-            " (is the Engine running?)"
-        } else if reason.contains("denied") {
-            " (run as root, or in the socket's group)"
-        } else {
-            ""
-        };
+        let hint = hint(&self.endpoint, &reason);
         Error::Unreachable {
             request,
             reason: format!("{reason}{hint}"),

@@ -9,7 +9,8 @@ use serde::de::Visitor;
 use std::fmt;
 
 /// Beginnings of the labels that are kept.
-const NAMESPACES: [&str; 3] = [
+const NAMESPACES: [&str; 4] = [
+    "com.docker.compose.depends_on",
     "imagewatch.",
     "io.imagewatch.",
     "com.centurylinklabs.watchtower.",
@@ -69,7 +70,7 @@ impl Summary {
         self.image.as_deref().unwrap_or_default()
     }
 
-    /// The value of a label of ours or of Watchtower's.
+    /// The value of a label of ours or of Watchtower's, or of Compose's `depends_on`.
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&str> {
         debug_assert!(is_kept(name), "{name} is not kept");

@@ -1,5 +1,6 @@
 //! A small file that is only ever replaced as a whole.
 
+use crate::user;
 use std::fs;
 use std::fs::File;
 use std::fs::OpenOptions;
@@ -35,6 +36,7 @@ impl StateFile {
     pub(super) fn in_folder(folder: &Path) -> Result<Self, String> {
         let name = folder.display();
         let found = fs::read_dir(folder).map_err(|error| {
+            let error = user::explain(&error);
             format!("IMAGEWATCH_STATE={name}: {error} (it names a folder that has to exist)")
         })?;
         for entry in found.flatten() {
@@ -45,6 +47,28 @@ impl StateFile {
         Ok(Self {
             folder: folder.to_owned(),
         })
+    }
+
+    /// Whether it could be written.
+    ///
+    /// # Errors
+    /// Why not, on one line.
+    pub(super) fn try_out(&self) -> Result<(), String> {
+        let part = self.part();
+        let outcome = File::create_new(&part).and_then(|_| fs::remove_file(&part));
+        outcome.map_err(|error| {
+            format!(
+                "IMAGEWATCH_STATE={}: not writable: {}; what happens may be forgotten at a restart",
+                self.folder.display(),
+                user::explain(&error)
+            )
+        })
+    }
+
+    /// A name of its own for what is being written: the process id is 1 in every container.
+    fn part(&self) -> PathBuf {
+        let part = format!("{NAME}.{:016x}{PART}", RandomState::new().hash_one(0));
+        self.folder.join(part)
     }
 
     /// What it holds; `None` if it is not there.
@@ -91,9 +115,7 @@ impl StateFile {
     /// # Errors
     /// What could not be done, on one line.
     pub(super) fn replace(&self, contents: &[u8]) -> Result<(), String> {
-        // A name of its own: the process id is 1 in every container.
-        let part = format!("{NAME}.{:016x}{PART}", RandomState::new().hash_one(0));
-        let part = self.folder.join(part);
+        let part = self.part();
         let outcome = self.write_and_rename(&part, contents);
         if outcome.is_err() {
             let _ = fs::remove_file(&part);

@@ -11,8 +11,6 @@ use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
-/// From this version on, all networks are given at creation, and the MAC address with its network.
-const MANY_NETWORKS: ApiVersion = ApiVersion(1, 44);
 /// From this version on, inspect shows the aliases the owner gave and no others.
 const OWN_ALIASES: ApiVersion = ApiVersion(1, 45);
 /// From this version on, an endpoint has a gateway priority.
@@ -70,7 +68,7 @@ pub(super) fn endpoints(
     config: &mut Map<String, Value>,
     host: &mut Map<String, Value>,
 ) -> Networks {
-    let mac = if facts.api < MANY_NETWORKS {
+    let mac = if facts.api < ApiVersion::MANY_NETWORKS {
         None
     } else {
         config.remove("MacAddress")
@@ -93,7 +91,7 @@ pub(super) fn endpoints(
         if let Some(mac) = own_mac(facts, name == main, mac.as_ref(), shown) {
             endpoint.insert("MacAddress".to_owned(), mac.clone());
         }
-        if facts.api >= MANY_NETWORKS || name == main {
+        if facts.api >= ApiVersion::MANY_NETWORKS || name == main {
             networks.first.insert(name.clone(), Value::Object(endpoint));
         } else {
             networks.later.push((name.clone(), Value::Object(endpoint)));
@@ -150,7 +148,7 @@ fn own_mac<'a>(
     set: Option<&'a Value>,
     shown: &'a Value,
 ) -> Option<&'a Value> {
-    let mac = if facts.podman.is_none() && facts.api < MANY_NETWORKS {
+    let mac = if facts.podman.is_none() && facts.api < ApiVersion::MANY_NETWORKS {
         None
     } else if is_main && facts.podman.is_none() {
         set

@@ -3,6 +3,7 @@
 use super::Document;
 use super::code_spans;
 use super::quoted;
+use imagewatch::preflight::CALLS;
 use std::collections::BTreeSet;
 use std::process::Command;
 
@@ -65,7 +66,7 @@ fn call(text: &str) -> Option<(String, String)> {
 }
 
 /// The calls that are listed for people.
-fn listed() -> BTreeSet<(String, String)> {
+pub(crate) fn listed() -> BTreeSet<(String, String)> {
     let document = Document::of("docs/security.md");
     document
         .rows()
@@ -85,21 +86,31 @@ fn each_call_of_the_code_is_listed_and_no_other() {
     assert_eq!(documented(), listed());
 }
 
-/// Whether the proxy of the example lets a call through; its patterns hold from end to end.
-fn is_let_through(method: &str, path: &str) -> bool {
+/// The pattern of the proxy of the example for a method.
+pub(crate) fn proxy_pattern(method: &str) -> Option<String> {
     let document = Document::of("docs/security.md");
     let allow = format!("'-allow{method}=");
-    let rule = document
-        .text
-        .lines()
-        .find_map(|line| line.split_once(&*allow));
-    let Some(pattern) = rule.and_then(|(_, rest)| rest.strip_suffix('\'')) else {
+    let mut lines = document.text.lines();
+    let (_, rest) = lines.find_map(|line| line.split_once(&*allow))?;
+    Some(rest.strip_suffix('\'')?.to_owned())
+}
+
+/// Whether the proxy of the example lets a call through; its patterns hold from end to end.
+fn is_let_through(method: &str, path: &str) -> bool {
+    let Some(pattern) = proxy_pattern(method) else {
         return false;
     };
     let status = Command::new("bash")
-        .args(["-c", r#"[[ $1 =~ ^$2$ ]]"#, "bash", path, pattern])
+        .args(["-c", r#"[[ $1 =~ ^$2$ ]]"#, "bash", path, &pattern])
         .status();
     status.expect("bash").success()
+}
+
+#[test]
+fn the_preflight_knows_each_call_of_the_list() {
+    let known: BTreeSet<(String, String)> =
+        CALLS.iter().filter_map(|(rule, _, _)| call(rule)).collect();
+    assert_eq!(known, listed());
 }
 
 #[test]

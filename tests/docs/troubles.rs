@@ -6,8 +6,7 @@ use super::path_of;
 use std::path::Path;
 
 /// What is quoted, but not from us.
-const NOT_OURS: [(&str, &str); 4] = [
-    ("403", "a socket proxy's answer"),
+const NOT_OURS: [(&str, &str); 3] = [
     ("imagewatch check", "a command"),
     ("imagewatch healthcheck", "a command"),
     ("1", "a value"),

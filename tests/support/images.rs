@@ -214,6 +214,8 @@ pub(crate) struct ImageSpec {
     pub(crate) config: Value,
     /// Files besides busybox: path, mode, contents.
     pub(crate) files: Vec<(String, u32, Vec<u8>)>,
+    /// Whether there is nothing but these.
+    pub(crate) is_bare: bool,
 }
 
 impl ImageSpec {
@@ -230,6 +232,18 @@ impl ImageSpec {
                 "Labels": {"version": mark},
             }),
             files: Vec::new(),
+            is_bare: false,
+        }
+    }
+
+    /// An image of these files and nothing else.
+    pub(crate) fn bare(mark: &str, files: Vec<(String, u32, Vec<u8>)>) -> Self {
+        Self {
+            files,
+            is_bare: true,
+            ..Self::new(mark)
+                .with("Cmd", Value::Null)
+                .with("Env", json!([]))
         }
     }
 
@@ -241,22 +255,28 @@ impl ImageSpec {
 
     /// A tar with busybox and what else is asked for.
     fn layer(&self) -> Vec<u8> {
-        let busybox = std::fs::read("/bin/busybox").expect("busybox-static (scripts/lab.sh)");
         let mut tar = Vec::new();
-        for folder in ["bin/", "tmp/", "etc/", "proc/", "sys/", "dev/"] {
-            tar_entry(&mut tar, folder, 0o755, b'5', &[]);
-        }
-        tar_entry(&mut tar, "bin/busybox", 0o755, b'0', &busybox);
-        for applet in [
-            "sh", "sleep", "cat", "ls", "true", "false", "httpd", "touch",
-        ] {
-            tar_link(&mut tar, &format!("bin/{applet}"), "busybox");
+        if !self.is_bare {
+            put_busybox(&mut tar);
         }
         for (path, mode, contents) in &self.files {
             tar_entry(&mut tar, path, *mode, b'0', contents);
         }
         tar.extend([0; 1024]);
         tar
+    }
+}
+
+fn put_busybox(tar: &mut Vec<u8>) {
+    let busybox = std::fs::read("/bin/busybox").expect("busybox-static (scripts/lab.sh)");
+    for folder in ["bin/", "tmp/", "etc/", "proc/", "sys/", "dev/"] {
+        tar_entry(tar, folder, 0o755, b'5', &[]);
+    }
+    tar_entry(tar, "bin/busybox", 0o755, b'0', &busybox);
+    for applet in [
+        "sh", "sleep", "cat", "ls", "true", "false", "httpd", "touch",
+    ] {
+        tar_link(tar, &format!("bin/{applet}"), "busybox");
     }
 }
 

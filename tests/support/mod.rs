@@ -6,6 +6,7 @@ pub(crate) mod besieged;
 pub(crate) mod between;
 pub(crate) mod browser;
 pub(crate) mod docker;
+pub(crate) mod haproxy;
 pub(crate) mod images;
 pub(crate) mod program;
 pub(crate) mod server;

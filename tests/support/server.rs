@@ -40,6 +40,11 @@ impl Seen {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// Whether it is about what cannot exist, as the calls of a preflight are.
+    fn is_preflight(&self) -> bool {
+        self.target.contains("_imagewatch.preflight")
+    }
+
     /// `METHOD target`.
     pub(crate) fn line(&self) -> String {
         format!("{} {}", self.method, self.target)
@@ -85,6 +90,8 @@ type Handler = dyn Fn(&Seen) -> Answer + Send + Sync;
 
 struct Shared {
     handler: Box<Handler>,
+    /// Whether the handler gets the calls of a preflight too.
+    gets_preflight: AtomicBool,
     seen: Mutex<Vec<Seen>>,
     connections: AtomicUsize,
     over: AtomicBool,
@@ -141,6 +148,13 @@ impl Server {
             address: None,
             path: Some(path.to_owned()),
         }
+    }
+
+    /// From now on the handler gets the calls of a preflight too, which are about what no other test
+    /// is about. Otherwise nothing is found, and nothing noted.
+    pub(crate) fn with_preflight(self) -> Self {
+        self.shared.gets_preflight.store(true, Ordering::SeqCst);
+        self
     }
 
     fn on_tcp(
@@ -212,6 +226,7 @@ impl Shared {
     fn new(handler: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self {
             handler: Box::new(handler),
+            gets_preflight: AtomicBool::new(false),
             seen: Mutex::default(),
             connections: AtomicUsize::new(0),
             over: AtomicBool::new(false),
@@ -223,8 +238,13 @@ impl Shared {
 fn serve(mut stream: impl Read + Write, shared: &Arc<Shared>) {
     let mut rest = Vec::new();
     while let Some(seen) = request(&mut stream, &mut rest, shared) {
-        shared.seen.lock().expect("no panic").push(seen.clone());
-        match (shared.handler)(&seen) {
+        let answer = if seen.is_preflight() && !shared.gets_preflight.load(Ordering::SeqCst) {
+            Answer::json(404, &serde_json::json!({"message": "No such container"}))
+        } else {
+            shared.seen.lock().expect("no panic").push(seen.clone());
+            (shared.handler)(&seen)
+        };
+        match answer {
             Answer::Reply(status, headers, body) => {
                 let mut head = format!("HTTP/1.1 {status} Status\r\n");
                 let mut has_length = false;

@@ -13,6 +13,7 @@ mod metrics;
 mod notify;
 mod outage;
 mod page;
+mod preflight;
 mod quirks;
 mod registry;
 mod serve;
