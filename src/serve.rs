@@ -19,6 +19,7 @@ use crate::kit::Kit;
 use crate::metrics::Metrics;
 use crate::notify;
 use crate::notify::Notifier;
+use crate::progress::Step;
 use crate::queue::Outlet;
 use crate::queue::queue;
 use crate::reference::Digest;
@@ -134,14 +135,17 @@ impl Parts {
             ..Recovery::default()
         };
         let work = move || {
+            let note = |step: &Step| {
+                board.alive();
+                notifier.note(step);
+                history.note(step);
+                metrics.note(step);
+            };
             worker.work(
                 &board,
                 |order, on| {
                     let outcomes = refresher.run(order, &|step| {
-                        board.alive();
-                        notifier.note(step);
-                        history.note(step);
-                        metrics.note(step);
+                        note(step);
                         on(step);
                     });
                     history.settle();
@@ -152,7 +156,7 @@ impl Parts {
                         inlet.push(());
                     }
                 },
-                || recovery.is_needed_again(&refresher),
+                || recovery.is_needed_again(&refresher, &note),
             );
         };
         spawn("refresh", work)?;
@@ -241,8 +245,14 @@ struct Recovery {
 }
 
 impl Recovery {
-    fn is_needed_again(&mut self, refresher: &Refresher) -> bool {
-        match swap::recover(&refresher.engine, refresher.acceptance, &refresher.gate) {
+    fn is_needed_again(&mut self, refresher: &Refresher, note: &dyn Fn(&Step)) -> bool {
+        let Refresher {
+            engine,
+            acceptance,
+            gate,
+            ..
+        } = refresher;
+        match swap::recover(engine, *acceptance, gate, note) {
             Ok(done) => {
                 self.passes += u32::from(done);
                 self.passes < 2

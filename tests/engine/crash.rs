@@ -8,6 +8,7 @@ use super::moment::is_change;
 use super::moment::moments;
 use super::moment::share;
 use super::moment::side_by_side;
+use super::story::sample;
 use super::workspace::Next;
 use super::workspace::Workspace;
 use crate::support::between::Action;
@@ -17,6 +18,7 @@ use crate::support::eventually;
 use std::fmt;
 use std::process::Command;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 /// How many workspaces are disturbed side by side.
 const WORKSPACES: usize = 4;
@@ -140,6 +142,53 @@ fn a_recovery_may_be_killed_as_well() {
         let mark = workspace.recover();
         assert!(job.half_done.next == Next::Good || mark == old, "{mark}");
     });
+}
+
+#[test]
+fn what_came_of_a_half_done_swap_stands_in_the_history() {
+    let Some(lab) = Lab::parted() else { return };
+    for (after, next, outcome) in [
+        ("/start", Next::Good, "recreated"),
+        ("/stop", Next::Good, "skipped"),
+        ("/start", Next::Exits, "skipped"),
+    ] {
+        let mut workspace = Workspace::new(&lab, true);
+        let old = workspace.image();
+        HalfDone { after, next }.make(&mut workspace);
+        let between = Between::part(&lab.docker, workspace.key());
+        let program = workspace.spawn(&between.host());
+        let told = eventually("an outcome", || {
+            program.has_said("listening on").then_some(())?;
+            let (_, status) = program.ask("GET", "/admin/status");
+            let history = status["history"].as_array().cloned().unwrap_or_default();
+            (!history.is_empty()).then_some(history)
+        });
+        let (_, _, page) = program.ask_text("GET", "/metrics");
+        drop(program);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!(told[0]["outcome"], outcome, "{told:?}");
+        assert_eq!(told[0]["container"], workspace.name());
+        workspace.settle(Duration::from_secs(5));
+        if outcome == "recreated" {
+            assert_eq!(told[0]["old"], old);
+            assert_eq!(told[0]["new"], workspace.image());
+            assert_eq!(
+                sample(&page, "imagewatch_swaps_total{outcome=\"recreated\"}"),
+                1.0
+            );
+        } else {
+            let reason = told[0]["reason"].as_str().unwrap_or_default();
+            assert!(
+                reason.starts_with("its swap was found half done, and undone"),
+                "{reason}"
+            );
+            assert_eq!(
+                reason.contains("exited with code 3"),
+                next == Next::Exits,
+                "{reason}"
+            );
+        }
+    }
 }
 
 struct Job<'h> {

@@ -96,6 +96,11 @@ impl<'l> Workspace<'l> {
         format!("{}w", self.key)
     }
 
+    /// What the names of its containers begin with.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
     fn runtime(&self) -> String {
         format!("{}app", self.key)
     }
