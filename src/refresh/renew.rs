@@ -272,20 +272,12 @@ impl Refresher {
                 );
                 Verdict::Done
             }
-            Outcome::RolledBack { reason, blame } => {
-                log::error!("rolled back container={name} image={new}: {reason}");
-                // Before anybody is told, so that whoever keeps books on it finds both.
-                if blame == Blame::Image {
-                    self.rejected.add(&one.reference, image.id(), &reason);
-                }
-                (round.on)(&Step::RolledBack {
-                    container: name.to_owned(),
-                    image: one.reference.to_string(),
-                    old: one.container.image_id().to_owned(),
-                    new: image.id().to_owned(),
-                    reason: reason.clone(),
-                });
-                round.report.rolled_back.push(Reasoned::new(name, &*reason));
+            Outcome::RolledBack { reason, blame, .. } => {
+                let part = Part {
+                    old: &one.container,
+                    image,
+                };
+                self.rolled_back(&part, &one.reference, &reason, blame, round);
                 match blame {
                     Blame::Image => Verdict::Rejected(reason),
                     Blame::Circumstances => Verdict::Retry(reason),
@@ -301,6 +293,54 @@ impl Refresher {
                 Verdict::Done
             }
         }
+    }
+
+    /// Enters in the report that a container was rolled back.
+    fn rolled_back(
+        &self,
+        part: &Part,
+        reference: &Reference,
+        reason: &str,
+        blame: Blame,
+        round: &mut Round,
+    ) {
+        let (name, image) = (part.old.name(), part.image.id());
+        log::error!(
+            "rolled back container={name} image={}: {reason}",
+            short(image)
+        );
+        // Before anybody is told, so that whoever keeps books on it finds both.
+        if blame == Blame::Image {
+            self.rejected.add(reference, image, reason);
+        }
+        (round.on)(&Step::RolledBack {
+            container: name.to_owned(),
+            image: reference.to_string(),
+            old: part.old.image_id().to_owned(),
+            new: image.to_owned(),
+            reason: reason.to_owned(),
+        });
+        round.report.rolled_back.push(Reasoned::new(name, reason));
+    }
+
+    /// A container that lives in another one did not come up with a newer image of its own: that image
+    /// is at fault and not the other one's, which gets another try without it.
+    fn tenant_rolled_back(
+        &self,
+        tenant: &Part,
+        reason: &str,
+        round: &mut Round,
+    ) -> Option<Outcome> {
+        let reference: Reference = tenant.old.image_name().parse().ok()?;
+        let index = *round.index.get(&reference)?;
+        self.rolled_back(tenant, &reference, reason, Blame::Image, round);
+        let name = tenant.old.name();
+        let work = &mut round.works[index];
+        work.verdict = Verdict::Rejected(reason.to_owned());
+        work.ended = Some(format!("not tried, because {name} was rolled back"));
+        Some(Outcome::NotBegun {
+            reason: format!("{name}, which lives in it, was rolled back: {reason}"),
+        })
     }
 
     /// Swaps one container and what lives in it, as they are now; restarts what is to be restarted.
@@ -342,7 +382,21 @@ impl Refresher {
             acceptance: self.acceptance,
             platform: self.platform.as_deref(),
         };
-        let outcome = swap.run(&parts);
+        let mut outcome = swap.run(&parts);
+        if let Outcome::RolledBack {
+            reason,
+            blame: Blame::Image,
+            part,
+        } = &outcome
+        {
+            let part = &parts[*part];
+            let is_renewed_tenant =
+                part.old.id() != old.id() && part.old.image_id() != part.image.id();
+            if is_renewed_tenant {
+                let put_off = self.tenant_rolled_back(part, reason, round);
+                outcome = put_off.unwrap_or(outcome);
+            }
+        }
         if let Outcome::Recreated { downtime } = outcome {
             for part in &parts {
                 let name = part.old.name();
@@ -373,6 +427,8 @@ impl Refresher {
     fn image_of_tenant(&self, tenant: &Container, round: &Round) -> Result<Image> {
         let reference = tenant.image_name().parse::<Reference>().ok();
         let due = reference.and_then(|reference| round.work(&reference));
+        // Nor one that was rejected, or was just rolled back.
+        let due = due.filter(|work| work.ended.is_none());
         match due.and_then(|work| work.image.clone()) {
             Some(image) => Ok(image),
             None => self.engine.image(tenant.image_id()),

@@ -139,6 +139,41 @@ fn a_roll_back_brings_all_of_them_back() {
 }
 
 #[test]
+fn a_bad_image_of_who_lives_in_it_is_not_laid_to_the_providers_charge() {
+    let Some(lab) = Lab::new() else { return };
+    let old = household(&lab);
+    let bad = good("bad").with("Cmd", json!(["/bin/false"]));
+    lab.publish("hermes", &good("v2"));
+    lab.publish("tenant", &bad);
+    let program = lab.program("hermes,tenant", &[]);
+    let (_, report) = program.refresh("");
+    assert_eq!(
+        names(&report, "rolled_back"),
+        [lab.name("tenant")],
+        "{report}"
+    );
+    assert!(names(&report, "skipped").contains(&lab.name("provider")));
+    assert_eq!(lab.inspect("provider")["Id"], json!(old));
+    let (_, status) = program.ask("GET", "/admin/status");
+    let rejected = status["rejected"].as_array().expect("a list");
+    assert_eq!(rejected.len(), 1, "{status}");
+    assert_eq!(rejected[0]["reference"], lab.reference("tenant"));
+
+    // The next one takes the provider's new image, and for the other one the old.
+    let (_, report) = program.refresh("");
+    assert!(names(&report, "recreated").contains(&lab.name("provider")));
+    assert!(names(&report, "rolled_back").is_empty(), "{report}");
+    assert_eq!(
+        [lab.version("provider"), lab.version("tenant")],
+        ["v2", "v1"]
+    );
+    assert_eq!(lab.inspect("tenant")["State"]["Running"], true);
+    let new = lab.inspect("provider")["Id"].clone();
+    lives_in(&lab, "tenant", new.as_str().expect("an id"));
+    assert_eq!(lab.names(), ["asleep", "provider", "tenant"]);
+}
+
+#[test]
 fn what_is_depended_on_goes_first_and_only_who_says_so_is_restarted() {
     let Some(lab) = Lab::new() else { return };
     for runtime in ["front", "zdata", "plain"] {
