@@ -16,6 +16,7 @@ mod private;
 mod refresh;
 mod relations;
 mod service;
+mod soak;
 mod story;
 mod watch;
 mod workspace;

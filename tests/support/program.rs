@@ -58,7 +58,8 @@ impl Program {
         Self::spawn_binary(env!("CARGO_BIN_EXE_imagewatch"), vars)
     }
 
-    fn spawn_binary(path: &str, vars: &[(&str, &str)]) -> Self {
+    /// The same with another build of the program.
+    pub(crate) fn spawn_binary(path: &str, vars: &[(&str, &str)]) -> Self {
         let mut command = Command::new(path);
         command
             .env_clear()
@@ -215,6 +216,12 @@ impl Program {
     pub(crate) fn threads(&self) -> usize {
         let path = format!("/proc/{}/task", self.process.id());
         std::fs::read_dir(path).expect("its threads").count()
+    }
+
+    /// Open descriptors.
+    pub(crate) fn descriptors(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.process.id());
+        std::fs::read_dir(path).expect("its descriptors").count()
     }
 
     /// Sends a signal by its name, e.g. `TERM`.

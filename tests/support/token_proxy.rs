@@ -12,6 +12,7 @@ use serde_json::json;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
@@ -27,6 +28,8 @@ pub(crate) struct Rules {
     generation: AtomicU64,
     /// Answered to every manifest request while set.
     trouble: Mutex<Option<Answer>>,
+    /// Nothing is answered to anybody.
+    is_cut_off: AtomicBool,
 }
 
 impl Rules {
@@ -38,6 +41,7 @@ impl Rules {
             login: (login.0.to_owned(), login.1.to_owned()),
             generation: AtomicU64::new(1),
             trouble: Mutex::default(),
+            is_cut_off: AtomicBool::new(false),
         })
     }
 
@@ -56,6 +60,11 @@ impl Rules {
         *self.trouble.lock().expect("no panic") = answer;
     }
 
+    /// From now on every connection is closed without an answer, or not any more.
+    pub(crate) fn set_cut_off(&self, is_cut_off: bool) {
+        self.is_cut_off.store(is_cut_off, Ordering::SeqCst);
+    }
+
     /// On a free loopback port over plain HTTP.
     pub(crate) fn serve(self: &Arc<Self>) -> Server {
         let rules = Arc::clone(self);
@@ -65,6 +74,9 @@ impl Rules {
     }
 
     fn answer(&self, seen: &Seen) -> Answer {
+        if self.is_cut_off.load(Ordering::SeqCst) {
+            return Answer::Close;
+        }
         let (path, query) = seen.target.split_once('?').unwrap_or((&seen.target, ""));
         if path == "/token" && seen.method != "GET" {
             // containerd tries the OAuth2 form first when it has credentials.
