@@ -32,6 +32,7 @@ use crate::refresh::Target;
 use crate::refresh::Verdict;
 use crate::registry;
 use crate::registry::Registry;
+use crate::select;
 use crate::select::Seen;
 use crate::status::Board;
 use crate::swap;
@@ -204,6 +205,7 @@ impl Parts {
             refresher: Arc::clone(&self.kit.refresher),
             jobs,
             seen: Mutex::new(Vec::new()),
+            half_done: Mutex::new(Vec::new()),
         };
         let first_sight = if config.catch_up {
             FirstSight::CatchUp
@@ -282,14 +284,22 @@ struct Wired {
     jobs: Jobs,
     /// The selected containers, at the beginning of this round.
     seen: Mutex<Vec<Seen>>,
+    /// What was in mid-swap then.
+    half_done: Mutex<Vec<Reference>>,
 }
 
 impl Hands for Wired {
     /// The catalogue, and whatever else the managed containers were made from.
     fn targets(&self) -> Result<Vec<Target>> {
         let refresher = &self.refresher;
-        let seen = refresher.selection.seen(&refresher.engine)?;
+        let list = refresher.engine.containers()?;
+        let seen = refresher.selection.seen_among(&list, &refresher.engine)?;
         let targets = refresher.watched(&seen);
+        let half_done = select::in_mid_swap(&list, &refresher.engine)?;
+        *self
+            .half_done
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = half_done;
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
         Ok(targets)
     }
@@ -305,6 +315,13 @@ impl Hands for Wired {
     fn is_behind(&self, reference: &Reference, digest: &Digest) -> Result<bool> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         self.refresher.is_behind(reference, digest, &seen)
+    }
+
+    fn is_in_mid_swap(&self, reference: &Reference) -> bool {
+        let half_done = self.half_done.lock();
+        half_done
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(reference)
     }
 
     fn rejection(&self, reference: &Reference, digest: &Digest) -> Result<Option<String>> {

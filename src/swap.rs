@@ -28,6 +28,7 @@ mod undo;
 
 pub use acceptance::Acceptance;
 pub use exempt::must_stay;
+pub use record::is_aside;
 pub use record::is_transient_name;
 pub use recovery::is_needed;
 pub use recovery::recover;
