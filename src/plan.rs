@@ -43,6 +43,7 @@ pub fn plan(config: &Config, name: &str, as_json: bool) -> Result<String, String
         .collect();
     let swap = Swap {
         phase: &|_, _| (),
+        accepted: &|_| (),
         engine: &engine,
         about: &engine.about().map_err(say)?,
         acceptance,

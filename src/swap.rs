@@ -141,6 +141,9 @@ pub struct Swap<'a> {
     /// Told how far it has come: a container's name, and one of `create`, `stop`, `start`, `accept`,
     /// `undo`.
     pub phase: &'a dyn Fn(&str, &'static str),
+    /// Told once all successors are accepted, with the downtime: before the old containers go, because
+    /// what is killed after that leaves nothing that tells of the swap.
+    pub accepted: &'a dyn Fn(Option<Duration>),
     /// The Engine.
     pub engine: &'a Engine,
     /// What it says of itself.
@@ -183,6 +186,7 @@ impl Swap<'_> {
         let pairs: Vec<Pair> = members.iter().map(|member| member.pair.clone()).collect();
         match self.exchange(&members, &mut stop) {
             Ok(downtime) => {
+                (self.accepted)(downtime);
                 // Failing here loses nothing: the old container is stopped and will not start by
                 // itself, and the next refresh or start of this program removes it.
                 if let Err(error) = finish(self.steps(), &pairs) {

@@ -32,6 +32,7 @@ use crate::swap::Blame;
 use crate::swap::Outcome;
 use crate::swap::Part;
 use crate::swap::Swap;
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -375,8 +376,16 @@ impl Refresher {
                 phase,
             });
         };
+        let on = round.on;
+        let told = Cell::new(false);
+        let accepted = |downtime: Option<Duration>| {
+            let renewed = |part| on(&recreated(part, downtime));
+            parts.iter().for_each(renewed);
+            told.set(true);
+        };
         let swap = Swap {
             phase: &phase,
+            accepted: &accepted,
             engine: &self.engine,
             about: &self.engine.about()?,
             acceptance: self.acceptance,
@@ -398,15 +407,11 @@ impl Refresher {
             }
         }
         if let Outcome::Recreated { downtime } = outcome {
+            if !told.get() {
+                accepted(downtime);
+            }
             for part in &parts {
                 let name = part.old.name();
-                (round.on)(&Step::Recreated {
-                    container: name.to_owned(),
-                    image: part.old.image_name().to_owned(),
-                    old: part.old.image_id().to_owned(),
-                    new: part.image.id().to_owned(),
-                    downtime_seconds: downtime.map(|downtime| downtime.as_secs_f64()),
-                });
                 round.report.recreated.push(name.to_owned());
                 if part.old.image_id() != part.image.id() {
                     round.replaced.insert(part.old.image_id().to_owned());
@@ -478,6 +483,16 @@ impl Refresher {
                 round.skip(one, image, error.to_string(), true)
             }
         }
+    }
+}
+
+fn recreated(part: &Part, downtime: Option<Duration>) -> Step {
+    Step::Recreated {
+        container: part.old.name().to_owned(),
+        image: part.old.image_name().to_owned(),
+        old: part.old.image_id().to_owned(),
+        new: part.image.id().to_owned(),
+        downtime_seconds: downtime.map(|downtime| downtime.as_secs_f64()),
     }
 }
 

@@ -111,13 +111,14 @@ const HALF_DONE: [HalfDone; 5] = [
 ];
 
 impl HalfDone {
-    /// Leaves a swap so.
+    /// Leaves a swap so, and answers the new image's mark.
     #[track_caller]
-    fn make(&self, workspace: &mut Workspace) {
-        workspace.publish(self.next);
+    fn make(&self, workspace: &mut Workspace) -> String {
+        let mark = workspace.publish(self.next);
         let mut run = workspace.run(Some((Place::Holding(self.after, 1), Action::HoldAfter)));
         run.await_call().expect("the call");
         run.program.kill();
+        mark
     }
 }
 
@@ -189,6 +190,42 @@ fn what_came_of_a_half_done_swap_stands_in_the_history() {
             );
         }
     }
+}
+
+#[test]
+fn an_outcome_is_told_before_the_old_container_is_gone() {
+    let Some(lab) = Lab::parted() else { return };
+    let mut workspace = Workspace::new(&lab, true);
+    workspace.publish(Next::Good);
+    let mut run = workspace.run(Some((Place::Holding("DELETE ", 1), Action::HoldBefore)));
+    let line = run.await_call().expect("a removal");
+    let (_, status) = run.program.ask("GET", "/admin/status");
+    assert_eq!(status["history"][0]["outcome"], "recreated", "{line}");
+    run.program.kill();
+    workspace.recover();
+}
+
+#[test]
+fn what_is_undone_is_caught_up_with_all_the_same() {
+    let Some(lab) = Lab::parted() else { return };
+    let mut workspace = Workspace::new(&lab, true);
+    // The successor has the name and was never started: it looks as if all were done, and is undone.
+    let half_done = HalfDone {
+        after: "rename?name=w ",
+        next: Next::Good,
+    };
+    let new = half_done.make(&mut workspace);
+    let between = Between::part(&lab.docker, workspace.key());
+    let vars = [
+        ("IMAGE_AUTO_REFRESH", "true"),
+        ("IMAGEWATCH_CATCH_UP", "true"),
+    ];
+    let program = workspace.spawn_with(&between.host(), &vars);
+    program.await_line("found half done");
+    let right_now = Duration::ZERO;
+    eventually("it runs the newest", || {
+        (workspace.wait_well(right_now).as_ref() == Ok(&new)).then_some(())
+    });
 }
 
 struct Job<'h> {
