@@ -81,6 +81,8 @@ struct Soak<'l> {
     inherited: usize,
     flat: Flat,
     figures: Figures,
+    /// The tag that moved last.
+    last_moved: usize,
 }
 
 /// What happened, for people.
@@ -118,6 +120,7 @@ impl<'l> Soak<'l> {
             inherited: 0,
             flat: Flat::default(),
             figures: Figures::default(),
+            last_moved: 0,
         };
         soak.await_calm();
         soak
@@ -175,7 +178,12 @@ impl<'l> Soak<'l> {
         } else {
             (0..self.fleet.tags.len()).collect()
         };
-        let tag = *self.random.pick(&tags);
+        let mut tag = *self.random.pick(&tags);
+        // Now and then the same again, while its refresh runs.
+        if self.random.below(3) == 0 && tags.contains(&self.last_moved) {
+            tag = self.last_moved;
+        }
+        self.last_moved = tag;
         self.figures.moves += 1;
         self.figures.bad += usize::from(kind == Move::Bad);
         self.fleet.tags[tag].publish(self.lab, kind, &mut self.random)
@@ -376,6 +384,10 @@ impl<'l> Soak<'l> {
         let own = events.filter(|one| one.outcome == "recreated" && one.container == member.name);
         let mut gap = None;
         for event in own {
+            // Told again by whoever put right what a killed process had told already.
+            if event.new == image {
+                continue;
+            }
             if event.old != image {
                 gap = Some(format!("from {image} to {}", event.old));
             }

@@ -98,6 +98,8 @@ impl<'l> Fleet<'l> {
         for number in 0..count {
             fleet.make(number);
         }
+        let is_used = |tag| fleet.members.iter().any(|one| one.tag == tag);
+        assert!((0..fleet.tags.len()).all(is_used), "a tag nobody follows");
         fleet.dangling = dangling_volumes(&lab.docker);
         fleet.networks = networks(&lab.docker);
         fleet
@@ -109,8 +111,13 @@ impl<'l> Fleet<'l> {
         let tag = match kind {
             Kind::Tenant => shared + 1,
             Kind::Checked => shared,
+            // One that is stopped tries no image: it is with one that runs.
+            Kind::Stopped => self.members[number - 3].tag,
             _ => {
-                let others = self.members.iter().filter(|one| one.tag < shared);
+                let others = self
+                    .members
+                    .iter()
+                    .filter(|one| one.tag < shared && one.kind != Kind::Stopped);
                 others.count() % shared
             }
         };

@@ -31,7 +31,7 @@ const LONG: Week = Week {
     restarts: 20,
     outages: 20,
     containers: 30,
-    tags: 14,
+    tags: 20,
     hour: 12,
     // Fragmentation.
     growth: 128 * 1024,
