@@ -107,6 +107,8 @@ impl Refresher {
                 }
             }
         }
+        let wanted = managed.iter().filter(|one| one.consent == Consent::Update);
+        round.updates = wanted.map(|one| one.container.name().to_owned()).collect();
         let mut neighbours = Vec::new();
         if claim.is_some() && self.recreate == Recreate::Swap {
             neighbours = self.needy()?;
@@ -203,11 +205,11 @@ impl Refresher {
             return;
         };
         // It may have been recreated with a container that it lives in.
-        if round.report.recreated.iter().any(|done| done == name) {
-            return;
-        }
+        let is_done = round.report.recreated.iter().any(|done| done == name);
         if round.is_newest(one, &image) && round.extent != Extent::Force {
-            round.report.unchanged.push(name.to_owned());
+            if !is_done {
+                round.report.unchanged.push(name.to_owned());
+            }
             return;
         }
         if one.consent == Consent::Notify {
@@ -217,6 +219,9 @@ impl Refresher {
                 image: one.reference.to_string(),
                 new: image.id().to_owned(),
             });
+            return;
+        }
+        if is_done {
             return;
         }
         if let Some(reason) = round.works[index].ended.clone() {
@@ -432,8 +437,9 @@ impl Refresher {
     fn image_of_tenant(&self, tenant: &Container, round: &Round) -> Result<Image> {
         let reference = tenant.image_name().parse::<Reference>().ok();
         let due = reference.and_then(|reference| round.work(&reference));
-        // Nor one that was rejected, or was just rolled back.
-        let due = due.filter(|work| work.ended.is_none());
+        // Nor one that was rejected, or was just rolled back, or that nobody wants here.
+        let is_wanted = round.updates.contains(tenant.name());
+        let due = due.filter(|work| work.ended.is_none() && is_wanted);
         match due.and_then(|work| work.image.clone()) {
             Some(image) => Ok(image),
             None => self.engine.image(tenant.image_id()),
@@ -516,6 +522,8 @@ pub(super) struct Round<'r, 'o> {
     report: &'r mut Report,
     /// The only containers to renew, if there is such a choice.
     pub(super) only: Option<Vec<String>>,
+    /// The containers that may be renewed, by name.
+    updates: BTreeSet<String>,
     /// The ids of images that containers no longer run.
     replaced: BTreeSet<String>,
     on: &'r dyn Fn(&Step),
@@ -537,6 +545,7 @@ impl<'r, 'o> Round<'r, 'o> {
             only: None,
             works,
             report,
+            updates: BTreeSet::new(),
             replaced: BTreeSet::new(),
             on,
         }

@@ -113,6 +113,32 @@ fn who_is_due_as_well_gets_its_own_newest_image() {
 }
 
 #[test]
+fn whose_owner_only_wants_to_know_keeps_his_image_all_the_same() {
+    let Some(lab) = Lab::new() else { return };
+    let provider = household(&lab);
+    let mut body = in_network_of(&provider, &lab.reference("tenant"));
+    for (name, label) in [
+        ("told", "imagewatch.mode=notify"),
+        ("never", "imagewatch.enable=false"),
+    ] {
+        let (key, value) = label.split_once('=').expect("a label");
+        body["Labels"] = json!({key: value});
+        lab.docker.run(&lab.name(name), &body);
+    }
+    lab.publish("hermes", &good("v2"));
+    lab.publish("tenant", &good("v2"));
+    let program = lab.program("hermes,tenant", &[]);
+    let (_, report) = program.refresh("");
+    let new = lab.inspect("provider")["Id"].clone();
+    let new = new.as_str().expect("an id");
+    for (name, version) in [("tenant", "v2"), ("told", "v1"), ("never", "v1")] {
+        lives_in(&lab, name, new);
+        assert_eq!(lab.version(name), version, "{name}: {report}");
+    }
+    assert_eq!(names(&report, "skipped"), [lab.name("told")], "{report}");
+}
+
+#[test]
 fn a_roll_back_brings_all_of_them_back() {
     let Some(lab) = Lab::new() else { return };
     let old = household(&lab);
