@@ -9,6 +9,9 @@
 #   scripts/test.sh engine ENGINE [ARGUMENT...]
 #                              the engine tests on one engine (scripts/lab.sh names them), or
 #                              those that match: engine docker-28.5 engine::crash --nocapture
+#   scripts/test.sh soak ENGINE
+#                              the week of docs/reliability.md with the static binary, in an hour or
+#                              somewhat more; LAB_SOAK_SEED=N draws week N again
 #
 # It installs what it needs (engines, a registry, musl-gcc, a Rust target), starts private,
 # throw-away engines, each in a network of its own, and leaves none behind.
@@ -85,7 +88,7 @@ all_tests_on() {
 }
 
 # What there is time for in one run, with room for a slow machine: two of the engines, one of them
-# without the long fidelity tests, the other with an eighth of the disturbances, of which there are some
+# without the long fidelity tests and the soak, the other with an eighth of the disturbances, of which there are some
 # 400. Another day, another choice.
 DAY=$((10#$(date +%j)))
 today() {
@@ -97,7 +100,7 @@ tests_of_the_day() {
   local one other
   read -r one other < <(today)
   engine_tests "$one" "${CALM[@]}"
-  engine_tests "$other" "${CALM[@]}" --skip engine::fidelity
+  engine_tests "$other" "${CALM[@]}" --skip engine::fidelity --skip engine::soak
   LAB_SHARE=$((DAY / ${#STEADY[@]} % 8 + 1))/8 engine_tests "$one" "${DISTURBANCES[@]}"
 }
 
@@ -117,17 +120,23 @@ begin_static_build() {
   BUILD=$!
 }
 
-static_build() {
+STATIC=$PWD/target/$TARGET/release/imagewatch
+
+await_static_build() {
   step "static build for $TARGET"
   wait "$BUILD"
   BUILD=
-  LAB_BINARY=$PWD/target/$TARGET/release/imagewatch \
+}
+
+static_build() {
+  await_static_build
+  LAB_BINARY=$STATIC \
     cargo test --locked --test tests -- --test-threads 1 budget:: wire::attack
 }
 
 dockerfile() {
   step 'Dockerfile.alpine'
-  scripts/dockerfile-test.sh "target/$TARGET/release/imagewatch"
+  scripts/dockerfile-test.sh "$STATIC"
 }
 
 case ${1-} in
@@ -143,6 +152,14 @@ case ${1-} in
     scripts/lab.sh install "$2"
     cargo test --locked --test tests --no-run
     if (($# > 2)); then engine_tests "${@:2}"; else all_tests_on "$2"; fi
+    exit
+    ;;
+  soak)
+    [[ -n ${2-} ]] || usage
+    scripts/lab.sh install "$2"
+    begin_static_build
+    await_static_build
+    LAB_SOAK=week LAB_BINARY=$STATIC engine_tests "$2" engine::soak --nocapture
     exit
     ;;
   _inside)

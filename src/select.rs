@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::engine::Summary;
 use crate::error::Result;
 use crate::reference::Reference;
+use crate::swap::is_aside;
 use crate::swap::is_transient_name;
 
 const ENABLE: &str = "imagewatch.enable";
@@ -76,8 +77,15 @@ impl Selection {
     /// # Errors
     /// When the list, or a container on it, cannot be had.
     pub fn seen(&self, engine: &Engine) -> Result<Vec<Seen>> {
+        self.seen_among(&engine.containers()?, engine)
+    }
+
+    /// The same, of a list that is at hand already.
+    ///
+    /// # Errors
+    /// When a container on it cannot be had.
+    pub fn seen_among(&self, list: &[Summary], engine: &Engine) -> Result<Vec<Seen>> {
         let mut seen = Vec::new();
-        let list = engine.containers()?;
         for summary in list.iter().filter(|summary| self.may_be_managed(summary)) {
             let mut name = summary.image_name().to_owned();
             if is_id(&name, summary.image_id()) {
@@ -237,6 +245,20 @@ impl Selection {
             Consent::Update
         })
     }
+}
+
+/// What the containers of swaps that are half done were made from.
+///
+/// # Errors
+/// When one of them cannot be had.
+pub fn in_mid_swap(list: &[Summary], engine: &Engine) -> Result<Vec<Reference>> {
+    let mut references = Vec::new();
+    for summary in list.iter().filter(|one| is_aside(one.name())) {
+        if let Some(container) = engine.find(summary.id())? {
+            references.extend(made_from(container.image_name(), container.image_id()).ok());
+        }
+    }
+    Ok(references)
 }
 
 /// The tag that a container follows.

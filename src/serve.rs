@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::notify;
 use crate::notify::Notifier;
 use crate::preflight::Preflight;
+use crate::progress::Step;
 use crate::queue::Outlet;
 use crate::queue::queue;
 use crate::reference::Digest;
@@ -33,6 +34,7 @@ use crate::refresh::Target;
 use crate::refresh::Verdict;
 use crate::registry;
 use crate::registry::Registry;
+use crate::select;
 use crate::select::Seen;
 use crate::status::Board;
 use crate::swap;
@@ -180,14 +182,17 @@ impl Parts {
         };
         let mut preflight = Preflight::default();
         let work = move || {
+            let note = |step: &Step| {
+                board.alive();
+                notifier.note(step);
+                history.note(step);
+                metrics.note(step);
+            };
             worker.work(
                 &board,
                 |order, on| {
                     let outcomes = refresher.run(order, &|step| {
-                        board.alive();
-                        notifier.note(step);
-                        history.note(step);
-                        metrics.note(step);
+                        note(step);
                         on(step);
                     });
                     history.settle();
@@ -199,7 +204,10 @@ impl Parts {
                     }
                 },
                 // Nobody's container waits for the preflight.
-                || recovery.is_needed_again(&refresher) | preflight.is_needed_again(&refresher),
+                || {
+                    recovery.is_needed_again(&refresher, &note)
+                        | preflight.is_needed_again(&refresher)
+                },
             );
         };
         spawn("refresh", work)?;
@@ -249,6 +257,7 @@ impl Parts {
             refresher: Arc::clone(&self.kit.refresher),
             jobs,
             seen: Mutex::new(Vec::new()),
+            half_done: Mutex::new(Vec::new()),
         };
         let first_sight = if config.catch_up {
             FirstSight::CatchUp
@@ -290,8 +299,14 @@ struct Recovery {
 }
 
 impl Recovery {
-    fn is_needed_again(&mut self, refresher: &Refresher) -> bool {
-        match swap::recover(&refresher.engine, refresher.acceptance, &refresher.gate) {
+    fn is_needed_again(&mut self, refresher: &Refresher, note: &dyn Fn(&Step)) -> bool {
+        let Refresher {
+            engine,
+            acceptance,
+            gate,
+            ..
+        } = refresher;
+        match swap::recover(engine, *acceptance, gate, note) {
             Ok(done) => {
                 self.passes += u32::from(done);
                 self.passes < 2
@@ -323,14 +338,22 @@ struct Wired {
     jobs: Jobs,
     /// The selected containers, at the beginning of this round.
     seen: Mutex<Vec<Seen>>,
+    /// What was in mid-swap then.
+    half_done: Mutex<Vec<Reference>>,
 }
 
 impl Hands for Wired {
     /// The catalogue, and whatever else the managed containers were made from.
     fn targets(&self) -> Result<Vec<Target>> {
         let refresher = &self.refresher;
-        let seen = refresher.selection.seen(&refresher.engine)?;
+        let list = refresher.engine.containers()?;
+        let seen = refresher.selection.seen_among(&list, &refresher.engine)?;
         let targets = refresher.watched(&seen);
+        let half_done = select::in_mid_swap(&list, &refresher.engine)?;
+        *self
+            .half_done
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = half_done;
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
         Ok(targets)
     }
@@ -346,6 +369,13 @@ impl Hands for Wired {
     fn is_behind(&self, reference: &Reference, digest: &Digest) -> Result<bool> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         self.refresher.is_behind(reference, digest, &seen)
+    }
+
+    fn is_in_mid_swap(&self, reference: &Reference) -> bool {
+        let half_done = self.half_done.lock();
+        half_done
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(reference)
     }
 
     fn rejection(&self, reference: &Reference, digest: &Digest) -> Result<Option<String>> {

@@ -28,6 +28,7 @@ mod undo;
 
 pub use acceptance::Acceptance;
 pub use exempt::must_stay;
+pub use record::is_aside;
 pub use record::is_transient_name;
 pub use recovery::is_needed;
 pub use recovery::recover;
@@ -81,6 +82,8 @@ pub enum Outcome {
         reason: String,
         /// Whose fault it was.
         blame: Blame,
+        /// Which part did not come up; the first, if none in particular.
+        part: usize,
     },
     /// It went wrong before the old container was touched. Worth another try.
     NotBegun {
@@ -139,6 +142,9 @@ pub struct Swap<'a> {
     /// Told how far it has come: a container's name, and one of `create`, `stop`, `start`, `accept`,
     /// `undo`.
     pub phase: &'a dyn Fn(&str, &'static str),
+    /// Told once all successors are accepted, with the downtime: before the old containers go, because
+    /// what is killed after that leaves nothing that tells of the swap.
+    pub accepted: &'a dyn Fn(Option<Duration>),
     /// The Engine.
     pub engine: &'a Engine,
     /// What it says of itself.
@@ -181,6 +187,7 @@ impl Swap<'_> {
         let pairs: Vec<Pair> = members.iter().map(|member| member.pair.clone()).collect();
         match self.exchange(&members, &mut stop) {
             Ok(downtime) => {
+                (self.accepted)(downtime);
                 // Failing here loses nothing: the old container is stopped and will not start by
                 // itself, and the next refresh or start of this program removes it.
                 if let Err(error) = finish(self.steps(), &pairs) {
@@ -191,32 +198,44 @@ impl Swap<'_> {
                 }
                 Outcome::Recreated { downtime }
             }
-            Err(failure) => {
+            Err((part, failure)) => {
                 (self.phase)(parts[0].old.name(), "undo");
-                self.roll_back(parts[0].old.name(), &pairs, stop, failure)
+                self.roll_back(parts[0].old.name(), &pairs, stop, part, failure)
             }
         }
     }
 
-    fn roll_back(&self, name: &str, pairs: &[Pair], stop: Stop, failure: Failure) -> Outcome {
-        let Failure { reason, blame } = failure;
+    fn roll_back(
+        &self,
+        name: &str,
+        pairs: &[Pair],
+        stop: Stop,
+        part: usize,
+        failure: Failure,
+    ) -> Outcome {
+        let Failure { mut reason, blame } = failure;
         match undo(self.steps(), pairs, stop) {
-            Ok(Undone::Back) => Outcome::RolledBack { reason, blame },
+            Ok(Undone::Back) => {}
             Ok(Undone::TakenOver) => {
                 log::warn!(
                     "{name}: somebody removed it in mid-swap, so its successor stays ({reason})"
                 );
-                Outcome::Recreated { downtime: None }
+                return Outcome::Recreated { downtime: None };
             }
-            Ok(Undone::ByOthers) => Outcome::Skipped {
-                reason: format!("somebody else replaced it in mid-swap ({reason})"),
-            },
+            Ok(Undone::ByOthers) => {
+                return Outcome::Skipped {
+                    reason: format!("somebody else replaced it in mid-swap ({reason})"),
+                };
+            }
             Err(trouble) => {
                 log::error!("{name}: could not be put back: {trouble}");
-                let reason =
-                    format!("{reason}; and putting the old container back failed: {trouble}");
-                Outcome::RolledBack { reason, blame }
+                reason = format!("{reason}; and putting the old container back failed: {trouble}");
             }
+        }
+        Outcome::RolledBack {
+            reason,
+            blame,
+            part,
         }
     }
 
@@ -394,26 +413,26 @@ impl Swap<'_> {
         }
     }
 
-    /// From the old containers to their successors, accepted.
+    /// From the old containers to their successors, accepted. An error names the one it is about by
+    /// its place.
     fn exchange(
         &self,
         members: &[Member],
         stop: &mut Stop,
-    ) -> std::result::Result<Option<Duration>, Failure> {
+    ) -> std::result::Result<Option<Duration>, (usize, Failure)> {
         let steps = self.steps();
-        let engine = |error: Error| Failure::of_engine(&error);
+        let engine = |error: Error| (0, Failure::of_engine(&error));
         let running = || {
-            members
-                .iter()
-                .filter(|member| member.pair.record.was_running)
+            let all = members.iter().enumerate();
+            all.filter(|(_, member)| member.pair.record.was_running)
         };
         // Else a reboot between here and the end would start both, and the old one could get the
         // port or the address first.
-        for member in running().rev() {
+        for (_, member) in running().rev() {
             steps.disarm(member.old).map_err(engine)?;
         }
         let mut begun = Instant::now();
-        for member in running().rev() {
+        for (_, member) in running().rev() {
             (self.phase)(&member.pair.record.name, "stop");
             begun = Instant::now();
             if let Err(error) = steps.stop(member.old) {
@@ -433,23 +452,25 @@ impl Swap<'_> {
                 continue;
             }
             (self.phase)(&record.name, "start");
-            self.start(new).map_err(|error| start_failure(&error))?;
+            self.start(new)
+                .map_err(|error| (index, start_failure(&error)))?;
             if index == 0 {
                 downtime = Some(begun.elapsed());
             }
             // Those who live in it need it well, not just started.
             let waits = index == 0 && members.len() > 1 && has_health_check(steps, new);
             if waits {
-                self.accept(new)?;
+                self.accept(new).map_err(|failure| (index, failure))?;
             }
         }
-        for member in running() {
+        for (index, member) in running() {
             debug(format_args!(
                 "{}: started, waiting for it to be accepted",
                 member.pair.record.name
             ));
             (self.phase)(&member.pair.record.name, "accept");
-            self.accept(&member.pair.new)?;
+            self.accept(&member.pair.new)
+                .map_err(|failure| (index, failure))?;
         }
         Ok(downtime)
     }

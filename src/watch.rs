@@ -45,6 +45,9 @@ pub trait Hands {
     /// When the Engine cannot be asked.
     fn is_behind(&self, reference: &Reference, digest: &Digest) -> Result<bool>;
 
+    /// Whether a swap of something made from `reference` is half done: what runs now may not stay.
+    fn is_in_mid_swap(&self, reference: &Reference) -> bool;
+
     /// Why `digest` is not tried, if it was once and did not come up.
     ///
     /// # Errors
@@ -274,7 +277,13 @@ impl<H: Hands> Books<'_, H> {
             if self.trouble.is_some() {
                 return;
             }
-            match self.ask(reference, |hands| hands.is_behind(reference, &digest)) {
+            // A refresh begins with putting right what a killed process left half done.
+            let is_behind = if self.hands.is_in_mid_swap(reference) {
+                Ok(true)
+            } else {
+                self.ask(reference, |hands| hands.is_behind(reference, &digest))
+            };
+            match is_behind {
                 Ok(false) => drop(self.complaints.remove(&about)),
                 Ok(true) => {
                     self.complaints.remove(&about);
@@ -295,7 +304,7 @@ impl<H: Hands> Books<'_, H> {
 
     /// How things stand with a digest that is not acted on.
     fn tell_standing(&mut self, reference: &Reference, digest: &Digest) {
-        if self.trouble.is_some() {
+        if self.trouble.is_some() || self.hands.is_in_mid_swap(reference) {
             return;
         }
         let standing = match self.ask(reference, |hands| hands.is_behind(reference, digest)) {
@@ -415,6 +424,7 @@ mod tests {
         verdicts: RefCell<VecDeque<Verdict>>,
         refreshed: RefCell<Vec<String>>,
         behind: RefCell<bool>,
+        in_mid_swap: RefCell<bool>,
         /// What an earlier process found out.
         rejected: RefCell<Option<(&'static str, Digest)>>,
         /// Repositories whose images were built here.
@@ -468,6 +478,10 @@ mod tests {
         fn is_behind(&self, reference: &Reference, _: &Digest) -> Result<bool> {
             self.question(reference)?;
             Ok(*self.behind.borrow())
+        }
+
+        fn is_in_mid_swap(&self, _: &Reference) -> bool {
+            *self.in_mid_swap.borrow()
         }
 
         fn rejection(&self, reference: &Reference, found: &Digest) -> Result<Option<String>> {
@@ -680,6 +694,34 @@ mod tests {
         assert_eq!(lab.tick(), ["a", "b"]);
         assert_eq!(lab.tick(), ["a"], "what failed is tried again");
         assert!(lab.tick().is_empty());
+    }
+
+    #[test]
+    fn what_runs_in_mid_swap_is_not_taken_for_what_will_run() {
+        for (first_sight, refreshed, early, later) in [
+            (
+                FirstSight::Seed,
+                vec![],
+                Standing::Unknown,
+                Standing::Outdated,
+            ),
+            (
+                FirstSight::CatchUp,
+                vec!["a"],
+                Standing::Current,
+                Standing::Current,
+            ),
+        ] {
+            let mut lab = Lab::new(first_sight);
+            *lab.world.names.borrow_mut() = vec!["a"];
+            *lab.world.in_mid_swap.borrow_mut() = true;
+            assert_eq!(lab.tick(), refreshed);
+            assert_eq!(lab.state("a").0, early);
+            *lab.world.in_mid_swap.borrow_mut() = false;
+            *lab.world.behind.borrow_mut() = true;
+            assert!(lab.tick().is_empty());
+            assert_eq!(lab.state("a").0, later);
+        }
     }
 
     #[test]

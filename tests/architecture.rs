@@ -72,7 +72,15 @@ const RULES: &[(&str, &[&str])] = &[
     ("difference", &["engine", "replacement"]),
     (
         "swap",
-        &["claim", "config", "engine", "error", "gate", "replacement"],
+        &[
+            "claim",
+            "config",
+            "engine",
+            "error",
+            "gate",
+            "progress",
+            "replacement",
+        ],
     ),
     (
         "select",

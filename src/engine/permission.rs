@@ -1,8 +1,8 @@
 //! Whether a call is let through, by the Engine and by whoever stands before it, found out without
 //! doing anything: it is made about what cannot exist.
 
-use super::call::Call;
 use super::Engine;
+use super::call::Call;
 use crate::error::Error;
 use crate::error::Result;
 use serde_json::json;

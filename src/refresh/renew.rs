@@ -32,6 +32,7 @@ use crate::swap::Blame;
 use crate::swap::Outcome;
 use crate::swap::Part;
 use crate::swap::Swap;
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -84,7 +85,7 @@ impl Refresher {
         if let Some(image) = image {
             match self.claim(image, round.on) {
                 Ok(held) => {
-                    swap::settle(&self.engine, self.acceptance, &held)?;
+                    swap::settle(&self.engine, self.acceptance, &held, round.on)?;
                     managed = self.choose_among(&self.engine.containers()?, &of, round)?;
                     self.note_twins(&managed, round);
                     claim = Some(held);
@@ -95,6 +96,8 @@ impl Refresher {
                 }
             }
         }
+        let wanted = managed.iter().filter(|one| one.consent == Consent::Update);
+        round.updates = wanted.map(|one| one.container.name().to_owned()).collect();
         let mut neighbours = Vec::new();
         if claim.is_some() && self.recreate == Recreate::Swap {
             neighbours = self.needy()?;
@@ -189,11 +192,11 @@ impl Refresher {
         };
         let image = round.works[index].image.clone();
         // It may have been recreated with a container that it lives in.
-        if round.report.recreated.iter().any(|done| done == name) {
-            return;
-        }
+        let is_done = round.report.recreated.iter().any(|done| done == name);
         if round.is_newest(one, &image) && round.extent != Extent::Force {
-            round.report.unchanged.push(name.to_owned());
+            if !is_done {
+                round.report.unchanged.push(name.to_owned());
+            }
             return;
         }
         if one.consent == Consent::Notify {
@@ -203,6 +206,9 @@ impl Refresher {
                 image: one.reference.to_string(),
                 new: image.id().to_owned(),
             });
+            return;
+        }
+        if is_done {
             return;
         }
         if let Some(reason) = round.works[index].ended.clone() {
@@ -259,20 +265,12 @@ impl Refresher {
                 );
                 Verdict::Done
             }
-            Outcome::RolledBack { reason, blame } => {
-                log::error!("rolled back container={name} image={new}: {reason}");
-                // Before anybody is told, so that whoever keeps books on it finds both.
-                if blame == Blame::Image {
-                    self.rejected.add(&one.reference, image.id(), &reason);
-                }
-                (round.on)(&Step::RolledBack {
-                    container: name.to_owned(),
-                    image: one.reference.to_string(),
-                    old: one.container.image_id().to_owned(),
-                    new: image.id().to_owned(),
-                    reason: reason.clone(),
-                });
-                round.report.rolled_back.push(Reasoned::new(name, &*reason));
+            Outcome::RolledBack { reason, blame, .. } => {
+                let part = Part {
+                    old: &one.container,
+                    image,
+                };
+                self.rolled_back(&part, &one.reference, &reason, blame, round);
                 match blame {
                     Blame::Image => Verdict::Rejected(reason),
                     Blame::Circumstances => Verdict::Retry(reason),
@@ -288,6 +286,54 @@ impl Refresher {
                 Verdict::Done
             }
         }
+    }
+
+    /// Enters in the report that a container was rolled back.
+    fn rolled_back(
+        &self,
+        part: &Part,
+        reference: &Reference,
+        reason: &str,
+        blame: Blame,
+        round: &mut Round,
+    ) {
+        let (name, image) = (part.old.name(), part.image.id());
+        log::error!(
+            "rolled back container={name} image={}: {reason}",
+            short(image)
+        );
+        // Before anybody is told, so that whoever keeps books on it finds both.
+        if blame == Blame::Image {
+            self.rejected.add(reference, image, reason);
+        }
+        (round.on)(&Step::RolledBack {
+            container: name.to_owned(),
+            image: reference.to_string(),
+            old: part.old.image_id().to_owned(),
+            new: image.to_owned(),
+            reason: reason.to_owned(),
+        });
+        round.report.rolled_back.push(Reasoned::new(name, reason));
+    }
+
+    /// A container that lives in another one did not come up with a newer image of its own: that image
+    /// is at fault and not the other one's, which gets another try without it.
+    fn tenant_rolled_back(
+        &self,
+        tenant: &Part,
+        reason: &str,
+        round: &mut Round,
+    ) -> Option<Outcome> {
+        let reference: Reference = tenant.old.image_name().parse().ok()?;
+        let index = *round.index.get(&reference)?;
+        self.rolled_back(tenant, &reference, reason, Blame::Image, round);
+        let name = tenant.old.name();
+        let work = &mut round.works[index];
+        work.verdict = Verdict::Rejected(reason.to_owned());
+        work.ended = Some(format!("not tried, because {name} was rolled back"));
+        Some(Outcome::NotBegun {
+            reason: format!("{name}, which lives in it, was rolled back: {reason}"),
+        })
     }
 
     /// Swaps one container and what lives in it, as they are now; restarts what is to be restarted.
@@ -322,24 +368,42 @@ impl Refresher {
                 phase,
             });
         };
+        let on = round.on;
+        let told = Cell::new(false);
+        let accepted = |downtime: Option<Duration>| {
+            let renewed = |part| on(&recreated(part, downtime));
+            parts.iter().for_each(renewed);
+            told.set(true);
+        };
         let swap = Swap {
             phase: &phase,
+            accepted: &accepted,
             engine: &self.engine,
             about: &self.engine.about()?,
             acceptance: self.acceptance,
             platform: self.platform.as_deref(),
         };
-        let outcome = swap.run(&parts);
+        let mut outcome = swap.run(&parts);
+        if let Outcome::RolledBack {
+            reason,
+            blame: Blame::Image,
+            part,
+        } = &outcome
+        {
+            let part = &parts[*part];
+            let is_renewed_tenant =
+                part.old.id() != old.id() && part.old.image_id() != part.image.id();
+            if is_renewed_tenant {
+                let put_off = self.tenant_rolled_back(part, reason, round);
+                outcome = put_off.unwrap_or(outcome);
+            }
+        }
         if let Outcome::Recreated { downtime } = outcome {
+            if !told.get() {
+                accepted(downtime);
+            }
             for part in &parts {
                 let name = part.old.name();
-                (round.on)(&Step::Recreated {
-                    container: name.to_owned(),
-                    image: part.old.image_name().to_owned(),
-                    old: part.old.image_id().to_owned(),
-                    new: part.image.id().to_owned(),
-                    downtime_seconds: downtime.map(|downtime| downtime.as_secs_f64()),
-                });
                 round.report.recreated.push(name.to_owned());
                 if part.old.image_id() != part.image.id() {
                     round.replaced.insert(part.old.image_id().to_owned());
@@ -360,6 +424,9 @@ impl Refresher {
     fn image_of_tenant(&self, tenant: &Container, round: &Round) -> Result<Image> {
         let reference = tenant.image_name().parse::<Reference>().ok();
         let due = reference.and_then(|reference| round.work(&reference));
+        // Nor one that was rejected, or was just rolled back, or that nobody wants here.
+        let is_wanted = round.updates.contains(tenant.name());
+        let due = due.filter(|work| work.ended.is_none() && is_wanted);
         match due.map(|work| work.image.clone()) {
             Some(image) => Ok(image),
             None => self.engine.image(tenant.image_id()),
@@ -412,6 +479,16 @@ impl Refresher {
     }
 }
 
+fn recreated(part: &Part, downtime: Option<Duration>) -> Step {
+    Step::Recreated {
+        container: part.old.name().to_owned(),
+        image: part.old.image_name().to_owned(),
+        old: part.old.image_id().to_owned(),
+        new: part.image.id().to_owned(),
+        downtime_seconds: downtime.map(|downtime| downtime.as_secs_f64()),
+    }
+}
+
 /// One image of a refresh, while it goes on.
 pub(super) struct Work<'o> {
     pub(super) target: &'o Target,
@@ -432,6 +509,8 @@ pub(super) struct Round<'r, 'o> {
     report: &'r mut Report,
     /// The only containers to renew, if there is such a choice.
     pub(super) only: Option<Vec<String>>,
+    /// The containers that may be renewed, by name.
+    updates: BTreeSet<String>,
     /// The ids of images that containers no longer run.
     replaced: BTreeSet<String>,
     on: &'r dyn Fn(&Step),
@@ -453,6 +532,7 @@ impl<'r, 'o> Round<'r, 'o> {
             only: None,
             works,
             report,
+            updates: BTreeSet::new(),
             replaced: BTreeSet::new(),
             on,
         }

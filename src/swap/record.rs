@@ -99,7 +99,13 @@ pub(super) fn is_up(container: &Container) -> bool {
 /// Whether a name is one that a swap gives for its duration, or the claim's.
 #[must_use]
 pub fn is_transient_name(name: &str) -> bool {
-    name == CLAIM || own_name(name, NEW_MARK).is_some() || own_name(name, OLD_MARK).is_some()
+    name == CLAIM || is_aside(name)
+}
+
+/// Whether a name is one that a container has only while it is replaced.
+#[must_use]
+pub fn is_aside(name: &str) -> bool {
+    own_name(name, NEW_MARK).is_some() || own_name(name, OLD_MARK).is_some()
 }
 
 /// The name that an old container put aside is to get back.

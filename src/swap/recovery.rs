@@ -25,11 +25,13 @@ use crate::claim::Attempt;
 use crate::claim::Claim;
 use crate::claim::NAME as CLAIM;
 use crate::debug::debug;
+use crate::engine::Container;
 use crate::engine::Engine;
 use crate::engine::Summary;
 use crate::error::Error;
 use crate::error::Result;
 use crate::gate::Gate;
+use crate::progress::Step;
 
 /// Whether the list shows anything half done, or a claim.
 #[must_use]
@@ -37,13 +39,18 @@ pub fn is_needed(list: &[Summary]) -> bool {
     list.iter().any(|one| is_transient_name(one.name())) || !open_pairs(list).is_empty()
 }
 
-/// Finishes or undoes every half-done swap on the Engine. Answers false if somebody who lives is at
-/// work, and what is half done therefore his.
+/// Finishes or undoes every half-done swap on the Engine; `on` hears what came of each container.
+/// Answers false if somebody who lives is at work, and what is half done therefore his.
 ///
 /// # Errors
 /// When the Engine cannot be asked. What is wrong with one swap is logged and does not keep the
 /// others from being settled.
-pub fn recover(engine: &Engine, acceptance: Acceptance, gate: &Gate) -> Result<bool> {
+pub fn recover(
+    engine: &Engine,
+    acceptance: Acceptance,
+    gate: &Gate,
+    on: &dyn Fn(&Step),
+) -> Result<bool> {
     let list = engine.containers()?;
     if !is_needed(&list) {
         return Ok(true);
@@ -59,7 +66,7 @@ pub fn recover(engine: &Engine, acceptance: Acceptance, gate: &Gate) -> Result<b
             debug(format_args!("a swap is under way by {who}"));
             Ok(false)
         }
-        Attempt::Mine(claim) => settle(engine, acceptance, &claim).map(|()| true),
+        Attempt::Mine(claim) => settle(engine, acceptance, &claim, on).map(|()| true),
     }
 }
 
@@ -84,7 +91,12 @@ fn image_for_claim(engine: &Engine, list: &[Summary]) -> Result<Option<crate::en
 ///
 /// # Errors
 /// See [`recover`].
-pub fn settle(engine: &Engine, acceptance: Acceptance, _claim: &Claim) -> Result<()> {
+pub fn settle(
+    engine: &Engine,
+    acceptance: Acceptance,
+    _claim: &Claim,
+    on: &dyn Fn(&Step),
+) -> Result<()> {
     let steps = Steps { engine };
     let list = engine.containers()?;
     let pairs = open_pairs(&list);
@@ -103,7 +115,7 @@ pub fn settle(engine: &Engine, acceptance: Acceptance, _claim: &Claim) -> Result
             of_swap.partition(|pair| pair.record.provider.is_none());
         members.extend(tenants);
         let name = members.first().map_or("", |pair| &*pair.record.name);
-        match settle_one(steps, acceptance, &members) {
+        match settle_one(steps, acceptance, &members, on) {
             Ok(how) => log::warn!("{name}: a swap was found half done and {how}"),
             Err(error) => {
                 log::error!("{name}: a swap was found half done and could not be settled: {error}")
@@ -138,35 +150,97 @@ fn open_pairs(list: &[Summary]) -> Vec<Pair> {
     list.iter().rev().filter_map(pair).collect()
 }
 
-fn settle_one(steps: Steps, acceptance: Acceptance, members: &[Pair]) -> Result<&'static str> {
-    let mut committed = false;
-    let mut taken_over = true;
+fn settle_one(
+    steps: Steps,
+    acceptance: Acceptance,
+    members: &[Pair],
+    on: &dyn Fn(&Step),
+) -> Result<&'static str> {
+    let mut found = Vec::new();
     for pair in members {
-        committed |= steps.look(&pair.record.old)?.is_none();
-        taken_over &= steps.look(&pair.new)?.is_some_and(|new| {
-            new.name() == pair.record.name && (is_up(&new) || !pair.record.was_running)
+        found.push(Found {
+            pair,
+            old: steps.look(&pair.record.old)?,
+            new: steps.look(&pair.new)?,
         });
     }
-    if !committed && taken_over {
-        let started = members.iter().filter(|pair| pair.record.was_running);
-        committed = true;
-        for pair in started {
-            if let Err(failure) = acceptance.await_acceptance(steps.engine, &pair.new) {
-                log::warn!("{}: {}", pair.record.name, failure.reason);
-                committed = false;
-                break;
-            }
-        }
+    let mut committed = found.iter().any(|one| one.old.is_none());
+    let mut reason = None;
+    if !committed && found.iter().all(Found::has_taken_over) {
+        reason = members.iter().find_map(|pair| {
+            let is_started = pair.record.was_running;
+            let accepted = is_started.then(|| acceptance.await_acceptance(steps.engine, &pair.new));
+            let failure = accepted?.err()?;
+            log::warn!("{}: {}", pair.record.name, failure.reason);
+            Some(failure.reason)
+        });
+        committed = reason.is_none();
     }
-    if committed {
+    let undone = if committed {
         finish(steps, members)?;
-        return Ok("is finished now");
-    }
-    Ok(match undo(steps, members, Stop::InDoubt)? {
-        Undone::Back => "is undone now: the old container is back",
+        Undone::TakenOver
+    } else {
+        undo(steps, members, Stop::InDoubt)?
+    };
+    found
+        .iter()
+        .for_each(|one| one.tell(undone, reason.as_deref(), on));
+    Ok(match undone {
+        Undone::TakenOver if committed => "is finished now",
         Undone::TakenOver => "is finished now: the old container was gone",
+        Undone::Back => "is undone now: the old container is back",
         Undone::ByOthers => "is over: somebody else had replaced the container",
     })
+}
+
+/// A container of a half-done swap and its successor, as they were found.
+struct Found<'p> {
+    pair: &'p Pair,
+    old: Option<Container>,
+    new: Option<Container>,
+}
+
+impl Found<'_> {
+    fn has_taken_over(&self) -> bool {
+        let record = &self.pair.record;
+        let fits =
+            |new: &Container| new.name() == record.name && (is_up(new) || !record.was_running);
+        self.new.as_ref().is_some_and(fits)
+    }
+
+    /// What came of it; whoever began the swap did not live to tell. Of an old container that is gone he
+    /// may have told, and nobody knows any more what it ran.
+    fn tell(&self, undone: Undone, reason: Option<&str>, on: &dyn Fn(&Step)) {
+        let (Some(old), Some(new)) = (&self.old, &self.new) else {
+            return;
+        };
+        let container = self.pair.record.name.clone();
+        let (image, new) = (old.image_name().to_owned(), new.image_id().to_owned());
+        match undone {
+            Undone::TakenOver => on(&Step::Recreated {
+                container,
+                image,
+                old: old.image_id().to_owned(),
+                new,
+                downtime_seconds: None,
+            }),
+            Undone::Back => on(&Step::Skipped {
+                container,
+                image,
+                new,
+                reason: format!(
+                    "its swap was found half done, and undone{}",
+                    in_brackets(reason)
+                ),
+                failed: true,
+            }),
+            Undone::ByOthers => {}
+        }
+    }
+}
+
+fn in_brackets(reason: Option<&str>) -> String {
+    reason.map_or_else(String::new, |reason| format!(" ({reason})"))
 }
 
 /// An old container put aside whose successor somebody removed.

@@ -8,6 +8,7 @@ use super::moment::is_change;
 use super::moment::moments;
 use super::moment::share;
 use super::moment::side_by_side;
+use super::story::sample;
 use super::workspace::Next;
 use super::workspace::Workspace;
 use crate::support::between::Action;
@@ -16,6 +17,7 @@ use crate::support::between::Place;
 use crate::support::eventually;
 use std::fmt;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 /// How many workspaces are disturbed side by side.
 const WORKSPACES: usize = 4;
@@ -108,13 +110,14 @@ const HALF_DONE: [HalfDone; 5] = [
 ];
 
 impl HalfDone {
-    /// Leaves a swap so.
+    /// Leaves a swap so, and answers the new image's mark.
     #[track_caller]
-    fn make(&self, workspace: &mut Workspace) {
-        workspace.publish(self.next);
+    fn make(&self, workspace: &mut Workspace) -> String {
+        let mark = workspace.publish(self.next);
         let mut run = workspace.run(Some((Place::Holding(self.after, 1), Action::HoldAfter)));
         run.await_call().expect("the call");
         run.program.kill();
+        mark
     }
 }
 
@@ -138,6 +141,89 @@ fn a_recovery_may_be_killed_as_well() {
         workspace.cut_recovery_short(&job.moment);
         let mark = workspace.recover();
         assert!(job.half_done.next == Next::Good || mark == old, "{mark}");
+    });
+}
+
+#[test]
+fn what_came_of_a_half_done_swap_stands_in_the_history() {
+    let Some(lab) = Lab::parted() else { return };
+    for (after, next, outcome) in [
+        ("/start", Next::Good, "recreated"),
+        ("/stop", Next::Good, "skipped"),
+        ("/start", Next::Exits, "skipped"),
+    ] {
+        let mut workspace = Workspace::new(&lab, true);
+        let old = workspace.image();
+        HalfDone { after, next }.make(&mut workspace);
+        let between = Between::part(&lab.docker, workspace.key());
+        let program = workspace.spawn(&between.host());
+        let told = eventually("an outcome", || {
+            program.has_said("listening on").then_some(())?;
+            let (_, status) = program.ask("GET", "/admin/status");
+            let history = status["history"].as_array().cloned().unwrap_or_default();
+            (!history.is_empty()).then_some(history)
+        });
+        let (_, _, page) = program.ask_text("GET", "/metrics");
+        drop(program);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!(told[0]["outcome"], outcome, "{told:?}");
+        assert_eq!(told[0]["container"], workspace.name());
+        workspace.settle(Duration::from_secs(5));
+        if outcome == "recreated" {
+            assert_eq!(told[0]["old"], old);
+            assert_eq!(told[0]["new"], workspace.image());
+            assert_eq!(
+                sample(&page, "imagewatch_swaps_total{outcome=\"recreated\"}"),
+                1.0
+            );
+        } else {
+            let reason = told[0]["reason"].as_str().unwrap_or_default();
+            assert!(
+                reason.starts_with("its swap was found half done, and undone"),
+                "{reason}"
+            );
+            assert_eq!(
+                reason.contains("exited with code 3"),
+                next == Next::Exits,
+                "{reason}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_outcome_is_told_before_the_old_container_is_gone() {
+    let Some(lab) = Lab::parted() else { return };
+    let mut workspace = Workspace::new(&lab, true);
+    workspace.publish(Next::Good);
+    let mut run = workspace.run(Some((Place::Holding("DELETE ", 1), Action::HoldBefore)));
+    let line = run.await_call().expect("a removal");
+    let (_, status) = run.program.ask("GET", "/admin/status");
+    assert_eq!(status["history"][0]["outcome"], "recreated", "{line}");
+    run.program.kill();
+    workspace.recover();
+}
+
+#[test]
+fn what_is_undone_is_caught_up_with_all_the_same() {
+    let Some(lab) = Lab::parted() else { return };
+    let mut workspace = Workspace::new(&lab, true);
+    // The successor has the name and was never started: it looks as if all were done, and is undone.
+    let half_done = HalfDone {
+        after: "rename?name=w ",
+        next: Next::Good,
+    };
+    let new = half_done.make(&mut workspace);
+    let between = Between::part(&lab.docker, workspace.key());
+    let vars = [
+        ("IMAGE_AUTO_REFRESH", "true"),
+        ("IMAGEWATCH_CATCH_UP", "true"),
+    ];
+    let program = workspace.spawn_with(&between.host(), &vars);
+    program.await_line("found half done");
+    let right_now = Duration::ZERO;
+    eventually("it runs the newest", || {
+        (workspace.wait_well(right_now).as_ref() == Ok(&new)).then_some(())
     });
 }
 

@@ -69,6 +69,8 @@ pub(crate) struct Lab {
     pub(crate) prefix: String,
     pub(crate) login: (&'static str, &'static str),
     pub(crate) is_podman: bool,
+    /// The build of the program that is tested.
+    pub(crate) binary: String,
     socket: PathBuf,
     _stay: Stay,
 }
@@ -130,6 +132,7 @@ impl Lab {
         Some(Self {
             docker,
             is_podman: version["Components"][0]["Name"] == "Podman Engine",
+            binary: env!("CARGO_BIN_EXE_imagewatch").to_owned(),
             proxy,
             rules,
             registry,
@@ -226,7 +229,7 @@ impl Lab {
             ("IMAGEWATCH_SELECT", "workspaces"),
         ];
         vars.extend(more);
-        Program::spawn(&vars)
+        Program::spawn_binary(&self.binary, &vars)
     }
 
     pub(crate) fn watcher(&self, runtimes: &str, more: &[(&str, &str)]) -> Program {

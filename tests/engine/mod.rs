@@ -19,6 +19,7 @@ mod proxy;
 mod refresh;
 mod relations;
 mod service;
+mod soak;
 mod story;
 mod watch;
 mod workspace;

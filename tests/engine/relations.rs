@@ -113,6 +113,32 @@ fn who_is_due_as_well_gets_its_own_newest_image() {
 }
 
 #[test]
+fn whose_owner_only_wants_to_know_keeps_his_image_all_the_same() {
+    let Some(lab) = Lab::new() else { return };
+    let provider = household(&lab);
+    let mut body = in_network_of(&provider, &lab.reference("tenant"));
+    for (name, label) in [
+        ("told", "imagewatch.mode=notify"),
+        ("never", "imagewatch.enable=false"),
+    ] {
+        let (key, value) = label.split_once('=').expect("a label");
+        body["Labels"] = json!({key: value});
+        lab.docker.run(&lab.name(name), &body);
+    }
+    lab.publish("hermes", &good("v2"));
+    lab.publish("tenant", &good("v2"));
+    let program = lab.program("hermes,tenant", &[]);
+    let (_, report) = program.refresh("");
+    let new = lab.inspect("provider")["Id"].clone();
+    let new = new.as_str().expect("an id");
+    for (name, version) in [("tenant", "v2"), ("told", "v1"), ("never", "v1")] {
+        lives_in(&lab, name, new);
+        assert_eq!(lab.version(name), version, "{name}: {report}");
+    }
+    assert_eq!(names(&report, "skipped"), [lab.name("told")], "{report}");
+}
+
+#[test]
 fn a_roll_back_brings_all_of_them_back() {
     let Some(lab) = Lab::new() else { return };
     let old = household(&lab);
@@ -135,6 +161,41 @@ fn a_roll_back_brings_all_of_them_back() {
         lab.inspect("tenant")["HostConfig"]["RestartPolicy"]["Name"],
         "always"
     );
+    assert_eq!(lab.names(), ["asleep", "provider", "tenant"]);
+}
+
+#[test]
+fn a_bad_image_of_who_lives_in_it_is_not_laid_to_the_providers_charge() {
+    let Some(lab) = Lab::new() else { return };
+    let old = household(&lab);
+    let bad = good("bad").with("Cmd", json!(["/bin/false"]));
+    lab.publish("hermes", &good("v2"));
+    lab.publish("tenant", &bad);
+    let program = lab.program("hermes,tenant", &[]);
+    let (_, report) = program.refresh("");
+    assert_eq!(
+        names(&report, "rolled_back"),
+        [lab.name("tenant")],
+        "{report}"
+    );
+    assert!(names(&report, "skipped").contains(&lab.name("provider")));
+    assert_eq!(lab.inspect("provider")["Id"], json!(old));
+    let (_, status) = program.ask("GET", "/admin/status");
+    let rejected = status["rejected"].as_array().expect("a list");
+    assert_eq!(rejected.len(), 1, "{status}");
+    assert_eq!(rejected[0]["reference"], lab.reference("tenant"));
+
+    // The next one takes the provider's new image, and for the other one the old.
+    let (_, report) = program.refresh("");
+    assert!(names(&report, "recreated").contains(&lab.name("provider")));
+    assert!(names(&report, "rolled_back").is_empty(), "{report}");
+    assert_eq!(
+        [lab.version("provider"), lab.version("tenant")],
+        ["v2", "v1"]
+    );
+    assert_eq!(lab.inspect("tenant")["State"]["Running"], true);
+    let new = lab.inspect("provider")["Id"].clone();
+    lives_in(&lab, "tenant", new.as_str().expect("an id"));
     assert_eq!(lab.names(), ["asleep", "provider", "tenant"]);
 }
 

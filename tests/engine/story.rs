@@ -12,7 +12,7 @@ use serde_json::Value;
 use serde_json::json;
 
 /// The value of a sample, by its name and labels.
-fn sample(page: &str, name: &str) -> f64 {
+pub(crate) fn sample(page: &str, name: &str) -> f64 {
     let line = page
         .lines()
         .find_map(|line| line.strip_prefix(&format!("{name} ")));

@@ -96,6 +96,11 @@ impl<'l> Workspace<'l> {
         format!("{}w", self.key)
     }
 
+    /// What the names of its containers begin with.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
     fn runtime(&self) -> String {
         format!("{}app", self.key)
     }
@@ -190,7 +195,14 @@ impl<'l> Workspace<'l> {
 
     /// The program that looks after this workspace and no other, without waiting for it.
     pub(crate) fn spawn(&self, host: &str) -> Program {
-        let vars = [("DOCKER_HOST", host), ("IMAGEWATCH_PREFIX", &self.name())];
+        self.spawn_with(host, &[])
+    }
+
+    /// The same with more variables.
+    pub(crate) fn spawn_with(&self, host: &str, more: &[(&str, &str)]) -> Program {
+        let name = self.name();
+        let mut vars = vec![("DOCKER_HOST", host), ("IMAGEWATCH_PREFIX", name.as_str())];
+        vars.extend(more);
         self.lab.spawn(&self.runtime(), &vars)
     }
 

@@ -2,7 +2,7 @@
 //! us, changed at random. What is private is tried by the library's own tests, with the same
 //! [`generator`] and the same corpus.
 
-mod generator;
+pub(crate) mod generator;
 mod inspect;
 
 use crate::support::Folder;

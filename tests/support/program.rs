@@ -67,7 +67,8 @@ impl Program {
         Self::spawn_binary(env!("CARGO_BIN_EXE_imagewatch"), vars)
     }
 
-    fn spawn_binary(path: &str, vars: &[(&str, &str)]) -> Self {
+    /// The same with another build of the program.
+    pub(crate) fn spawn_binary(path: &str, vars: &[(&str, &str)]) -> Self {
         Self::spawn_command(&mut Command::new(path), vars)
     }
 
@@ -229,6 +230,7 @@ impl Program {
         std::fs::read_dir(path).expect("its threads").count()
     }
 
+    /// Open descriptors.
     pub(crate) fn descriptors(&self) -> usize {
         let path = format!("/proc/{}/fd", self.process.id());
         std::fs::read_dir(path).expect("its descriptors").count()

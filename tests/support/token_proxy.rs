@@ -13,6 +13,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
@@ -31,6 +32,8 @@ pub(crate) struct Rules {
     /// Whether layers are kept back.
     holds_blobs: Mutex<bool>,
     blobs_let_go: Condvar,
+    /// Nothing is answered to anybody.
+    is_cut_off: AtomicBool,
 }
 
 impl Rules {
@@ -44,6 +47,7 @@ impl Rules {
             trouble: Mutex::default(),
             holds_blobs: Mutex::default(),
             blobs_let_go: Condvar::new(),
+            is_cut_off: AtomicBool::new(false),
         })
     }
 
@@ -72,6 +76,11 @@ impl Rules {
         self.blobs_let_go.notify_all();
     }
 
+    /// From now on every connection is closed without an answer, or not any more.
+    pub(crate) fn set_cut_off(&self, is_cut_off: bool) {
+        self.is_cut_off.store(is_cut_off, Ordering::SeqCst);
+    }
+
     /// On a free loopback port over plain HTTP.
     pub(crate) fn serve(self: &Arc<Self>) -> Server {
         let rules = Arc::clone(self);
@@ -81,6 +90,9 @@ impl Rules {
     }
 
     fn answer(&self, seen: &Seen) -> Answer {
+        if self.is_cut_off.load(Ordering::SeqCst) {
+            return Answer::Close;
+        }
         let (path, query) = seen.target.split_once('?').unwrap_or((&seen.target, ""));
         if path == "/token" && seen.method != "GET" {
             // containerd tries the OAuth2 form first when it has credentials.
