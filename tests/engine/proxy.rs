@@ -95,7 +95,8 @@ fn is_needed(lab: &Lab, need: Need) -> bool {
 
 #[test]
 fn the_documented_calls_are_enough_for_all_it_does() {
-    let Some(lab) = Lab::new() else { return };
+    // It takes several turns, and among many tests each of them is long in coming.
+    let Some(lab) = Lab::alone() else { return };
     workspace(&lab);
     let proxy = Haproxy::start(&socket(), &all_but(""));
     let cleaning = ("IMAGEWATCH_CLEANUP", "true");
@@ -203,7 +204,8 @@ fn by_areas() -> Allowed {
 
 #[test]
 fn the_recipes_for_socket_proxies_are_enough() {
-    let Some(lab) = Lab::new() else { return };
+    // It takes several turns, and among many tests each of them is long in coming.
+    let Some(lab) = Lab::alone() else { return };
     lab.publish("hermes", &good(&lab.name("v0")));
     lab.pull("hermes");
     lab.workspace("1", "hermes");
