@@ -15,8 +15,17 @@ trap finish EXIT
 
 scripts/lab.sh install "${ENGINES[@]}"
 cargo bench --locked --no-run
+TARGET=$(uname -m)-unknown-linux-musl
+rustup --quiet target add "$TARGET"
+cargo build --quiet --locked --release --target "$TARGET"
+LAB_BINARY=${CARGO_TARGET_DIR:-$PWD/target}/$TARGET/release/imagewatch
+export LAB_BINARY
+printf '\n== small\n'
+cargo bench --locked --quiet --bench small
 printf '\n== rounds\n'
 cargo bench --locked --quiet --bench rounds
+printf '\n== attack\n'
+cargo bench --locked --quiet --bench attack
 for engine in "${ENGINES[@]}"; do
   printf '\n== %s\n' "$engine"
   LAB_ENGINE=$(scripts/lab.sh up "$engine") cargo bench --locked --quiet --bench downtime

@@ -148,6 +148,7 @@ fn admit(client: TcpStream, seats: &Arc<Seats>, inner: &Arc<Inner>) -> io::Resul
     thread
         .spawn(move || attend(seat, deadline, &inner))
         .map(drop)
+        .inspect_err(|_| seats.shrink())
 }
 
 /// One connection from its first byte to its last.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 /// The most that are read at a time, however many descriptors there are.
 const MAX_READING: usize = 128;
+/// One of them may be good.
+const MIN_READING: usize = 2;
 /// The most that wait for an answer.
 const MAX_WAITING: usize = 64;
 /// What the rest of the program has open, in a busy moment.
@@ -32,9 +34,15 @@ impl Room {
 
     fn within(descriptors: usize) -> Self {
         let free = descriptors.saturating_sub(OTHERS);
-        let reading = (free / 3).clamp(2, MAX_READING);
+        let reading = (free / 3).clamp(MIN_READING, MAX_READING);
         let waiting = (free.saturating_sub(reading) / WAITING_COSTS).clamp(2, MAX_WAITING);
         Self { reading, waiting }
+    }
+
+    /// The same with no more than so many that are read.
+    pub(super) fn with_reading(self, most: usize) -> Self {
+        let reading = self.reading.min(most).max(MIN_READING);
+        Self { reading, ..self }
     }
 
     /// Beyond reading and waiting there are only threads on their way out; accept waits for those.

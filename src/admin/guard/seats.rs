@@ -13,14 +13,13 @@ const HAND_IN_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Who is connected, and how far along.
 pub(super) struct Seats {
-    room: Room,
     table: Mutex<Table>,
     /// A connection was begun, handed in or answered, or its thread is ending.
     changed: Condvar,
 }
 
-#[derive(Default)]
 struct Table {
+    room: Room,
     /// Evictable, the next to go in front.
     reading: VecDeque<Reader>,
     waiting: usize,
@@ -39,9 +38,15 @@ struct Reader {
 
 impl Seats {
     pub(super) fn new(room: Room) -> Self {
-        Self {
+        let table = Table {
             room,
-            table: Mutex::default(),
+            reading: VecDeque::new(),
+            waiting: 0,
+            threads: 0,
+            last_id: 0,
+        };
+        Self {
+            table: Mutex::new(table),
             changed: Condvar::new(),
         }
     }
@@ -53,19 +58,20 @@ impl Seats {
     /// Waits until there are fewer threads than allowed. It ends: all beyond the places for
     /// reading and waiting have been evicted and are about to leave.
     pub(super) fn wait_for_thread(&self) {
-        let full = |table: &mut Table| table.threads >= self.room.threads();
+        let full = |table: &mut Table| table.threads >= table.room.threads();
         drop(self.changed.wait_while(self.lock(), full));
     }
 
     /// Seats a client that came just now, in place of the oldest if all seats are taken.
     pub(super) fn take(seats: &Arc<Self>, client: TcpStream) -> Seat {
         let mut table = seats.lock();
-        while let Some(left) = table.until_eviction(seats.room) {
+        while table.reading.len() >= table.room.reading {
+            let Some(left) = table.until_eviction() else {
+                table.evict_oldest();
+                continue;
+            };
             let waited = seats.changed.wait_timeout(table, left);
             table = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        if table.reading.len() >= seats.room.reading {
-            table.evict_oldest();
         }
         let client = Arc::new(client);
         let id = table.enter(Arc::clone(&client));
@@ -82,17 +88,24 @@ impl Seats {
     pub(super) fn evict_oldest(&self) {
         self.lock().evict_oldest();
     }
+
+    /// There was no thread for one more client: from now on there are fewer seats.
+    pub(super) fn shrink(&self) {
+        let mut table = self.lock();
+        let taken = table.reading.len();
+        table.room = table.room.with_reading(taken - taken / 4);
+        for _ in table.room.reading..taken {
+            table.evict_oldest();
+        }
+    }
 }
 
 impl Table {
-    /// Returns how long a newcomer has to wait, if at all.
-    fn until_eviction(&self, room: Room) -> Option<Duration> {
-        if self.reading.len() < room.reading {
-            return None;
-        }
-        let oldest = self.oldest().map(|at| self.reading[at].spared_until);
-        match oldest.flatten() {
-            None => Some(room.min_age()),
+    /// Returns how long a newcomer has to wait until somebody may be evicted, if at all.
+    fn until_eviction(&self) -> Option<Duration> {
+        let oldest = self.oldest().and_then(|at| self.reading[at].spared_until);
+        match oldest {
+            None => Some(self.room.min_age()),
             Some(until) => until.checked_duration_since(Instant::now()),
         }
     }
@@ -146,15 +159,16 @@ impl Seat {
     /// Its thread runs: from now on the client has a moment to say something.
     pub(super) fn begin(&self) {
         let mut table = self.seats.lock();
+        let spared_until = Instant::now() + table.room.min_age();
         if let Some(reader) = table.find(self.id) {
-            reader.spared_until = Some(Instant::now() + self.seats.room.min_age());
+            reader.spared_until = Some(spared_until);
         }
         self.seats.changed.notify_all();
     }
 
     /// From reading to waiting.
     pub(super) fn hand_in(&mut self) -> Result<(), End> {
-        let full = |table: &mut Table| table.waiting >= self.seats.room.waiting;
+        let full = |table: &mut Table| table.waiting >= table.room.waiting;
         let mut table = self.seats.lock();
         if let Some(reader) = table.find(self.id) {
             reader.is_whole = true;
@@ -178,7 +192,7 @@ impl Seat {
     pub(super) fn step_aside(&mut self) -> bool {
         let mut table = self.seats.lock();
         let kept =
-            table.remove(self.id) || self.waiting && table.reading.len() < self.seats.room.reading;
+            table.remove(self.id) || self.waiting && table.reading.len() < table.room.reading;
         table.waiting -= usize::from(self.waiting);
         self.waiting = false;
         self.seats.changed.notify_all();
