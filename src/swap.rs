@@ -29,6 +29,7 @@ mod undo;
 pub use acceptance::Acceptance;
 pub use exempt::must_stay;
 pub use record::is_transient_name;
+pub use recovery::Recovered;
 pub use recovery::is_needed;
 pub use recovery::recover;
 pub use recovery::settle;
