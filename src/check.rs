@@ -91,7 +91,7 @@ pub fn check(config: &Config) -> Result<Table, String> {
     let kit = Kit::of(config, Arc::default())?;
     let refresher = &kit.refresher;
     let say = |error: crate::error::Error| error.to_string();
-    swap::recover(&kit.engine, refresher.acceptance, &kit.gate, &|_| {}).map_err(say)?;
+    swap::recover_once(&kit.engine, refresher.acceptance, &kit.gate).map_err(say)?;
     let seen = refresher.selection.seen(&kit.engine).map_err(say)?;
     let targets = refresher.watched(&seen);
     let references: Vec<Reference> = targets.iter().map(|t| t.reference.clone()).collect();

@@ -58,7 +58,7 @@ pub fn refresh(config: &Config, wish: &Wish) -> Result<Ended, String> {
     let rejected = Arc::clone(History::open(config.state.as_deref())?.rejected());
     let kit = Kit::of(config, rejected)?;
     let say = |error: crate::error::Error| error.to_string();
-    swap::recover(&kit.engine, kit.refresher.acceptance, &kit.gate, &|_| {}).map_err(say)?;
+    swap::recover_once(&kit.engine, kit.refresher.acceptance, &kit.gate).map_err(say)?;
     let order = Order {
         images: images(&kit, &wish.names)?,
         extent: wish.extent,
@@ -172,7 +172,7 @@ pub fn rehearse(config: &Config, wish: &Wish) -> Result<Rehearsal, String> {
     let kit = Kit::of(config, rejected)?;
     let refresher = &kit.refresher;
     let say = |error: crate::error::Error| error.to_string();
-    swap::recover(&kit.engine, refresher.acceptance, &kit.gate, &|_| {}).map_err(say)?;
+    swap::recover_once(&kit.engine, refresher.acceptance, &kit.gate).map_err(say)?;
     let images = images(&kit, &wish.names)?;
     let seen = match &images {
         Images::Containers(names) => refresher.selection.named(names, &kit.engine),

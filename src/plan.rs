@@ -26,7 +26,7 @@ pub fn plan(config: &Config, name: &str, as_json: bool) -> Result<String, String
         health_timeout: config.health_timeout,
     };
     let say = |error: crate::error::Error| error.to_string();
-    swap::recover(&engine, acceptance, &Gate::default(), &|_| {}).map_err(say)?;
+    swap::recover_once(&engine, acceptance, &Gate::default()).map_err(say)?;
     let old = engine.container(name).map_err(say)?;
     let image_name = old.image_name();
     let reference: Reference = image_name.parse().map_err(|_| {

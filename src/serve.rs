@@ -38,6 +38,7 @@ use crate::select;
 use crate::select::Seen;
 use crate::status::Board;
 use crate::swap;
+use crate::swap::Recovered;
 use crate::time::print_duration;
 use crate::watch::FirstSight;
 use crate::watch::Hands;
@@ -55,11 +56,16 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::thread::Builder;
 use std::time::Duration;
+use std::time::Instant;
 
 /// How long callers that wait for the report of an interrupted refresh have to get it.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 /// How long messages that are on their way have to arrive.
 const LAST_MESSAGES: Duration = Duration::from_millis(400);
+
+/// Between two tries to settle what could not be: the first, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(3);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -289,17 +295,23 @@ impl Parts {
 
 /// What earlier processes left half done is settled before anything else: as soon as the Engine can
 /// be reached, and once more a moment later, because a dead process's last call may still have been
-/// under way. The same after each refresh, should an answer of the Engine have been lost in it.
+/// under way. The same after each refresh, should an answer of the Engine have been lost in it. What
+/// cannot be settled is tried again, for as long as that takes.
 #[derive(Default)]
 struct Recovery {
     /// Whether there is a watcher, which complains of an Engine that is away.
     is_watched: bool,
     passes: u32,
     complaint: String,
+    /// How long the last pause was, and when it ends, while something is left.
+    pause: Option<(Duration, Instant)>,
 }
 
 impl Recovery {
     fn is_needed_again(&mut self, refresher: &Refresher, note: &dyn Fn(&Step)) -> bool {
+        if self.pause.is_some_and(|(_, end)| Instant::now() < end) {
+            return true;
+        }
         let Refresher {
             engine,
             acceptance,
@@ -307,26 +319,42 @@ impl Recovery {
             ..
         } = refresher;
         match swap::recover(engine, *acceptance, gate, note) {
-            Ok(done) => {
-                self.passes += u32::from(done);
+            Ok(Recovered::All) => {
+                self.pause = None;
+                self.complaint.clear();
+                self.passes += 1;
                 self.passes < 2
+            }
+            Ok(Recovered::Held) => true,
+            Ok(left @ Recovered::Left(_)) => {
+                if self.is_news(format!("{left:?}")) {
+                    left.tell();
+                }
+                let last = self.pause.map_or(FIRST_PAUSE, |(last, _)| last * 2);
+                let pause = last.min(LONGEST_PAUSE);
+                self.pause = Some((pause, Instant::now() + pause));
+                true
             }
             Err(error) => {
                 let is_denied = error.is_denied();
-                let error = error.to_string();
-                if error != self.complaint {
-                    let words = format!("cannot look for half-done swaps yet: {error}");
-                    // What is forbidden, the preflight names.
-                    if self.is_watched || is_denied {
-                        debug(format_args!("{words}"));
-                    } else {
-                        log::warn!("{words}");
-                    }
-                    self.complaint = error;
+                let words = format!("cannot look for half-done swaps yet: {error}");
+                let is_news = self.is_news(words.clone());
+                // What is forbidden, the preflight names.
+                if is_news && !self.is_watched && !is_denied {
+                    log::warn!("{words}");
+                } else if is_news {
+                    debug(format_args!("{words}"));
                 }
                 true
             }
         }
+    }
+
+    /// Whether this is not what was complained of last.
+    fn is_news(&mut self, complaint: String) -> bool {
+        let is_news = complaint != self.complaint;
+        self.complaint = complaint;
+        is_news
     }
 }
 

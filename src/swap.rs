@@ -30,8 +30,10 @@ pub use acceptance::Acceptance;
 pub use exempt::must_stay;
 pub use record::is_aside;
 pub use record::is_transient_name;
+pub use recovery::Recovered;
 pub use recovery::is_needed;
 pub use recovery::recover;
+pub use recovery::recover_once;
 pub use recovery::settle;
 
 use crate::debug::debug;

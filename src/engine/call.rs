@@ -1,4 +1,4 @@
-//! One call to the Engine, and how long each kind of them may take.
+//! One call to the Engine, how long each kind of them may take, and what some of them are told.
 
 use crate::credentials::Secret;
 use serde_json::Value;
@@ -59,4 +59,15 @@ pub(super) enum Deadline {
     Total(Duration),
     /// For each silence in it.
     Idle(Duration),
+}
+
+/// How a container is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// Only if it is stopped, and its anonymous volumes stay: its successor uses them.
+    KeepVolumes,
+    /// Whatever it does; its volumes stay.
+    Force,
+    /// Whatever it does; anonymous volumes that nothing else uses go with it.
+    ForceWithAnonymousVolumes,
 }

@@ -18,6 +18,7 @@ mod summary;
 pub use about::About;
 pub use about::ApiVersion;
 pub use call::Deadlines;
+pub use call::Removal;
 pub use container::Container;
 pub use container::Image;
 pub use container::STOP_SIGNAL_LABEL;
@@ -599,17 +600,6 @@ impl Engine {
             reason: format!("{reason}{hint}"),
         }
     }
-}
-
-/// How a container is removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Removal {
-    /// Only if it is stopped, and its anonymous volumes stay: its successor uses them.
-    KeepVolumes,
-    /// Whatever it does; its volumes stay.
-    Force,
-    /// Whatever it does; anonymous volumes that nothing else uses go with it.
-    ForceWithAnonymousVolumes,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -85,7 +85,7 @@ impl Refresher {
         if let Some(image) = image {
             match self.claim(image, round.on) {
                 Ok(held) => {
-                    swap::settle(&self.engine, self.acceptance, &held, round.on)?;
+                    swap::settle(&self.engine, self.acceptance, &held, round.on)?.tell();
                     managed = self.choose_among(&self.engine.containers()?, &of, round)?;
                     self.note_twins(&managed, round);
                     claim = Some(held);

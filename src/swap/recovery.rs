@@ -39,34 +39,64 @@ pub fn is_needed(list: &[Summary]) -> bool {
     list.iter().any(|one| is_transient_name(one.name())) || !open_pairs(list).is_empty()
 }
 
-/// Finishes or undoes every half-done swap on the Engine; `on` hears what came of each container.
-/// Answers false if somebody who lives is at work, and what is half done therefore his.
+/// What came of a recovery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recovered {
+    /// Nothing is half done any more.
+    All,
+    /// Somebody who lives is at work, and what is half done therefore his.
+    Held,
+    /// What could not be settled, and why, each on one line.
+    Left(Vec<String>),
+}
+
+impl Recovered {
+    /// For whoever has no further try.
+    pub fn tell(&self) {
+        if let Self::Left(troubles) = self {
+            for trouble in troubles {
+                log::error!("{trouble}");
+            }
+        }
+    }
+}
+
+/// Finishes or undoes every half-done swap on the Engine, for a command that has no further try and no
+/// books to keep.
 ///
 /// # Errors
-/// When the Engine cannot be asked. What is wrong with one swap is logged and does not keep the
-/// others from being settled.
+/// See [`recover`].
+pub fn recover_once(engine: &Engine, acceptance: Acceptance, gate: &Gate) -> Result<()> {
+    recover(engine, acceptance, gate, &|_| {}).map(|recovered| recovered.tell())
+}
+
+/// Finishes or undoes every half-done swap on the Engine; `on` hears what came of each container.
+///
+/// # Errors
+/// When the Engine cannot be asked. What is wrong with one swap does not keep the others from being
+/// settled.
 pub fn recover(
     engine: &Engine,
     acceptance: Acceptance,
     gate: &Gate,
     on: &dyn Fn(&Step),
-) -> Result<bool> {
+) -> Result<Recovered> {
     let list = engine.containers()?;
     if !is_needed(&list) {
-        return Ok(true);
+        return Ok(Recovered::All);
     }
     let Some(image) = image_for_claim(engine, &list)? else {
-        return Claim::sweep(engine).map(|()| true);
+        return Claim::sweep(engine).map(|()| Recovered::All);
     };
     let Some(_pass) = gate.enter() else {
-        return Ok(true);
+        return Ok(Recovered::All);
     };
     match Claim::attempt(engine, &image)? {
         Attempt::Held(who) => {
             debug(format_args!("a swap is under way by {who}"));
-            Ok(false)
+            Ok(Recovered::Held)
         }
-        Attempt::Mine(claim) => settle(engine, acceptance, &claim, on).map(|()| true),
+        Attempt::Mine(claim) => settle(engine, acceptance, &claim, on),
     }
 }
 
@@ -96,7 +126,8 @@ pub fn settle(
     acceptance: Acceptance,
     _claim: &Claim,
     on: &dyn Fn(&Step),
-) -> Result<()> {
+) -> Result<Recovered> {
+    let mut left = Vec::new();
     let steps = Steps { engine };
     let list = engine.containers()?;
     let pairs = open_pairs(&list);
@@ -117,21 +148,25 @@ pub fn settle(
         let name = members.first().map_or("", |pair| &*pair.record.name);
         match settle_one(steps, acceptance, &members, on) {
             Ok(how) => log::warn!("{name}: a swap was found half done and {how}"),
-            Err(error) => {
-                log::error!("{name}: a swap was found half done and could not be settled: {error}")
-            }
+            Err(error) => left.push(format!(
+                "{name}: a swap was found half done and could not be settled: {error}"
+            )),
         }
     }
     for orphan in list.iter().filter(|one| is_orphan(one, &pairs)) {
         match adopt(steps, orphan) {
             Ok(()) => log::warn!("{}: was put aside by a swap, put back", orphan.name()),
-            Err(error) => log::error!(
+            Err(error) => left.push(format!(
                 "{}: was put aside by a swap and could not be put back: {error}",
                 orphan.name()
-            ),
+            )),
         }
     }
-    Ok(())
+    Ok(if left.is_empty() {
+        Recovered::All
+    } else {
+        Recovered::Left(left)
+    })
 }
 
 /// Successors of swaps that are not over: the old container is still there, or a name is not right yet.

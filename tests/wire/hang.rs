@@ -33,6 +33,9 @@ const ROUNDS: usize = 4;
 /// The longest that these may take: each its interval and the deadlines of a few calls, on a busy machine.
 const LONGEST: Duration = Duration::from_secs(45);
 
+/// The id of a container that was put aside.
+const ASIDE: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
 const OLD: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000001";
 const NEW: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000002";
 
@@ -71,6 +74,8 @@ enum Fault {
     HalfAnAnswer,
     /// 500.
     Refusal,
+    /// 409, which is not tried again for long.
+    Conflict,
 }
 
 impl Fault {
@@ -83,6 +88,7 @@ impl Fault {
                 Answer::RawThenSilence(begun.into())
             }
             Self::Refusal => Answer::json(500, &json!({"message": "made to fail"})),
+            Self::Conflict => Answer::json(409, &json!({"message": "made to fail"})),
         }
     }
 }
@@ -95,6 +101,8 @@ struct World {
     moved: Mutex<(bool, bool)>,
     /// The claim, while somebody has it.
     claim: Mutex<Option<Value>>,
+    /// A container that a killed process put aside, if there is one: its name now, and whether it runs.
+    aside: Mutex<Option<(&'static str, bool)>>,
 }
 
 impl World {
@@ -123,29 +131,15 @@ impl World {
         match line.as_str() {
             "GET /_ping" => Answer::new(200, &[("Api-Version", "1.41")], "OK"),
             "GET /version" => Answer::json(200, &json!({"Version": "20.10.24", "Arch": "amd64"})),
-            // Its image is listed by id, so it has to be asked what it was made from.
-            "GET /containers/json?all=1" => Answer::json(
-                200,
-                &json!(
-                    [
-                        json!({"Id": "web", "Names": ["/web"], "Image": OLD, "ImageID": OLD,
-                            "State": "running", "Labels": {"imagewatch.enable": "true"}})
-                    ]
-                    .into_iter()
-                    .chain(
-                        claim
-                            .iter()
-                            .map(|_| json!({"Id": "claim", "Names": ["/imagewatch.claim"]}))
-                    )
-                    .collect::<Vec<Value>>()
-                ),
-            ),
+            // The image of one is listed by id, so it has to be asked what it was made from.
+            "GET /containers/json?all=1" => Answer::json(200, &self.list(claim.is_some())),
             // Looked at in a swap, it turns out to be nobody's to replace.
             "GET /containers/web/json" => Answer::json(
                 200,
                 &json!({"Id": "web", "Name": "/web", "Image": OLD, "State": {"Status": "running"},
                         "Config": {"Image": reference}, "HostConfig": {"AutoRemove": true}}),
             ),
+            other if other.contains(ASIDE) => self.put_aside(other),
             "POST /containers/create?name=imagewatch.claim" => {
                 let body: Value = serde_json::from_slice(&seen.body).expect("JSON");
                 *claim = Some(json!({"Id": "claim", "Name": "/imagewatch.claim", "Config": body}));
@@ -164,10 +158,50 @@ impl World {
                 self.moved.lock().expect("no panic").1 = true;
                 Answer::new(200, &[], "{\"status\":\"Pulling\"}\r\n")
             }
+            "GET /containers/box/json" => {
+                Answer::json(404, &json!({"message": "no such container"}))
+            }
             other if other.contains(OLD) => image(OLD),
             other if other.starts_with("GET /images/") => image(id(is_pulled)),
             other => panic!("unexpected: {other}"),
         }
+    }
+
+    fn list(&self, is_claimed: bool) -> Value {
+        let mut list = vec![
+            json!({"Id": "web", "Names": ["/web"], "Image": OLD, "ImageID": OLD,
+                                   "State": "running", "Labels": {"imagewatch.enable": "true"}}),
+        ];
+        if is_claimed {
+            list.push(json!({"Id": "claim", "Names": ["/imagewatch.claim"]}));
+        }
+        if let Some((name, _)) = self.aside() {
+            list.push(json!({"Id": ASIDE, "Names": [format!("/{name}")], "ImageID": OLD}));
+        }
+        json!(list)
+    }
+
+    fn aside(&self) -> Option<(&'static str, bool)> {
+        *self.aside.lock().expect("no panic")
+    }
+
+    /// A call about the container that was put aside.
+    fn put_aside(&self, line: &str) -> Answer {
+        let mut aside = self.aside.lock().expect("no panic");
+        let (name, runs) = aside.expect("one");
+        let (name, runs) = match line.rsplit('/').next().unwrap_or_default() {
+            "rename?name=box" => ("box", runs),
+            "start" => (name, true),
+            "json" => {
+                let status = if runs { "running" } else { "exited" };
+                let found = json!({"Id": ASIDE, "Name": format!("/{name}"), "Image": OLD,
+                                   "State": {"Status": status, "Running": runs}, "Config": {}});
+                return Answer::json(200, &found);
+            }
+            other => panic!("unexpected: {other}"),
+        };
+        *aside = Some((name, runs));
+        Answer::new(204, &[], "")
     }
 
     fn registry(&self) -> Answer {
@@ -182,13 +216,13 @@ struct Lab {
     world: Arc<World>,
     registry: Server,
     running: Running,
-    _engine: Server,
+    engine: Server,
     _folder: Folder,
 }
 
 impl Lab {
-    fn new() -> Self {
-        let world = Arc::new(World::default());
+    fn new(world: World) -> Self {
+        let world = Arc::new(world);
         let for_registry = Arc::clone(&world);
         let registry = Server::tcp(move |_| for_registry.registry());
         let (for_engine, host) = (Arc::clone(&world), registry.host());
@@ -209,7 +243,7 @@ impl Lab {
             world,
             registry,
             running,
-            _engine: engine,
+            engine,
             _folder: folder,
         }
     }
@@ -254,7 +288,7 @@ impl Drop for Lab {
 /// One call goes wrong in one way, and then goes well again.
 fn disturb(call: &'static str, fault: Fault, health: Health) {
     let what = format!("{call} {fault:?}");
-    let lab = Lab::new();
+    let lab = Lab::new(World::default());
     lab.await_state("current", &what);
     lab.await_health(200, "", &what);
 
@@ -308,6 +342,74 @@ fn an_answer_that_stops_in_the_middle_costs_its_deadline_and_no_reference() {
 #[test]
 fn a_call_that_is_refused_costs_a_round_and_no_reference() {
     disturb_each(&[Fault::Refusal]);
+}
+
+/// Each call of a recovery: of a container that was put aside, and whose successor is gone.
+const RECOVERY: [&str; 7] = [
+    "GET /containers/json",
+    "/containers/0123456789abcdef",
+    "GET /images/",
+    "POST /containers/create?name=imagewatch.claim",
+    "/rename?name=box",
+    "/start",
+    "DELETE /containers/claim",
+];
+
+impl World {
+    /// With a container that was put aside, and one call that goes wrong from the start on.
+    fn half_done(call: &'static str, fault: Fault) -> Self {
+        Self {
+            fault: Mutex::new(Some((call, fault))),
+            aside: Mutex::new(Some(("box.iw-old-01234567", false))),
+            ..Self::default()
+        }
+    }
+}
+
+/// From the start on, until some rounds are over.
+fn disturb_recovery(call: &'static str, fault: Fault) {
+    let what = format!("recovery: {call} {fault:?}");
+    let lab = Lab::new(World::half_done(call, fault));
+    let rounds = || {
+        let (_, status) = lab.ask("/admin/status");
+        status["watcher"]["rounds"].as_u64().unwrap_or_default()
+    };
+    eventually(&format!("{what}: rounds"), || (rounds() > 4).then_some(()));
+    lab.world.set(None);
+    eventually(&format!("{what}: it is back"), || {
+        (lab.world.aside() == Some(("box", true))).then_some(())
+    });
+    eventually(&format!("{what}: the claim is given back"), || {
+        let claim = lab.world.claim.lock().expect("no panic");
+        claim.is_none().then_some(())
+    });
+}
+
+#[test]
+fn a_recovery_in_which_a_call_hangs_or_fails_is_tried_until_it_is_done() {
+    std::thread::scope(|scope| {
+        for call in RECOVERY {
+            for fault in [Fault::Silence, Fault::Refusal] {
+                scope.spawn(move || disturb_recovery(call, fault));
+            }
+        }
+    });
+}
+
+#[test]
+fn what_a_recovery_cannot_settle_is_tried_again_until_it_can() {
+    let call = "/rename?name=box";
+    let lab = Lab::new(World::half_done(call, Fault::Conflict));
+    let tries = || {
+        let lines = lab.engine.lines();
+        lines.iter().filter(|line| line.contains(call)).count()
+    };
+    // Four each time.
+    eventually("two recoveries", || (tries() >= 8).then_some(()));
+    lab.world.set(None);
+    eventually("it is back", || {
+        (lab.world.aside() == Some(("box", true))).then_some(())
+    });
 }
 
 /// With the deadlines that users get, and the command that asks for them.
