@@ -32,7 +32,7 @@ impl Room {
         Self::within(descriptors(&limits).unwrap_or(usize::MAX))
     }
 
-    fn within(descriptors: usize) -> Self {
+    pub(super) fn within(descriptors: usize) -> Self {
         let free = descriptors.saturating_sub(OTHERS);
         let reading = (free / 3).clamp(MIN_READING, MAX_READING);
         let waiting = (free.saturating_sub(reading) / WAITING_COSTS).clamp(2, MAX_WAITING);

@@ -217,3 +217,25 @@ impl Drop for Seat {
         self.seats.changed.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn where_a_thread_is_missing_the_oldest_go_and_there_are_fewer_seats() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let seats = Arc::new(Seats::new(Room::within(1024)));
+        let client = |_| Seats::take(&seats, TcpStream::connect(address).expect("a client"));
+        let taken: Vec<Seat> = (0..8).map(client).collect();
+        taken[0].begin();
+        seats.shrink();
+        let table = seats.lock();
+        let left: Vec<u64> = table.reading.iter().map(|reader| reader.id).collect();
+        let expected: Vec<u64> = taken[2..].iter().map(|seat| seat.id).collect();
+        assert_eq!((left, table.room.reading), (expected, 6));
+        drop(table);
+    }
+}
