@@ -13,6 +13,7 @@ mod socket;
 mod summary;
 
 pub use container::Container;
+pub use container::FOLLOWED_LABEL;
 pub use container::Image;
 pub use container::State;
 pub use pull::PullLine;
