@@ -170,7 +170,7 @@ impl<H: Hands> Books<'_, H> {
             Err(error) => return self.failed(target, &error),
         };
         let reference = &target.reference;
-        self.complaints.remove(&reference.to_string());
+        let trouble = self.complaints.remove(&reference.to_string());
         let seen = self.seen.get(reference).cloned();
         self.board.update(reference, |entry| {
             entry.last_check = Some(rfc3339(SystemTime::now()));
@@ -182,8 +182,12 @@ impl<H: Hands> Books<'_, H> {
         match seen {
             Some(seen) if seen == digest => {
                 debug(format_args!("{}: unchanged", target.name));
-                if self.board.standing(reference) == Some(Standing::Unknown) {
-                    self.tell_standing(reference, &digest);
+                match self.board.standing(reference) {
+                    Some(Standing::Unknown) => self.tell_standing(reference, &digest),
+                    Some(Standing::Rejected) if trouble.is_some() => {
+                        self.tell_rejection(reference, &digest);
+                    }
+                    _ => {}
                 }
             }
             Some(seen) => {
@@ -264,6 +268,14 @@ impl<H: Hands> Books<'_, H> {
             entry.state = standing;
             entry.last_error = None;
         });
+    }
+
+    /// Why it is rejected, once the trouble that was told in place of that is over.
+    fn tell_rejection(&self, reference: &Reference, digest: &Digest) {
+        if let Ok(Some(reason)) = self.hands.rejection(reference, digest) {
+            self.board
+                .update(reference, |entry| entry.last_error = Some(reason));
+        }
     }
 
     fn refresh(&mut self, target: &Target, digest: Digest) {
@@ -671,6 +683,22 @@ mod tests {
             assert_eq!(lab.tick(), ["a"]);
             assert_eq!(lab.state("a"), (Standing::Current, None));
         }
+    }
+
+    #[test]
+    fn the_reason_of_a_rejection_is_told_again_after_a_trouble() {
+        let mut lab = Lab::new(FirstSight::Seed);
+        *lab.world.rejected.borrow_mut() = Some(("a", digest('1')));
+        *lab.world.names.borrow_mut() = vec!["a"];
+        let rejected = (Standing::Rejected, Some("it exited".to_owned()));
+        lab.tick();
+        assert_eq!(lab.state("a"), rejected);
+        lab.set("a", Err(trouble()));
+        lab.tick();
+        assert_eq!(lab.state("a").1, Some(trouble().to_string()));
+        lab.set("a", Ok(digest('1')));
+        lab.tick();
+        assert_eq!(lab.state("a"), rejected);
     }
 
     #[test]
