@@ -9,9 +9,9 @@
 #   scripts/test.sh engine ENGINE [ARGUMENT...]
 #                              the engine tests on one engine (scripts/lab.sh names them), or
 #                              those that match: engine docker-28.5 engine::crash --nocapture
-#   scripts/test.sh soak ENGINE
-#                              the week of docs/reliability.md with the static binary, in an hour or
-#                              somewhat more; LAB_SOAK_SEED=N draws week N again
+#   scripts/test.sh soak ENGINE [DAYS]
+#                              the week of docs/reliability.md, or some days of it, with the static
+#                              binary: an hour for a week; LAB_SOAK_SEED=N draws week N again
 #
 # It installs what it needs (engines, a registry, musl-gcc, a Rust target), starts private,
 # throw-away engines, each in a network of its own, and leaves none behind.
@@ -159,7 +159,7 @@ case ${1-} in
     scripts/lab.sh install "$2"
     begin_static_build
     await_static_build
-    LAB_SOAK=week LAB_BINARY=$STATIC engine_tests "$2" engine::soak --nocapture
+    LAB_SOAK=${3:-week} LAB_BINARY=$STATIC engine_tests "$2" engine::soak --nocapture
     exit
     ;;
   _inside)

@@ -1,5 +1,6 @@
 //! What a swap changes about a container: pure, from now to then.
 
+use crate::engine::FOLLOWED_LABEL;
 use crate::engine::Image;
 use crate::replacement::Replacement;
 use crate::replacement::TRANSACTION_LABEL;
@@ -29,6 +30,7 @@ pub fn changes(replacement: &Replacement, image: &Image) -> Vec<Change> {
     config.remove("NetworkingConfig");
     if let Some(Value::Object(labels)) = config.get_mut("Labels") {
         labels.remove(TRANSACTION_LABEL);
+        labels.remove(FOLLOWED_LABEL);
     }
     let mut now = old.config().clone();
     // The Engine makes this one from the id.

@@ -18,6 +18,7 @@ pub use podman::lost_on_podman;
 
 use crate::engine::ApiVersion;
 use crate::engine::Container;
+use crate::engine::FOLLOWED_LABEL;
 use crate::engine::Image;
 use serde_json::Map;
 use serde_json::Value;
@@ -175,7 +176,9 @@ fn labels(facts: &Facts, config: &mut Map<String, Value>, image: &Map<String, Va
     };
     let given = image.get("Labels").and_then(Value::as_object);
     labels.retain(|key, value| {
-        key != TRANSACTION_LABEL && given.and_then(|given| given.get(key)) != Some(value)
+        key != TRANSACTION_LABEL
+            && key != FOLLOWED_LABEL
+            && given.and_then(|given| given.get(key)) != Some(value)
     });
     if let Some(label) = labels.get_mut(COMPOSE_IMAGE_LABEL) {
         if label == facts.old.image_id() {
@@ -379,7 +382,7 @@ mod tests {
     fn labels_of_compose_follow_the_image_and_ours_are_not_inherited() {
         let body = config(
             json!({}),
-            json!({"Labels": {COMPOSE_IMAGE_LABEL: "sha256:old", TRANSACTION_LABEL: "{}",
+            json!({"Labels": {COMPOSE_IMAGE_LABEL: "sha256:old", TRANSACTION_LABEL: "{}", FOLLOWED_LABEL: "nginx",
                               "com.docker.compose.config-hash": "h"}}),
         );
         assert_eq!(

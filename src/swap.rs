@@ -40,6 +40,7 @@ use crate::debug::debug;
 use crate::engine::About;
 use crate::engine::Container;
 use crate::engine::Engine;
+use crate::engine::FOLLOWED_LABEL;
 use crate::engine::Image;
 use crate::engine::Removal;
 use crate::engine::is_full;
@@ -312,8 +313,12 @@ impl Swap<'_> {
             let tagged = self.engine.image(old.image_name());
             tagged.is_ok_and(|tagged| tagged.id() == part.image.id())
         };
+        if old.label(FOLLOWED_LABEL).is_some() {
+            replacement.body["Image"] = old.image_name().into();
+        }
         if provider.is_some() && !is_tagged() {
             replacement.body["Image"] = part.image.id().into();
+            replacement.label(FOLLOWED_LABEL, old.image_name().to_owned());
         }
         let foreign = || old_image.as_ref()?.foreign_platform(&self.about.arch);
         Ok(Plan {

@@ -527,6 +527,22 @@ mod tests {
     }
 
     #[test]
+    fn the_reason_of_a_rejection_is_told_again_after_a_trouble() {
+        let mut lab = Lab::new(FirstSight::Seed);
+        *lab.world.rejected.borrow_mut() = Some(("a", digest('1')));
+        *lab.world.names.borrow_mut() = vec!["a"];
+        let rejected = (Standing::Rejected, Some("it exited".to_owned()));
+        lab.tick();
+        assert_eq!(lab.state("a"), rejected);
+        lab.set("a", Err(trouble()));
+        lab.tick();
+        assert_eq!(lab.state("a").1, Some(trouble().to_string()));
+        lab.set("a", Ok(digest('1')));
+        lab.tick();
+        assert_eq!(lab.state("a"), rejected);
+    }
+
+    #[test]
     fn references_come_and_go_without_a_restart() {
         let mut lab = Lab::new(FirstSight::Seed);
         lab.tick();

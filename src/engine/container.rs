@@ -8,6 +8,9 @@ use std::time::Duration;
 
 /// Watchtower's: what a container wants to be stopped with.
 pub const STOP_SIGNAL_LABEL: &str = "com.centurylinklabs.watchtower.stop-signal";
+/// Names the reference that a container follows which had to be made from an id: its tag meant another
+/// image by then.
+pub const FOLLOWED_LABEL: &str = "io.imagewatch.image";
 /// When a container that was never started was started.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
@@ -71,10 +74,16 @@ impl Container {
         text(&self.json["Image"])
     }
 
-    /// The reference it was made from, as its owner wrote it.
+    /// The reference it was made from, as its owner wrote it, even if it was made anew from that
+    /// image's id since.
     #[must_use]
     pub fn image_name(&self) -> &str {
-        text(&self.json["Config"]["Image"])
+        let name = text(&self.json["Config"]["Image"]);
+        let bare = |id: &str| id.trim_start_matches("sha256:").to_owned();
+        match self.label(FOLLOWED_LABEL) {
+            Some(followed) if bare(name) == bare(self.image_id()) => followed,
+            _ => name,
+        }
     }
 
     /// Whether it says what to run.

@@ -20,6 +20,7 @@ pub use about::ApiVersion;
 pub use call::Deadlines;
 pub use call::Removal;
 pub use container::Container;
+pub use container::FOLLOWED_LABEL;
 pub use container::Image;
 pub use container::STOP_SIGNAL_LABEL;
 pub use container::State;

@@ -69,7 +69,7 @@ impl<H: Hands> Books<'_, H> {
             Err(error) => return self.failed(target, &error),
         };
         let reference = &target.reference;
-        self.complaints.remove(&reference.to_string());
+        let trouble = self.complaints.remove(&reference.to_string());
         let seen = self.seen.get(reference).cloned();
         self.board.update(reference, |entry| {
             entry.last_check = Some(rfc3339(SystemTime::now()));
@@ -81,8 +81,12 @@ impl<H: Hands> Books<'_, H> {
         match seen {
             Some(seen) if seen == digest => {
                 debug(format_args!("{}: unchanged", target.name));
-                if self.board.standing(reference) == Some(Standing::Unknown) {
-                    self.tell_standing(reference, &digest);
+                match self.board.standing(reference) {
+                    Some(Standing::Unknown) => self.tell_standing(reference, &digest),
+                    Some(Standing::Rejected) if trouble.is_some() => {
+                        self.tell_rejection(reference, &digest);
+                    }
+                    _ => {}
                 }
             }
             Some(seen) => {
@@ -160,6 +164,15 @@ impl<H: Hands> Books<'_, H> {
             entry.state = standing;
             entry.last_error = None;
         });
+    }
+
+    /// Why it is rejected, once the trouble that was told in place of that is over.
+    fn tell_rejection(&mut self, reference: &Reference, digest: &Digest) {
+        let rejection = self.ask(reference, |hands| hands.rejection(reference, digest));
+        if let Ok(Some(reason)) = rejection {
+            self.board
+                .update(reference, |entry| entry.last_error = Some(reason));
+        }
     }
 
     fn refresh(&mut self, target: &Target, digest: Digest) {

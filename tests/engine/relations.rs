@@ -86,6 +86,30 @@ fn who_lives_in_a_container_is_recreated_with_it_and_keeps_its_image() {
 }
 
 #[test]
+fn who_kept_an_image_that_its_tag_means_no_more_is_followed_all_the_same() {
+    let Some(lab) = Lab::new() else { return };
+    household(&lab);
+    lab.publish("hermes", &good("v2"));
+    lab.publish("tenant", &good("v2"));
+    lab.pull("tenant");
+    let (_, report) = lab.program("hermes", &[]).refresh("");
+    assert_eq!(lab.version("tenant"), "v1", "{report}");
+    // Moved along once more, and then on its own.
+    lab.publish("hermes", &good("v3"));
+    let (_, report) = lab.program("hermes", &[]).refresh("");
+    assert_eq!(lab.version("provider"), "v3", "{report}");
+    assert_eq!(lab.version("tenant"), "v1", "{report}");
+    let program = lab.program("hermes,tenant", &[]);
+    let (_, report) = program.refresh("");
+    for name in ["tenant", "asleep"] {
+        assert_eq!(lab.version(name), "v2", "{name}: {report}");
+        let config = lab.inspect(name)["Config"].clone();
+        assert_eq!(config["Image"], lab.reference("tenant"));
+        assert_eq!(config["Labels"]["io.imagewatch.image"], Value::Null);
+    }
+}
+
+#[test]
 fn who_is_due_as_well_gets_its_own_newest_image() {
     let Some(lab) = Lab::new() else { return };
     household(&lab);
