@@ -249,7 +249,7 @@ fn a_state_folder_that_cannot_be_written_is_said_once_and_ends_nothing() {
         let log = program.log();
         let said: Vec<&str> = log
             .lines()
-            .filter(|line| line.contains("not written"))
+            .filter(|line| line.contains(" WARN ") && line.contains("IMAGEWATCH_STATE="))
             .collect();
         assert!(said.len() == 1 && said[0].contains(reason), "{said:?}");
         let (_, status) = program.ask("GET", "/admin/status");
