@@ -83,11 +83,18 @@ fn reason(error: &ureq::Error) -> String {
             Some(inner) => return reason(inner),
             None => io.to_string(),
         },
-        ureq::Error::HostNotFound => "host not found (is DNS working?)".to_owned(),
+        ureq::Error::HostNotFound => "host not found".to_owned(),
         ureq::Error::Timeout(which) => format!("no answer in time ({which})"),
         other => other.to_string(),
     };
-    let hint = if text.contains("UnknownIssuer") {
+    // The second is how std begins what the resolver of the system says.
+    let is_name = |start: &&str| text.starts_with(*start);
+    let hint = if ["host not found", "failed to lookup address"]
+        .iter()
+        .any(is_name)
+    {
+        " (is DNS working?)"
+    } else if text.contains("UnknownIssuer") {
         " (for a private CA set SSL_CERT_FILE)"
     } else if text.contains("CaUsedAsEndEntity") {
         " (a self-signed certificate must not be a CA: make it with basicConstraints=CA:FALSE)"
@@ -181,6 +188,22 @@ pub(crate) fn percent_encode(text: &str, also: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_can_be_done_is_said_with_the_cause() {
+        let io = |words: &str| ureq::Error::Io(std::io::Error::other(words.to_owned()));
+        let name = "failed to lookup address information: Temporary failure in name resolution";
+        for (error, expected) in [
+            (
+                ureq::Error::HostNotFound,
+                "host not found (is DNS working?)".to_owned(),
+            ),
+            (io(name), format!("{name} (is DNS working?)")),
+            (io("it broke"), "it broke".to_owned()),
+        ] {
+            assert_eq!(reason(&error), expected);
+        }
+    }
 
     #[test]
     fn retry_after_is_read_in_every_form_and_kept_within_bounds() {
