@@ -3,8 +3,8 @@
 
 use crate::support::program::Program;
 
-/// Threads and descriptors come and go with requests that are being answered.
-const COMING_AND_GOING: usize = 2;
+/// Threads, and descriptors of connections that are kept for a while, come and go.
+const COMING_AND_GOING: usize = 4;
 
 /// One look.
 #[derive(Debug, Clone, Copy)]

@@ -35,8 +35,8 @@ const LONG: Week = Week {
     containers: 30,
     tags: 20,
     hour: 12,
-    // Fragmentation.
-    growth: 128 * 1024,
+    // What a process remembers fills up to its bounds meanwhile: 200 outcomes, 100 jobs with their reports.
+    growth: 256 * 1024,
 };
 
 /// What there is time for each day.
