@@ -13,7 +13,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 /// Bytes on disk, stripped. A plain build holds paths of the machine, which may be longer elsewhere.
-const SIZE: u64 = 2_850_000;
+const SIZE: u64 = 2_900_000;
 /// Bytes of memory of its own, and its share of what others use too, after 20 rounds.
 const PSS: u64 = 2_900_000;
 /// Threads at rest: main, `refresh`, `health`, `status`, `listener`, `watcher`; and six of the inner
