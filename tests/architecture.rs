@@ -284,6 +284,23 @@ fn the_wall_clock_is_read_only_to_be_shown_or_where_a_peer_speaks_of_it() {
     assert!(wrong.is_empty(), "{wrong:?} read the wall clock");
 }
 
+/// A test that asks for a variable that nobody sets is left out, and nobody is the wiser.
+#[test]
+fn what_the_engine_tests_ask_for_is_set_by_a_script() {
+    let script = std::fs::read_to_string("scripts/test.sh").expect("the script");
+    let mut asked = 0;
+    let mut look = |path: &Path, text: &str| {
+        for (at, _) in text.match_indices("\"LAB_") {
+            let name = text[at + 1..].split('"').next().unwrap_or_default();
+            asked += 1;
+            assert!(script.contains(name), "{}: {name}", path.display());
+        }
+    };
+    visit(Path::new("tests/engine"), &mut look);
+    visit(Path::new("tests/support"), &mut look);
+    assert!(asked > 5, "{asked}");
+}
+
 fn visit(folder: &Path, look: &mut dyn FnMut(&Path, &str)) {
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
