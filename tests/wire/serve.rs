@@ -19,16 +19,21 @@ struct Fake {
 }
 
 fn engine() -> Fake {
+    engine_showing(|_| Answer::json(200, &json!({"Id": "sha256:x"})))
+}
+
+/// One that answers so when it is asked to show an image.
+fn engine_showing(image: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Fake {
     let folder = Folder::new();
     let socket = folder.path().join("engine.sock");
-    let server = Server::unix(&socket, |seen| match seen.target.as_str() {
+    let server = Server::unix(&socket, move |seen| match seen.target.as_str() {
         "/_ping" => Answer::new(200, &[("Api-Version", "1.41")], "OK"),
         "/v1.41/version" => Answer::json(200, &json!({"Version": "20.10.24"})),
         "/v1.41/containers/json?all=1" => Answer::json(200, &json!([])),
         other if other.contains("/images/create?") => {
             Answer::new(200, &[], "{\"status\":\"ok\"}\n")
         }
-        other if other.contains("/images/") => Answer::json(200, &json!({"Id": "sha256:x"})),
+        other if other.contains("/images/") => image(other),
         other => panic!("unexpected: {other}"),
     });
     Fake {
@@ -83,24 +88,12 @@ fn the_endpoint_answers_exactly_as_promised() {
 
 #[test]
 fn an_image_that_cannot_be_looked_at_after_its_pull_counts_as_failed() {
-    let folder = Folder::new();
-    let socket = folder.path().join("engine.sock");
-    let _server = Server::unix(&socket, |seen| match seen.target.as_str() {
-        "/_ping" => Answer::new(200, &[("Api-Version", "1.41")], "OK"),
-        "/v1.41/version" => Answer::json(200, &json!({"Version": "20.10.24"})),
-        "/v1.41/containers/json?all=1" => Answer::json(200, &json!([])),
-        other if other.contains("/images/create?") => {
-            Answer::new(200, &[], "{\"status\":\"ok\"}\n")
-        }
-        other if other.contains("/images/") && other.contains("hermes") => {
-            Answer::json(500, &json!({"message": "it burns"}))
-        }
-        other if other.contains("/images/") => Answer::json(200, &json!({"Id": "sha256:x"})),
-        other => panic!("unexpected: {other}"),
+    let engine = engine_showing(|target| match target.contains("hermes") {
+        true => Answer::json(500, &json!({"message": "it burns"})),
+        false => Answer::json(200, &json!({"Id": "sha256:x"})),
     });
-    let host = format!("unix://{}", socket.display());
     let program = Program::start(&[
-        ("DOCKER_HOST", &host),
+        ("DOCKER_HOST", &engine.host),
         ("IMAGEWATCH_RUNTIMES", "hermes,crewai"),
     ]);
     for query in ["", "?recreate=false"] {
