@@ -111,6 +111,7 @@ impl Selection {
                 });
             }
         }
+        seen.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(seen)
     }
 
@@ -206,11 +207,14 @@ impl Selection {
                 continue;
             }
             if let Some(consent) = self.consent(summary, &reference) {
-                managed.push(Managed {
+                let before = |other: &Managed| other.container.name() < container.name();
+                let place = managed.partition_point(before);
+                let one = Managed {
                     container,
                     reference,
                     consent,
-                });
+                };
+                managed.insert(place, one);
             }
         }
         Ok(managed)

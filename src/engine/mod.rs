@@ -50,6 +50,7 @@ use serde_json::Value;
 use serde_json::json;
 use socket::NoResolver;
 use socket::UnixConnector;
+use std::cmp::Reverse;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -187,8 +188,8 @@ impl Engine {
         })
     }
 
-    /// Every container, stopped ones too, by name (`GET /containers/json`). Podman lists them in any order;
-    /// what we do, and report, has one.
+    /// Every container, stopped ones too, the newest first (`GET /containers/json`). Podman lists them in any
+    /// order; of two that were created in the same second, the Engine's counts.
     pub fn containers(&self) -> Result<Vec<Summary>> {
         let request = self.named(&Method::GET, LIST);
         let call = Call::new(Method::GET, LIST, self.deadlines.call);
@@ -199,7 +200,7 @@ impl Engine {
                 // It quotes what was found, however long that is.
                 reason: one_line(&format!("not a list of containers ({error})")),
             })?;
-        list.sort_by(|a, b| a.name().cmp(b.name()));
+        list.sort_by_key(|one| Reverse(one.created()));
         Ok(list)
     }
 

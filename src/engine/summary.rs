@@ -30,6 +30,8 @@ pub struct Summary {
     #[serde(default)]
     state: Option<String>,
     #[serde(default)]
+    created: Option<i64>,
+    #[serde(default)]
     labels: Labels,
 }
 
@@ -61,6 +63,12 @@ impl Summary {
     #[must_use]
     pub fn state(&self) -> &str {
         self.state.as_deref().unwrap_or_default()
+    }
+
+    /// When it was created, in seconds since 1970.
+    #[must_use]
+    pub fn created(&self) -> i64 {
+        self.created.unwrap_or_default()
     }
 
     /// The reference it was made from; an id instead if that means another image by now, or if its

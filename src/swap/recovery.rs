@@ -181,7 +181,7 @@ fn open_pairs(list: &[Summary]) -> Vec<Pair> {
             new: one.id().to_owned(),
         })
     };
-    // The list begins with the newest.
+    // The list begins with the newest; what lives in others was made after them.
     list.iter().rev().filter_map(pair).collect()
 }
 

@@ -289,13 +289,13 @@ fn refusals_keep_the_engines_words_and_status() {
 }
 
 #[test]
-fn containers_are_listed_by_name_whatever_the_engines_order() {
-    let list =
-        ["zeta", "alpha", "mid"].map(|name| json!({"Id": name, "Names": [format!("/{name}")]}));
+fn containers_are_listed_newest_first_whatever_the_engines_order() {
+    let list = [("b", 10), ("d", 30), ("a", 10), ("c", 20)];
+    let list = list.map(|(id, created)| json!({"Id": id, "Created": created}));
     let fake = fake("1.41", move |_| Answer::json(200, &json!(list)));
     let found = fake.engine.containers().expect("a list");
-    let names: Vec<_> = found.iter().map(|one| one.name()).collect();
-    assert_eq!(names, ["alpha", "mid", "zeta"]);
+    let ids: Vec<_> = found.iter().map(|one| one.id()).collect();
+    assert_eq!(ids, ["d", "c", "b", "a"]);
 }
 
 #[test]
