@@ -295,6 +295,12 @@ fn adopt(steps: Steps, orphan: &Summary) -> Result<()> {
             ),
         });
     }
+    // Its name is all that tells of it until it runs.
+    steps.ensure_running(orphan.id())?;
     steps.ensure_name(orphan.id(), name)?;
-    steps.ensure_running(orphan.id()).map(drop)
+    match steps.look(orphan.id())? {
+        // Podman tells its neighbours a name only when it starts.
+        Some(found) if steps.engine.about()?.is_podman() => steps.engine.restart(&found),
+        _ => Ok(()),
+    }
 }

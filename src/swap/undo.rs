@@ -74,17 +74,24 @@ fn undo_once(steps: Steps, pairs: &[Pair], stop: Stop) -> Result<Undone> {
             None => return finish(steps, pairs),
         }
     }
+    let mut unrecorded = Vec::new();
     for (pair, old) in olds.iter().rev() {
         steps.ensure_stopped(&pair.new)?;
         if comes_back(steps, pair, old)? {
             steps.ensure_gone(&pair.new, Removal::ForceWithAnonymousVolumes)?;
+            unrecorded.push(old.id());
         } else {
             steps.ensure_name(&pair.new, &pair.record.new_name())?;
         }
     }
     let mut trouble = Ok(());
     for (pair, old) in &olds {
-        if let Err(error) = put_back(steps, &pair.record, old, stop) {
+        let outcome = if unrecorded.contains(&old.id()) {
+            put_back_unrecorded(steps, &pair.record, old)
+        } else {
+            put_back(steps, &pair.record, old, stop)
+        };
+        if let Err(error) = outcome {
             trouble = trouble.and(Err(error));
         }
     }
@@ -118,6 +125,21 @@ fn put_back(steps: Steps, record: &Record, old: &Container, stop: Stop) -> Resul
         }
     }
     named.map(drop)
+}
+
+/// The same where no successor is left to tell of the swap: the name does, until the container runs.
+/// Podman tells its neighbours a name only when it starts, hence the restart: one call, which the Engine ends
+/// without us as well.
+fn put_back_unrecorded(steps: Steps, record: &Record, old: &Container) -> Result<()> {
+    steps.ensure_policy(&record.old, &record.restart)?;
+    if record.was_running {
+        steps.ensure_running(&record.old)?;
+    }
+    steps.ensure_name(&record.old, &record.name)?;
+    if record.was_running && old.name() != record.name {
+        steps.engine.restart(old)?;
+    }
+    Ok(())
 }
 
 /// Starts the container again if a stop that is still under way gets it.
