@@ -146,9 +146,7 @@ fn row(
         Err(_) if here.as_ref().is_some_and(Image::is_local) => State::Local,
         Err(_) => State::Failed,
         Ok(_) if digests.is_empty() => State::Absent,
-        Ok(digest) if here.is_none() || refresher.is_behind(reference, digest, seen)? => {
-            State::Outdated
-        }
+        Ok(digest) if refresher.is_behind(reference, digest, seen)? => State::Outdated,
         Ok(_) => State::Current,
     };
     let (registry_digest, error) = match outcome {

@@ -169,22 +169,32 @@ impl Refresher {
     /// # Errors
     /// When the Engine cannot be asked.
     pub fn is_behind(&self, reference: &Reference, digest: &Digest, seen: &[Seen]) -> Result<bool> {
-        let Some(image) = self.engine.find_image(&reference.to_string())? else {
-            // Never pulled here: there is nothing that could be behind.
-            return Ok(false);
+        let newest = self.engine.find_image(&reference.to_string())?;
+        let newest = match newest {
+            Some(image) if !is_at(&image, reference, digest) => return Ok(true),
+            other => other,
         };
-        if !is_at(&image, reference, digest) {
-            return Ok(true);
-        }
-        let older = seen
+        let made_of_it = seen
             .iter()
-            .filter(|one| one.made_from.as_ref() == Ok(reference) && one.image_id != image.id());
-        for one in older {
-            if !self.is_twin(&one.image_id, &image)? {
+            .filter(|one| one.made_from.as_ref() == Ok(reference));
+        for one in made_of_it {
+            let is_current = match &newest {
+                Some(newest) if one.image_id == newest.id() => true,
+                Some(newest) => self.is_twin(&one.image_id, newest)?,
+                // The image lost its name, to `docker rmi` for one; what runs it goes on.
+                None => self.runs(&one.image_id, reference, digest)?,
+            };
+            if !is_current {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Whether the image with this id is still here, and `digest`.
+    fn runs(&self, id: &str, reference: &Reference, digest: &Digest) -> Result<bool> {
+        let image = self.engine.find_image(id)?;
+        Ok(image.is_some_and(|image| is_at(&image, reference, digest)))
     }
 
     /// Whether the image with this id is `newest` in all but that.

@@ -116,3 +116,25 @@ fn an_image_with_several_names_is_newest_under_its_own() {
     assert_eq!(lab.version("1"), lab.name("v1"));
     assert_eq!(lab.version("2"), lab.name("v2"));
 }
+
+#[test]
+fn what_runs_an_image_that_lost_its_name_is_caught_up_with() {
+    let Some(lab) = Lab::new() else { return };
+    lab.publish("hermes", &good(&lab.name("v1")));
+    lab.pull("hermes");
+    lab.workspace("1", "hermes");
+    // With a second name it only loses the first.
+    let name = lab.reference("hermes");
+    let other = name.replace("/hermes", "/kept").replace(":latest", "");
+    let tag = format!("/images/{name}/tag?repo={other}&tag=latest");
+    for (method, path) in [("POST", &*tag), ("DELETE", &*format!("/images/{name}"))] {
+        let (status, answer) = lab.docker.ask(method, path, b"");
+        let answer = String::from_utf8_lossy(&answer);
+        assert!((200..300).contains(&status), "{method} {path}: {answer}");
+    }
+    lab.publish("hermes", &good(&lab.name("v2")));
+    let program = lab.watcher("hermes", &[("IMAGEWATCH_CATCH_UP", "true")]);
+    program.await_line("hermes is behind");
+    program.await_line("INFO  recreated container=");
+    assert_eq!(lab.version("1"), lab.name("v2"));
+}
