@@ -170,9 +170,16 @@ impl Container {
     }
 
     /// Whether it has a network namespace of its own, or is still giving it back.
+    ///
+    /// Docker 20.10 shows the namespace of a container that is stopped for good, but no endpoint in it
+    /// any more; Podman gives neither an id.
     #[must_use]
     pub fn holds_network(&self) -> bool {
-        !text(&self.json["NetworkSettings"]["SandboxKey"]).is_empty()
+        let settings = &self.json["NetworkSettings"];
+        let networks = settings["Networks"].as_object().into_iter().flatten();
+        let mut endpoints = networks.map(|(_, network)| text(&network["EndpointID"]));
+        let is_left_over = !text(&settings["SandboxID"]).is_empty() && endpoints.all(str::is_empty);
+        !text(&settings["SandboxKey"]).is_empty() && !is_left_over
     }
 
     /// How often the restart policy started it.
@@ -342,6 +349,7 @@ fn object(value: &Value) -> &Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn nothing_is_missing_that_the_engine_left_out() {
@@ -350,5 +358,27 @@ mod tests {
         assert_eq!(container.state(), State::Exited);
         assert!(container.networks().is_empty());
         assert_eq!(container.health(), None);
+    }
+
+    #[test]
+    fn a_stopped_container_has_given_its_network_back_whatever_is_shown_of_it() {
+        for (what, id, key, endpoint, held) in [
+            ("Docker, running", "5a", "/run/docker/netns/5a", "e0", true),
+            (
+                "Docker 20.10, exited",
+                "5a",
+                "/run/docker/netns/5a",
+                "",
+                false,
+            ),
+            ("Docker 28.5, exited", "", "", "", false),
+            ("Podman, running", "", "/run/netns/netns-5a", "", true),
+            ("Podman, exited", "", "", "", false),
+        ] {
+            let container = Container::new(json!({"NetworkSettings": {
+                "SandboxID": id, "SandboxKey": key, "Networks": {"net": {"EndpointID": endpoint}},
+            }}));
+            assert_eq!(container.holds_network(), held, "{what}");
+        }
     }
 }
