@@ -4,6 +4,7 @@ use crate::engine::FOLLOWED_LABEL;
 use crate::engine::Image;
 use crate::replacement::Replacement;
 use crate::replacement::TRANSACTION_LABEL;
+use crate::replacement::is_blank;
 use serde::Serialize;
 use serde_json::Map;
 use serde_json::Value;
@@ -110,16 +111,6 @@ fn compare(
         } else if now != then && !(is_blank(Some(&now)) && is_blank(Some(&then))) {
             changes.push(Change { field, now, then });
         }
-    }
-}
-
-fn is_blank(value: Option<&Value>) -> bool {
-    match value {
-        None | Some(Value::Null) => true,
-        Some(Value::String(text)) => text.is_empty(),
-        Some(Value::Array(list)) => list.is_empty(),
-        Some(Value::Object(map)) => map.is_empty(),
-        Some(_) => false,
     }
 }
 

@@ -227,7 +227,8 @@ fn is_empty(value: Option<&Value>) -> bool {
     is_blank(value) || value == Some(&json!([""]))
 }
 
-fn is_blank(value: Option<&Value>) -> bool {
+/// Whether a field says nothing, however the Engine writes that.
+pub fn is_blank(value: Option<&Value>) -> bool {
     match value {
         None | Some(Value::Null) => true,
         Some(Value::String(text)) => text.is_empty(),

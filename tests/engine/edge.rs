@@ -92,9 +92,7 @@ fn a_crash_loop_that_goes_on_is_rolled_back_to_the_old_one() {
 #[test]
 fn an_image_without_a_command_costs_nothing() {
     let Some(lab) = Lab::new() else { return };
-    lab.publish("hermes", &good("v1"));
-    lab.pull("hermes");
-    let id = lab.workspace("1", "hermes");
+    let id = lab.first_workspace("hermes");
     lab.publish("hermes", &good("v2").with("Cmd", Value::Null));
     let (_, report) = lab.program("hermes", &[]).refresh("");
     let reason = only(&report, "skipped");

@@ -187,16 +187,19 @@ fn a_port_taken_in_mid_swap_costs_nothing_once_it_is_free_again() {
     assert!(reason.contains(&port.to_string()), "{reason}");
 }
 
+/// The calls of a swap from the moment on that it touches the old container.
+const CALLS: [&str; 5] = [
+    "/update",
+    "/stop",
+    "rename?name=w.iw-old-",
+    "rename?name=w ",
+    "/start",
+];
+
 #[test]
 fn a_container_removed_in_mid_swap_is_replaced_all_the_same() {
     let Some(lab) = Lab::parted() else { return };
-    for before in [
-        "/update",
-        "/stop",
-        "rename?name=w.iw-old-",
-        "rename?name=w ",
-        "/start",
-    ] {
+    for before in CALLS {
         let mut workspace = Workspace::new(&lab, true);
         let old = workspace.id();
         let mark = workspace.publish(Next::Good);
@@ -216,13 +219,7 @@ fn a_container_removed_in_mid_swap_is_replaced_all_the_same() {
 #[test]
 fn a_container_renamed_in_mid_swap_is_not_lost() {
     let Some(lab) = Lab::parted() else { return };
-    for before in [
-        "/update",
-        "/stop",
-        "rename?name=w.iw-old-",
-        "rename?name=w ",
-        "/start",
-    ] {
+    for before in CALLS {
         let mut workspace = Workspace::new(&lab, true);
         let old = workspace.id();
         workspace.publish(Next::Good);

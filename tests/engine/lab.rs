@@ -197,6 +197,14 @@ impl Lab {
             .run(&self.name(name), &json!({"Image": self.reference(runtime)}))
     }
 
+    /// Starts workspace `1` of a runtime, on its version `v1`.
+    #[track_caller]
+    pub(crate) fn first_workspace(&self, runtime: &str) -> String {
+        self.publish(runtime, &good("v1"));
+        self.pull(runtime);
+        self.workspace("1", runtime)
+    }
+
     /// The full name of a container of this test.
     pub(crate) fn name(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)

@@ -57,9 +57,7 @@ impl Drop for Disturbed<'_> {
 #[test]
 fn a_frozen_engine_is_told_of_and_met_again_when_it_thaws() {
     let Some(lab) = Lab::in_charge() else { return };
-    lab.publish("hermes", &good("v1"));
-    lab.pull("hermes");
-    lab.workspace("1", "hermes");
+    lab.first_workspace("hermes");
     let program = lab.watcher("hermes", &[]);
     program.await_line("seeded");
     assert_eq!(program.ask("GET", "/health").0, 200);
@@ -89,9 +87,7 @@ fn a_frozen_engine_is_told_of_and_met_again_when_it_thaws() {
 #[test]
 fn an_engine_that_is_restarted_in_mid_pull_pulls_again() {
     let Some(lab) = Lab::in_charge() else { return };
-    lab.publish("hermes", &good("v1"));
-    lab.pull("hermes");
-    let old = lab.workspace("1", "hermes");
+    let old = lab.first_workspace("hermes");
     let program = lab.watcher("hermes", &[]);
     program.await_line("seeded");
     let layers = || {
@@ -115,9 +111,7 @@ fn an_engine_that_is_restarted_in_mid_pull_pulls_again() {
 #[test]
 fn a_full_engine_keeps_what_runs_and_says_what_to_do() {
     let Some(lab) = Lab::in_charge() else { return };
-    lab.publish("hermes", &good("v1"));
-    lab.pull("hermes");
-    let old = lab.workspace("1", "hermes");
+    let old = lab.first_workspace("hermes");
     let program = lab.watcher("hermes", &[]);
     program.await_line("seeded");
     let full = Disturbed::new(&lab, "fill", "empty");

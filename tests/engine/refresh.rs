@@ -26,9 +26,7 @@ fn list(report: &Value, name: &str) -> Vec<String> {
 #[test]
 fn an_older_container_is_recreated_and_a_newest_one_is_untouched() {
     let Some(lab) = Lab::new() else { return };
-    lab.publish("hermes", &good("v1"));
-    lab.pull("hermes");
-    let old = lab.workspace("1", "hermes");
+    let old = lab.first_workspace("hermes");
     lab.publish("hermes", &good("v2"));
     lab.pull("hermes");
     let newest = lab.workspace("2", "hermes");
@@ -51,9 +49,7 @@ fn an_older_container_is_recreated_and_a_newest_one_is_untouched() {
 #[test]
 fn force_recreates_the_newest_and_recreate_false_only_pulls() {
     let Some(lab) = Lab::new() else { return };
-    lab.publish("hermes", &good("v1"));
-    lab.pull("hermes");
-    let id = lab.workspace("1", "hermes");
+    let id = lab.first_workspace("hermes");
     lab.publish("hermes", &good("v2"));
     let program = lab.program("hermes", &[]);
     let (status, report) = program.refresh("?recreate=false");
@@ -197,9 +193,7 @@ fn the_old_container_is_back_when_the_new_command_does_not_exist() {
 #[test]
 fn images_that_do_not_stay_up_are_rolled_back_with_their_last_words() {
     let Some(lab) = Lab::new() else { return };
-    lab.publish("hermes", &good("v1"));
-    lab.pull("hermes");
-    let id = lab.workspace("1", "hermes");
+    let id = lab.first_workspace("hermes");
     let program = lab.program("hermes", &[("IMAGEWATCH_SETTLE", "3s")]);
     let shell = |script: &str| json!(["/bin/busybox", "sh", "-c", script]);
     for (mark, script, words) in [
@@ -233,9 +227,7 @@ fn health_decides_where_there_is_a_health_check() {
         json!({"Test": ["CMD-SHELL", test], "Interval": 1_000_000_000_u64,
                "Timeout": 2_000_000_000_u64, "Retries": 2})
     };
-    lab.publish("hermes", &good("v1"));
-    lab.pull("hermes");
-    let id = lab.workspace("1", "hermes");
+    let id = lab.first_workspace("hermes");
     let program = lab.program("hermes", &[]);
     let sick = check("echo not ready; exit 1");
     lab.publish("hermes", &good("sick").with("Healthcheck", sick));
@@ -333,9 +325,7 @@ fn what_the_owner_set_survives_with_the_data_of_anonymous_volumes() {
 #[test]
 fn remove_mode_only_removes() {
     let Some(lab) = Lab::new() else { return };
-    lab.publish("hermes", &good("v1"));
-    lab.pull("hermes");
-    lab.workspace("1", "hermes");
+    lab.first_workspace("hermes");
     lab.publish("hermes", &good("v2"));
     let program = lab.program("hermes", &[("IMAGEWATCH_RECREATE", "remove")]);
     let (_, report) = program.refresh("");
@@ -346,9 +336,7 @@ fn remove_mode_only_removes() {
 #[test]
 fn a_failed_pull_is_reported_and_does_not_stop_the_others() {
     let Some(lab) = Lab::new() else { return };
-    lab.publish("hermes", &good("v1"));
-    lab.pull("hermes");
-    lab.workspace("1", "hermes");
+    lab.first_workspace("hermes");
     lab.publish("hermes", &good("v2"));
     let (status, report) = lab.program("missing,hermes", &[]).refresh("");
     assert_eq!(status, 200);
@@ -438,9 +426,7 @@ fn a_list_that_cannot_be_had_is_an_error_with_the_partial_result() {
 #[test]
 fn three_callers_and_the_watcher_at_once_give_one_outcome() {
     let Some(lab) = Lab::new() else { return };
-    lab.publish("hermes", &good("v1"));
-    lab.pull("hermes");
-    lab.workspace("1", "hermes");
+    lab.first_workspace("hermes");
     lab.workspace("2", "hermes");
     let program = lab.watcher("hermes", &[]);
     program.await_line("seeded");

@@ -50,9 +50,7 @@ fn it_ends_within_a_second_while_pulling() {
 #[test]
 fn a_swap_in_progress_is_finished_first() {
     let Some(lab) = Lab::new() else { return };
-    lab.publish("hermes", &good("v1"));
-    lab.pull("hermes");
-    lab.workspace("1", "hermes");
+    lab.first_workspace("hermes");
     lab.workspace("2", "hermes");
     let mut program = lab.watcher("hermes", &[("IMAGEWATCH_SETTLE", "3s")]);
     program.await_line("seeded");

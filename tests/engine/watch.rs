@@ -37,9 +37,7 @@ fn seeding_does_nothing_and_one_moved_tag_refreshes_just_that_one() {
 #[test]
 fn catching_up_refreshes_what_was_missed() {
     let Some(lab) = Lab::new() else { return };
-    lab.publish("hermes", &good("v1"));
-    lab.pull("hermes");
-    lab.workspace("1", "hermes");
+    lab.first_workspace("hermes");
     lab.publish("hermes", &good("v2"));
     let program = lab.watcher("hermes", &[("IMAGEWATCH_CATCH_UP", "true")]);
     program.await_line("hermes is behind");
@@ -70,9 +68,7 @@ fn a_labelled_container_is_watched_whatever_its_image() {
 #[test]
 fn a_rejected_digest_is_tried_once_and_the_next_one_again() {
     let Some(lab) = Lab::new() else { return };
-    lab.publish("hermes", &good("v1"));
-    lab.pull("hermes");
-    let id = lab.workspace("1", "hermes");
+    let id = lab.first_workspace("hermes");
     let program = lab.watcher("hermes", &[]);
     program.await_line("seeded");
     lab.publish("hermes", &good("bad").with("Cmd", json!(["/bin/false"])));
@@ -94,9 +90,7 @@ fn a_rejected_digest_is_not_tried_again_after_a_restart() {
     let folder = Folder::new();
     let state = folder.path().to_str().expect("UTF-8");
     let vars = [("IMAGEWATCH_STATE", state), ("IMAGEWATCH_CATCH_UP", "true")];
-    lab.publish("hermes", &good("v1"));
-    lab.pull("hermes");
-    let id = lab.workspace("1", "hermes");
+    let id = lab.first_workspace("hermes");
     let mut program = lab.watcher("hermes", &vars);
     program.await_line("seeded");
     lab.publish("hermes", &good("bad").with("Cmd", json!(["/bin/false"])));
@@ -158,9 +152,7 @@ fn a_rejected_digest_is_not_tried_again_after_a_restart() {
 #[test]
 fn a_registry_in_trouble_changes_nothing_and_a_revoked_token_is_replaced() {
     let Some(lab) = Lab::new() else { return };
-    lab.publish("hermes", &good("v1"));
-    lab.pull("hermes");
-    let id = lab.workspace("1", "hermes");
+    let id = lab.first_workspace("hermes");
     let program = lab.watcher("hermes", &[]);
     program.await_line("seeded");
     lab.rules.set_trouble(Some(Answer::new(500, &[], "oops")));
@@ -178,9 +170,7 @@ fn a_registry_in_trouble_changes_nothing_and_a_revoked_token_is_replaced() {
 #[test]
 fn an_engine_that_is_restarted_is_met_again() {
     let Some(lab) = Lab::in_charge() else { return };
-    lab.publish("hermes", &good("v1"));
-    lab.pull("hermes");
-    lab.workspace("1", "hermes");
+    lab.first_workspace("hermes");
     let program = lab.watcher("hermes", &[]);
     program.await_line("seeded");
     assert_eq!(program.ask("GET", "/health").0, 200);
