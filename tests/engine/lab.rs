@@ -5,6 +5,7 @@ use crate::support::images::ImageSpec;
 use crate::support::images::Registry;
 use crate::support::program::Program;
 use crate::support::server::Server;
+use crate::support::tidy;
 use crate::support::token_proxy::Rules;
 use crate::support::unique;
 use serde_json::Value;
@@ -272,7 +273,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        self.docker.clean(&self.prefix, &self.proxy.host());
+        tidy(|| self.docker.clean(&self.prefix, &self.proxy.host()));
     }
 }
 

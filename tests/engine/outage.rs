@@ -13,6 +13,7 @@ use crate::support::images::ImageSpec;
 use crate::support::program::Program;
 use crate::support::server::Answer;
 use crate::support::server::Server;
+use crate::support::tidy;
 use imagewatch::time::rfc3339;
 use serde_json::Value;
 use serde_json::json;
@@ -50,7 +51,7 @@ impl<'l> Disturbed<'l> {
 
 impl Drop for Disturbed<'_> {
     fn drop(&mut self) {
-        self.lab.do_to_engine(self.end);
+        tidy(|| self.lab.do_to_engine(self.end));
     }
 }
 
@@ -324,6 +325,17 @@ fn names_that_cannot_be_looked_up_hold_up_no_other_registry_and_are_found_again(
     program.await_line(&format!("{named}/acme/app:latest: seeded"));
 }
 
+/// What libfaketime shares with a process's children, and leaves behind if that is killed.
+struct Shared(u32);
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        for name in ["faketime_shm", "sem.faketime_sem"] {
+            let _ = std::fs::remove_file(format!("/dev/shm/{name}_{}", self.0));
+        }
+    }
+}
+
 #[test]
 fn rounds_and_waits_do_not_care_what_the_clock_is_set_to() {
     if !Lab::is_in_charge() {
@@ -355,6 +367,7 @@ fn rounds_and_waits_do_not_care_what_the_clock_is_set_to() {
     ];
     let binary = env!("CARGO_BIN_EXE_imagewatch");
     let (_engine, program) = watch(&folder, binary, &images, &vars);
+    let _shared = Shared(program.pid());
     program.await_line("seeded");
     let unchanged = || program.log().matches("latest: unchanged").count();
     let hours = |count: u64| Duration::from_secs(count * 3600);

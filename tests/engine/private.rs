@@ -6,6 +6,7 @@ use super::lab::good;
 use crate::support::Folder;
 use crate::support::images::Front;
 use crate::support::program::Program;
+use crate::support::tidy;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use base64::engine::general_purpose::URL_SAFE;
@@ -104,7 +105,7 @@ impl Private {
 
 impl Drop for Private {
     fn drop(&mut self) {
-        self.lab.docker.clean(&self.lab.prefix, self.front.host());
+        tidy(|| self.lab.docker.clean(&self.lab.prefix, self.front.host()));
     }
 }
 

@@ -11,6 +11,7 @@ use crate::support::eventually;
 use crate::support::images::ImageSpec;
 use crate::support::images::agent;
 use crate::support::program::Program;
+use crate::support::tidy;
 use serde_json::Value;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -403,9 +404,11 @@ impl<'l> Workspace<'l> {
 
 impl Drop for Workspace<'_> {
     fn drop(&mut self) {
-        self.remove();
-        let path = format!("/networks/{}", self.network);
-        self.lab.docker.ask("DELETE", &path, b"");
+        tidy(|| {
+            self.remove();
+            let path = format!("/networks/{}", self.network);
+            self.lab.docker.ask("DELETE", &path, b"");
+        });
     }
 }
 

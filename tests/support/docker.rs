@@ -7,6 +7,10 @@ use std::io::Read;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// For how long an Engine may be silent: one that hangs for good must not have a test wait for ever.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A client of one Engine, one connection a request.
 #[derive(Clone)]
@@ -43,6 +47,7 @@ impl Docker {
         body: &[u8],
     ) -> io::Result<Reply> {
         let mut stream = UnixStream::connect(&self.socket)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         let mut head = format!(
             "{method} {path} HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\
              Content-Length: {}\r\n",

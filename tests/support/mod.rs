@@ -60,6 +60,17 @@ impl Drop for Folder {
     }
 }
 
+/// Leaves nothing behind. After a failure, what fails here as well is only told: a second panic would
+/// end all tests at once.
+pub(crate) fn tidy(up: impl FnOnce()) {
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(up));
+    if let Err(panic) = outcome
+        && !std::thread::panicking()
+    {
+        std::panic::resume_unwind(panic);
+    }
+}
+
 /// Looks again and again until there is something to see; for things that send no event.
 #[track_caller]
 pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {

@@ -145,6 +145,10 @@ impl Program {
         self.log.lock().join("\n")
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// `127.0.0.1:port`.
     pub(crate) fn host(&self) -> String {
         let line = self.await_line("listening on http://");
@@ -191,7 +195,7 @@ impl Program {
 
     /// A figure of `/proc/PID/smaps_rollup`, in bytes.
     pub(crate) fn memory(&self, field: &str) -> u64 {
-        let path = format!("/proc/{}/smaps_rollup", self.process.id());
+        let path = format!("/proc/{}/smaps_rollup", self.pid());
         let text = std::fs::read_to_string(path).expect("its memory");
         let line = text
             .lines()
@@ -203,7 +207,7 @@ impl Program {
 
     /// The most memory it ever had, in bytes (proc(5), `VmHWM`).
     pub(crate) fn peak(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.process.id());
+        let path = format!("/proc/{}/status", self.pid());
         let text = std::fs::read_to_string(path).expect("its status");
         let mut lines = text.lines().filter_map(|line| line.strip_prefix("VmHWM:"));
         let kilobytes = lines.next().and_then(|rest| rest.split_whitespace().next());
@@ -215,7 +219,7 @@ impl Program {
 
     /// Processor time so far (proc(5), `/proc/pid/stat` fields 14 and 15; a tick is 10 ms on Linux).
     pub(crate) fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()));
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()));
         let stat = stat.expect("its times");
         let (_, rest) = stat.rsplit_once(')').expect("a name");
         let ticks = rest.split_whitespace().skip(11).take(2);
@@ -226,20 +230,20 @@ impl Program {
     }
 
     pub(crate) fn threads(&self) -> usize {
-        let path = format!("/proc/{}/task", self.process.id());
+        let path = format!("/proc/{}/task", self.pid());
         std::fs::read_dir(path).expect("its threads").count()
     }
 
     /// Open descriptors.
     pub(crate) fn descriptors(&self) -> usize {
-        let path = format!("/proc/{}/fd", self.process.id());
+        let path = format!("/proc/{}/fd", self.pid());
         std::fs::read_dir(path).expect("its descriptors").count()
     }
 
     /// Sends a signal by its name, e.g. `TERM`.
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill")
-            .args(["-s", name, &self.process.id().to_string()])
+            .args(["-s", name, &self.pid().to_string()])
             .status();
         assert!(status.expect("kill").success());
     }
