@@ -26,6 +26,10 @@ const THEFT: Duration = Duration::from_secs(12);
 /// What a refresh may leave to the next one takes no longer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How many workspaces wait for a call that hangs, side by side. With sixty, Podman 4.3 takes half a
+/// minute to list the containers.
+const HANGING: usize = 12;
+
 /// Whether a report says that the workspace was recreated.
 fn is_recreated(report: &Value, workspace: &Workspace) -> bool {
     let recreated = report["recreated"].as_array();
@@ -89,9 +93,10 @@ fn any_single_call_may_hang() {
     // A pull may be silent for longer than this test has.
     moments.retain(|moment| !moment.line.contains("/images/create"));
     let moments = share(moments);
-    // They take their time, so they take it all at once.
+    // They take their time, so many take it at once.
     let mut workspaces = vec![first];
-    workspaces.resize_with(moments.len(), || Workspace::new(&lab, true));
+    let count = moments.len().clamp(1, HANGING);
+    workspaces.resize_with(count, || Workspace::new(&lab, true));
     side_by_side(workspaces, moments, |workspace, moment| {
         workspace.publish(Next::Good);
         let mut run = workspace.run(Some(moment.plan()));
