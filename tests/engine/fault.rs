@@ -24,7 +24,7 @@ const SOON: Duration = Duration::from_secs(2);
 /// How long a stolen port is kept.
 const THEFT: Duration = Duration::from_secs(12);
 /// What a refresh may leave to the next one takes no longer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How many workspaces wait for a call that hangs, side by side. With sixty, Podman 4.3 takes half a
 /// minute to list the containers.
@@ -107,6 +107,7 @@ fn any_single_call_may_hang() {
             run.await_report();
             workspace.await_well(PATIENCE);
         }
+        workspace.settle(SOON);
     });
 }
 
