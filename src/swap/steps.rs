@@ -97,9 +97,14 @@ impl Steps<'_> {
         }
     }
 
-    /// Now and then an Engine refuses this for a container that is just being restarted.
+    /// Now and then an Engine refuses this for a container that is just being restarted. One that does not
+    /// know the call will not know it the next time either.
     fn set_policy(&self, id: &str, policy: &Value) -> Result<()> {
-        insist(LOOK_PATIENCE, || self.engine.set_restart_policy(id, policy))
+        let set = || match self.engine.set_restart_policy(id, policy) {
+            Err(error) if error.is_not_found() => Ok(Err(error)),
+            outcome => outcome.map(Ok),
+        };
+        insist(LOOK_PATIENCE, set)?
     }
 
     /// Stops it for good. `Ok(false)` here and below: it does not exist.
