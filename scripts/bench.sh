@@ -10,9 +10,6 @@ cd "$(dirname "$0")/.."
 ENGINES=("${@:-docker-20.10}")
 [[ $# -gt 0 ]] || ENGINES=(docker-20.10 docker-28.5)
 
-finish() { scripts/lab.sh down --all || true; }
-trap finish EXIT
-
 scripts/lab.sh install "${ENGINES[@]}"
 cargo bench --locked --no-run
 TARGET=$(uname -m)-unknown-linux-musl
@@ -28,6 +25,10 @@ printf '\n== attack\n'
 cargo bench --locked --quiet --bench attack
 for engine in "${ENGINES[@]}"; do
   printf '\n== %s\n' "$engine"
-  LAB_ENGINE=$(scripts/lab.sh up "$engine") cargo bench --locked --quiet --bench downtime
+  LAB_ENGINE=$(scripts/lab.sh up "$engine")
+  # shellcheck disable=SC2064 # which one it is now
+  trap "scripts/lab.sh down '$engine'" EXIT
+  LAB_ENGINE=$LAB_ENGINE cargo bench --locked --quiet --bench downtime
   scripts/lab.sh down "$engine"
+  trap - EXIT
 done

@@ -53,15 +53,15 @@ say '1. What the demo needs'
 scripts/lab.sh install "$ENGINE"
 rustup target add "$TARGET"
 cargo build --locked --release --target "$TARGET"
-BINARY=$PWD/target/$TARGET/release/imagewatch
+BINARY=${CARGO_TARGET_DIR:-$PWD/target}/$TARGET/release/imagewatch
 ls -l "$BINARY" | awk '{print "  imagewatch: " $5 " bytes, static"}'
 BEGUN=$SECONDS
 
 if docker info >/dev/null 2>&1; then
   echo '  engine: the one that runs here'
 else
-  OWN_ENGINE=yes
   DOCKER_HOST=unix://$(scripts/lab.sh up "$ENGINE")
+  OWN_ENGINE=yes
   export DOCKER_HOST
   echo "  engine: a private one at $DOCKER_HOST"
 fi

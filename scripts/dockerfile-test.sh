@@ -15,10 +15,11 @@ cd "$(dirname "$0")/.."
 BINARY=$(readlink -f "$1")
 ENGINE=docker-20.10
 WORK=$(mktemp -d)
-trap 'rm -rf "$WORK"; scripts/lab.sh down "$ENGINE" || true' EXIT
+trap 'rm -rf "$WORK"' EXIT
 
-DOCKER_HOST=unix://$(scripts/lab.sh up "$ENGINE")
-export DOCKER_HOST
+SOCKET=$(scripts/lab.sh up "$ENGINE")
+trap 'rm -rf "$WORK"; scripts/lab.sh down "$ENGINE"' EXIT
+export DOCKER_HOST=unix://$SOCKET
 
 busybox_root() {
   local root=$1 applet
@@ -52,9 +53,9 @@ build() {
 
 # Starts an image as docs/security.md says, and waits for its own health check to be content.
 check() {
-  local image=$1 program=$2 socket=${DOCKER_HOST#unix://} id state=
-  id=$(docker run -d --user 65534:65534 --group-add "$(stat -c %g "$socket")" --read-only --cap-drop ALL \
-    --security-opt no-new-privileges -v "$socket:/var/run/docker.sock" --health-interval 1s "$image")
+  local image=$1 program=$2 id state=
+  id=$(docker run -d --user 65534:65534 --group-add "$(stat -c %g "$SOCKET")" --read-only --cap-drop ALL \
+    --security-opt no-new-privileges -v "$SOCKET:/var/run/docker.sock" --health-interval 1s "$image")
   for _ in $(seq 60); do
     state=$(docker inspect -f '{{.State.Health.Status}}' "$id")
     [[ $state == healthy ]] && break

@@ -44,8 +44,40 @@ static_checks() {
   RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --document-private-items --locked
 }
 
-# Each engine has a network and a folder of its own, so that it can run beside a Docker of yours.
-folder_of() { echo "/tmp/imagewatch-lab-$1"; }
+# Each run has a folder and each engine a network of its own, so that it gets in nobody's way: not in
+# that of a Docker of yours, nor of another run.
+LABS=
+BUILD=
+begin() {
+  sweep
+  LABS=$(mktemp -d /tmp/imagewatch-lab.XXXXXX)
+  exec 8>"$LABS/lock"
+  flock -n 8
+  trap finish EXIT
+}
+
+# Ends the engines of runs that were killed: those hold their lock no more. Somebody else's folder is not
+# looked at, because it might name any process as an engine's.
+sweep() {
+  local folder
+  for folder in /tmp/imagewatch-lab.*; do
+    [[ -O $folder && -f $folder/lock ]] || continue
+    if flock -n "$folder/lock" true; then end_engines "$folder"; fi
+  done
+}
+
+end_engines() {
+  local engine
+  for engine in "${ENGINES[@]}"; do
+    IMAGEWATCH_LAB=$1/$engine scripts/lab.sh down "$engine" || true
+  done
+  rm -rf "$1"
+}
+
+finish() {
+  [[ -z $BUILD ]] || kill "$BUILD" 2>/dev/null || true
+  end_engines "$LABS"
+}
 
 # A certificate authority that only the Engine and the tests know, and a server of its at an address
 # that is not a loopback one: to those Engines are lenient.
@@ -78,7 +110,8 @@ inside() {
 
 engine_tests() {
   step "on $1: ${*:2}"
-  IMAGEWATCH_LAB=$(folder_of "$1") unshare --net "$BASH" "$0" _inside "$@"
+  # An engine that outlives this run does not hold its lock.
+  IMAGEWATCH_LAB=$LABS/$1 unshare --net "$BASH" "$0" _inside "$@" 8>&-
 }
 
 all_tests_on() {
@@ -103,15 +136,6 @@ tests_of_the_day() {
   LAB_SHARE=$((DAY / ${#TURNS[@]} % 12 + 1))/12 engine_tests "$one" "${DISTURBANCES[@]}"
 }
 
-# The engine of a run that was ended from outside.
-finish() {
-  local engine
-  [[ -z $BUILD ]] || kill "$BUILD" 2>/dev/null || true
-  for engine in "${ENGINES[@]}"; do
-    IMAGEWATCH_LAB=$(folder_of "$engine") scripts/lab.sh down --all || true
-  done
-}
-
 # Engine tests mostly wait, so there is time for it meanwhile.
 begin_static_build() {
   rustup --quiet target add "$TARGET"
@@ -119,7 +143,7 @@ begin_static_build() {
   BUILD=$!
 }
 
-STATIC=$PWD/target/$TARGET/release/imagewatch
+STATIC=${CARGO_TARGET_DIR:-$PWD/target}/$TARGET/release/imagewatch
 
 await_static_build() {
   step "static build for $TARGET"
@@ -135,7 +159,7 @@ static_build() {
 
 dockerfile() {
   step 'Dockerfile.alpine'
-  scripts/dockerfile-test.sh "$STATIC"
+  IMAGEWATCH_LAB=$LABS/docker-20.10 unshare --net scripts/dockerfile-test.sh "$STATIC" 8>&-
 }
 
 case ${1-} in
@@ -150,12 +174,14 @@ case ${1-} in
     [[ -n ${2-} ]] || usage
     scripts/lab.sh install "$2"
     cargo test --locked --test tests --no-run
+    begin
     if (($# > 2)); then engine_tests "${@:2}"; else all_tests_on "$2"; fi
     exit
     ;;
   soak)
     [[ -n ${2-} ]] || usage
     scripts/lab.sh install "$2"
+    begin
     begin_static_build
     await_static_build
     LAB_SOAK=${3:-week} LAB_BINARY=$STATIC engine_tests "$2" engine::soak --nocapture
@@ -169,8 +195,7 @@ case ${1-} in
   *) usage ;;
 esac
 
-BUILD=
-trap finish EXIT
+begin
 NOW=("${ENGINES[@]}")
 [[ ${1-} == full ]] || read -ra NOW < <(today)
 static_checks
