@@ -56,6 +56,25 @@ fn list(containers: usize, registry: &str) -> Value {
     (0..containers).map(entry).collect()
 }
 
+/// The digest of them all.
+fn digest() -> String {
+    format!("sha256:{}", "a".repeat(64))
+}
+
+/// What the Engine says of the image that such a call is about.
+fn image(target: &str) -> Option<Value> {
+    let name = target
+        .strip_prefix("/v1.41/images/")?
+        .strip_suffix("/json")?;
+    let (repository, _) = name.rsplit_once(':')?;
+    let (_, number) = repository.rsplit_once("/app")?;
+    let number: usize = number.parse().ok()?;
+    Some(
+        json!({"Id": format!("sha256:{number:064x}"), "RepoTags": [name],
+                "RepoDigests": [format!("{repository}@{}", digest())]}),
+    )
+}
+
 fn measure(containers: usize) {
     let last = Arc::new(Mutex::new(Instant::now()));
     let heads = Arc::new(AtomicUsize::new(0));
@@ -63,8 +82,7 @@ fn measure(containers: usize) {
     let registry = Server::tcp(move |_| {
         counted.fetch_add(1, Ordering::SeqCst);
         *for_registry.lock().expect("no panic") = Instant::now();
-        let digest = format!("sha256:{}", "a".repeat(64));
-        Answer::new(200, &[("Docker-Content-Digest", &digest)], "")
+        Answer::new(200, &[("Docker-Content-Digest", &digest())], "")
     });
     let folder = Folder::new();
     let socket = folder.path().join("engine.sock");
@@ -76,6 +94,7 @@ fn measure(containers: usize) {
     let counted_here = Arc::clone(&heads);
     let engine = Server::unix(&socket, move |seen| match seen.target.as_str() {
         "/_ping" => Answer::new(200, &[("Api-Version", "1.41")], "OK"),
+        "/v1.41/version" => Answer::json(200, &json!({"Version": "20.10.24"})),
         "/v1.41/containers/json?all=1" => {
             // A round begins with the list; the one before ended with its last look-up.
             let mut starts = starts.lock().expect("no panic");
@@ -88,7 +107,11 @@ fn measure(containers: usize) {
             starts.push((Instant::now(), counted_here.load(Ordering::SeqCst)));
             Answer::json(200, &answer)
         }
-        other => panic!("unexpected: {other}"),
+        // At first sight only: whether what is here is behind.
+        target => match image(target) {
+            Some(image) => Answer::json(200, &image),
+            None => panic!("unexpected: {target}"),
+        },
     });
     let host = format!("unix://{}", socket.display());
     let binary = std::env::var("LAB_BINARY");

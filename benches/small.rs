@@ -115,6 +115,7 @@ impl Weight {
         let socket = folder.path().join("engine.sock");
         let _engine = Server::unix(&socket, |seen| match seen.target.as_str() {
             "/_ping" => Answer::new(200, &[("Api-Version", "1.41")], "OK"),
+            "/v1.41/version" => Answer::json(200, &json!({"Version": "20.10.24"})),
             "/v1.41/containers/json?all=1" => Answer::json(200, &json!([])),
             other if other.contains("/images/") => Answer::json(200, &json!({"Id": "sha256:x"})),
             other => panic!("unexpected: {other}"),

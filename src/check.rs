@@ -88,7 +88,7 @@ pub struct Table {
 /// # Errors
 /// Why nothing can be said, on one line.
 pub fn check(config: &Config) -> Result<Table, String> {
-    let kit = Kit::of(config, Arc::default())?;
+    let kit = Kit::of(config, Arc::default());
     let refresher = &kit.refresher;
     let say = |error: crate::error::Error| error.to_string();
     swap::recover_once(&kit.engine, refresher.acceptance, &kit.gate).map_err(say)?;

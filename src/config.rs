@@ -15,6 +15,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use ureq::tls::Certificate;
 
 /// One row of the table of variables.
 #[derive(Debug, Clone, Copy)]
@@ -269,7 +270,7 @@ pub struct Config {
     /// Hosts spoken to over plain HTTP.
     pub insecure_registries: Vec<String>,
     /// Certificates to trust besides the built-in ones.
-    pub certificates: Option<PathBuf>,
+    pub certificates: Option<Vec<Certificate<'static>>>,
     /// Proxies for registries and receivers of messages.
     pub proxies: Proxies,
     /// The folder in which history and rejected images are kept.

@@ -25,12 +25,12 @@ fn main() -> ExitCode {
         .map(|a| a.to_str().unwrap_or("?"))
         .collect();
     match words.as_slice() {
+        ["-h" | "--help" | "help"] | [_, "-h" | "--help"] => print(&help()),
         [] | ["serve"] => serve(),
         ["check", rest @ ..] => check(rest),
         ["refresh", rest @ ..] => refresh(rest),
         ["plan", rest @ ..] => plan(rest),
         ["healthcheck"] => healthcheck(),
-        ["-h" | "--help" | "help"] => print(&help()),
         ["-V" | "--version"] => print(concat!("imagewatch ", env!("CARGO_PKG_VERSION"), "\n")),
         [command, ..] => {
             complain(&format!(
@@ -179,7 +179,10 @@ fn json(value: &impl serde::Serialize) -> String {
 /// The configuration of a command whose answer says all there is to say: of the log only trouble is
 /// shown, unless more was asked for.
 fn quiet_configuration() -> Option<Config> {
-    let (config, _) = configuration()?;
+    let (config, warnings) = configuration()?;
+    for warning in warnings {
+        complain(&warning);
+    }
     let filter = match config.log_filter.as_str() {
         "info" => "error",
         filter => filter,

@@ -14,10 +14,9 @@ use crate::report::Reasoned;
 use crate::report::add_names;
 use crate::report::add_reasons;
 use crate::select::Consent;
+use crate::stop;
 use crate::swap;
 use serde::Serialize;
-use signal_hook::consts::SIGINT;
-use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
 use std::cell::RefCell;
 use std::panic::AssertUnwindSafe;
@@ -53,10 +52,9 @@ pub enum Ended {
 /// # Errors
 /// Why nothing was done, on one line.
 pub fn refresh(config: &Config, wish: &Wish) -> Result<Ended, String> {
-    let mut signals =
-        Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("signals: {error}"))?;
+    let mut signals = Signals::new(stop::signals()).map_err(|error| format!("signals: {error}"))?;
     let rejected = Arc::clone(History::open(config.state.as_deref())?.rejected());
-    let kit = Kit::of(config, rejected)?;
+    let kit = Kit::of(config, rejected);
     let say = |error: crate::error::Error| error.to_string();
     swap::recover_once(&kit.engine, kit.refresher.acceptance, &kit.gate).map_err(say)?;
     let order = Order {
@@ -114,10 +112,13 @@ fn images(kit: &Kit, names: &[String]) -> Result<Images, String> {
     for name in names {
         let runtime = refresher.catalogue.iter().find(|t| t.name == *name);
         if let Some(runtime) = runtime {
+            targets.retain(|target| target != runtime);
             targets.push(runtime.clone());
         } else if let Some(container) = kit.engine.find(name).map_err(say)? {
             // It may have been named by its id.
-            containers.push(container.name().to_owned());
+            let container = container.name().to_owned();
+            containers.retain(|other| *other != container);
+            containers.push(container);
         } else {
             let reference = name.parse().map_err(|error| {
                 format!("{name:?} is no runtime, no container, and no reference: {error}")
@@ -169,7 +170,7 @@ impl Rehearsal {
 /// Why nothing can be said, on one line.
 pub fn rehearse(config: &Config, wish: &Wish) -> Result<Rehearsal, String> {
     let rejected = Arc::clone(History::open(config.state.as_deref())?.rejected());
-    let kit = Kit::of(config, rejected)?;
+    let kit = Kit::of(config, rejected);
     let refresher = &kit.refresher;
     let say = |error: crate::error::Error| error.to_string();
     swap::recover_once(&kit.engine, refresher.acceptance, &kit.gate).map_err(say)?;

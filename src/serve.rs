@@ -37,6 +37,7 @@ use crate::registry::Registry;
 use crate::select;
 use crate::select::Seen;
 use crate::status::Board;
+use crate::stop;
 use crate::swap;
 use crate::swap::Recovered;
 use crate::time::print_duration;
@@ -45,8 +46,6 @@ use crate::watch::Hands;
 use crate::watch::Pending;
 use crate::watch::Watcher;
 use crate::watch::with_jitter;
-use signal_hook::consts::SIGINT;
-use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -67,14 +66,13 @@ const LAST_MESSAGES: Duration = Duration::from_millis(400);
 const FIRST_PAUSE: Duration = Duration::from_secs(3);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until a signal says to stop.
 ///
 /// # Errors
 /// Why it cannot start, on one line.
 pub fn serve(config: &Config) -> std::result::Result<(), String> {
     // Before any thread is spawned, so that none of them is met by a signal unprepared.
-    let mut signals =
-        Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("signals: {error}"))?;
+    let mut signals = Signals::new(stop::signals()).map_err(|error| format!("signals: {error}"))?;
     let running = Running::start(config, Deadlines::default())?;
     let signal = signals.forever().next();
     debug(format_args!("signal {signal:?}"));
@@ -153,10 +151,10 @@ struct Parts {
 impl Parts {
     fn of(config: &Config, deadlines: Deadlines) -> std::result::Result<Self, String> {
         let history = Arc::new(History::open(config.state.as_deref())?);
-        let kit = Kit::with_deadlines(config, deadlines, Arc::clone(history.rejected()))?;
+        let kit = Kit::with_deadlines(config, deadlines, Arc::clone(history.rejected()));
         let notifier = Notifier::start(
             &config.receivers,
-            kit.certificates.as_deref(),
+            config.certificates.as_deref(),
             &config.proxies,
             notify::PAUSES,
         )
@@ -295,8 +293,8 @@ impl Parts {
 
 /// What earlier processes left half done is settled before anything else: as soon as the Engine can
 /// be reached, and once more a moment later, because a dead process's last call may still have been
-/// under way. The same after each refresh, should an answer of the Engine have been lost in it. What
-/// cannot be settled is tried again, for as long as that takes.
+/// under way. The same after each refresh, should an answer of the Engine have been lost in it, and now and then
+/// in between. What cannot be settled is tried again, for as long as that takes.
 #[derive(Default)]
 struct Recovery {
     /// Whether there is a watcher, which complains of an Engine that is away.

@@ -13,6 +13,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("error", &["time"]),
     ("gate", &[]),
+    ("pem", &[]),
+    ("stop", &[]),
     ("queue", &[]),
     ("clerk", &["queue"]),
     ("report", &[]),
@@ -20,7 +22,10 @@ const RULES: &[(&str, &[&str])] = &[
     ("reference", &["error"]),
     ("credentials", &["reference"]),
     ("receiver", &["credentials", "http"]),
-    ("config", &["credentials", "receiver", "reference", "time"]),
+    (
+        "config",
+        &["credentials", "pem", "receiver", "reference", "time"],
+    ),
     ("logging", &["config", "time"]),
     ("http", &["error"]),
     ("wire", &["config", "credentials", "error", "http"]),
@@ -187,7 +192,7 @@ const RULES: &[(&str, &[&str])] = &[
         "once",
         &[
             "bars", "config", "error", "history", "kit", "queue", "refresh", "report", "select",
-            "swap",
+            "stop", "swap",
         ],
     ),
 ];
@@ -249,7 +254,7 @@ fn only_config_reads_the_environment_and_only_the_top_ends_the_process() {
 
 /// Where the clock on the wall is read, and why. Somebody may set it: whatever waits, or ends, goes by
 /// `Instant`.
-const WALL_CLOCK: [(&str, &str); 9] = [
+const WALL_CLOCK: [(&str, &str); 10] = [
     ("logging", "shown"),
     ("status", "shown"),
     ("watch", "shown"),
@@ -257,6 +262,7 @@ const WALL_CLOCK: [(&str, &str); 9] = [
     ("history", "shown"),
     ("rejections", "shown"),
     ("claim", "compared with what another host wrote"),
+    ("swap", "compared with when the Engine made a successor"),
     (
         "notify",
         "shown, and what a receiver says it will be ready at",

@@ -13,6 +13,7 @@ use super::VARIABLES;
 use crate::credentials::GhcrLogin;
 use crate::credentials::Secret;
 use crate::credentials::Source;
+use crate::pem;
 use crate::receiver::FORMS;
 use crate::receiver::Receiver;
 use crate::reference::Reference;
@@ -25,6 +26,7 @@ use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use ureq::tls::Certificate;
 
 /// Reads every variable; the second part of the answer are warnings.
 pub(super) fn read(
@@ -47,7 +49,7 @@ pub(super) fn read(
         settle: vars.duration("IMAGEWATCH_SETTLE", Duration::ZERO),
         health_timeout: Some(vars.duration("IMAGEWATCH_HEALTH_TIMEOUT", Duration::ZERO))
             .filter(|limit| !limit.is_zero()),
-        admin_token: vars.secret("ADMIN_TOKEN").map(Secret::new),
+        admin_token: vars.admin_token(),
         listen: vars.listen(),
         ghcr: vars.ghcr(),
         receivers: vars.receivers(),
@@ -55,9 +57,9 @@ pub(super) fn read(
         engine: vars.engine(),
         platform: vars.platform(),
         insecure_registries: vars.list("IMAGEWATCH_INSECURE_REGISTRIES"),
-        certificates: vars.given("SSL_CERT_FILE").map(PathBuf::from),
+        certificates: vars.certificates(),
         proxies: vars.proxies(),
-        state: vars.given("IMAGEWATCH_STATE").map(PathBuf::from),
+        state: vars.state(),
         log_filter: vars.text("IMAGEWATCH_LOG"),
         log_format: vars.choice(
             "IMAGEWATCH_LOG_FORMAT",
@@ -94,8 +96,9 @@ impl Vars {
             };
             match value.into_string() {
                 Ok(value) => drop(all.values.insert(name, value)),
-                Err(value) if known(&name) => {
-                    all.problem(&name, &value.to_string_lossy(), "UTF-8 text");
+                Err(_) if known(&name) => {
+                    // It may be a secret, or hold one.
+                    all.problem(&name, "***", "UTF-8 text");
                 }
                 Err(_) => {}
             }
@@ -190,6 +193,41 @@ impl Vars {
                 None
             }
         }
+    }
+
+    /// It has to arrive in a header.
+    fn admin_token(&mut self) -> Option<Secret> {
+        let token = self.secret("ADMIN_TOKEN")?;
+        if !token
+            .bytes()
+            .all(|byte| byte == b' ' || byte.is_ascii_graphic())
+        {
+            self.problem("ADMIN_TOKEN", "***", "printable ASCII characters");
+        }
+        Some(Secret::new(token))
+    }
+
+    fn certificates(&mut self) -> Option<Vec<Certificate<'static>>> {
+        const NAME: &str = "SSL_CERT_FILE";
+        let path = self.given(NAME)?;
+        let read = std::fs::read(&path).map_err(|error| user::explain(&error));
+        match read.and_then(|bundle| pem::certificates(&bundle)) {
+            Ok(found) => Some(found),
+            Err(trouble) => {
+                self.problem(NAME, &path, format!("a PEM bundle ({trouble})"));
+                None
+            }
+        }
+    }
+
+    fn state(&mut self) -> Option<PathBuf> {
+        const NAME: &str = "IMAGEWATCH_STATE";
+        let path = self.given(NAME)?;
+        if let Err(error) = std::fs::read_dir(&path) {
+            let words = format!("a folder that is there ({})", user::explain(&error));
+            self.problem(NAME, &path, words);
+        }
+        Some(PathBuf::from(path))
     }
 
     /// As the platform always had it, anything but `true` is false; a likely slip is pointed out.
@@ -344,9 +382,10 @@ impl Vars {
                 Endpoint::Tcp(address.trim_end_matches('/').to_owned())
             }
             _ => {
+                let shown = if value.contains('@') { "***" } else { &value };
                 self.problem(
                     "DOCKER_HOST",
-                    &value,
+                    shown,
                     "unix:///path/to/socket or tcp://host:port",
                 );
                 Endpoint::Unix(PathBuf::new())
@@ -565,6 +604,24 @@ mod tests {
                 r#"MOLECULE_IMAGE_PLATFORM="amd64": expected os/architecture such as linux/amd64"#,
             ]
         );
+    }
+
+    #[test]
+    fn what_may_hold_a_secret_is_not_shown() {
+        use std::os::unix::ffi::OsStringExt;
+        for name in ["ADMIN_TOKEN", "HTTPS_PROXY"] {
+            let value = OsString::from_vec(b"hunter2\xff".to_vec());
+            let problems = super::read([(OsString::from(name), value)]).expect_err("no UTF-8");
+            let words = problems[0].to_string();
+            assert_eq!(words, format!("{name}=\"***\": expected UTF-8 text"));
+        }
+        for (name, value) in [
+            ("ADMIN_TOKEN", "hünter2"),
+            ("DOCKER_HOST", "tcp://me:hunter2@proxy:2375"),
+        ] {
+            let words = problems(&[(name, value)]).join(" ");
+            assert!(words.contains("***") && !words.contains("nter2"), "{words}");
+        }
     }
 
     #[test]

@@ -185,11 +185,12 @@ fn without_the_folder_it_does_not_start() {
         .output()
         .expect("the program runs");
     let complaint = String::from_utf8(output.stderr).expect("UTF-8");
-    assert_eq!(output.status.code(), Some(1), "{complaint}");
+    assert_eq!(output.status.code(), Some(2), "{complaint}");
     let last = complaint.lines().last().unwrap_or_default();
     assert!(
-        last.contains("cannot start: IMAGEWATCH_STATE=/no/such/folder: No such file")
-            && last.ends_with("(it names a folder that has to exist)"),
+        last.contains(
+            "IMAGEWATCH_STATE=\"/no/such/folder\": expected a folder that is there (No such file"
+        ),
         "{complaint}"
     );
 }

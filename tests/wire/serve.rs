@@ -238,7 +238,7 @@ fn a_taken_port_and_a_bad_bundle_are_refused_at_the_start() {
         ("DOCKER_HOST", &engine.host),
     ];
     let (code, _, complaint) = run(&[], &vars);
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(2));
     assert!(complaint.contains("holds no certificate"), "{complaint}");
 }
 
