@@ -59,6 +59,16 @@ impl Secret {
     }
 }
 
+/// The text without any of the secrets: whoever was told one may repeat it.
+#[must_use]
+pub fn without(secrets: &[Secret], text: &str) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets.iter().filter(|secret| !secret.0.is_empty()) {
+        text = text.replace(&secret.0, "***");
+    }
+    text
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
@@ -88,6 +98,19 @@ impl Login {
         };
         let pair = format!("{username}:{}", password.reveal());
         Some(Secret(format!("Basic {}", BASE64.encode(pair))))
+    }
+
+    /// What of it must not be seen anywhere, in each form that it is sent in.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<Secret> {
+        let itself = match self {
+            Self::Password { password, .. } => password,
+            Self::IdentityToken(token) => token,
+        };
+        let basic = self.basic();
+        let basic =
+            basic.and_then(|header| header.reveal().strip_prefix("Basic ").map(Secret::new));
+        [itself.clone()].into_iter().chain(basic).collect()
     }
 
     /// The value of the Engine API's `X-Registry-Auth` header for an image of `registry`:
@@ -165,8 +188,8 @@ struct Known {
     ghcr: Option<GhcrLogin>,
     files: Vec<PathBuf>,
     helpers: Helpers,
-    /// By registry, or registry and repository.
-    refused: Mutex<HashMap<String, (Login, Instant)>>,
+    /// By registry, or registry and repository: there may be several logins for one.
+    refused: Mutex<HashMap<String, Vec<(Login, Instant)>>>,
     /// What was last said about a file.
     complaints: Mutex<HashMap<PathBuf, String>>,
 }
@@ -191,15 +214,7 @@ impl Credentials {
     #[must_use]
     pub fn login(&self, reference: &Reference) -> Option<Login> {
         let login = self.find(reference)?;
-        let mut refused = lock(&self.known.refused);
-        for key in keys(reference) {
-            match refused.get(&key) {
-                Some((bad, at)) if *bad == login && at.elapsed() < REFUSED_FOR => return None,
-                Some(_) => drop(refused.remove(&key)),
-                None => {}
-            }
-        }
-        Some(login)
+        Some(login).filter(|login| !self.was_refused(reference, login))
     }
 
     /// Notes that a registry refused a login.
@@ -213,14 +228,24 @@ impl Credentials {
         log::warn!(
             "{key}: the credentials were refused (are they expired?): not used again before they change or an hour has passed"
         );
-        lock(&self.known.refused).insert(key, (login, Instant::now()));
+        let mut refused = lock(&self.known.refused);
+        let all = refused.entry(key).or_default();
+        all.retain(|(bad, at)| *bad != login && at.elapsed() < REFUSED_FOR);
+        all.push((login, Instant::now()));
     }
 
-    /// Whether there is a login that was refused lately.
+    /// Whether there is a login, and it was refused lately.
     #[must_use]
     pub fn is_refused(&self, reference: &Reference) -> bool {
+        let login = self.find(reference);
+        login.is_some_and(|login| self.was_refused(reference, &login))
+    }
+
+    fn was_refused(&self, reference: &Reference, login: &Login) -> bool {
         let refused = lock(&self.known.refused);
-        keys(reference).iter().any(|key| refused.contains_key(key))
+        let keys = keys(reference);
+        let mut all = keys.iter().filter_map(|key| refused.get(key)).flatten();
+        all.any(|(bad, at)| bad == login && at.elapsed() < REFUSED_FOR)
     }
 
     fn find(&self, reference: &Reference) -> Option<Login> {

@@ -50,6 +50,13 @@ pub enum Error {
         /// What was expected and what was seen.
         reason: String,
     },
+    /// Nothing was asked in this round, because the host left others unanswered.
+    GivenUp {
+        /// The host.
+        host: String,
+        /// Why.
+        reason: String,
+    },
     /// Nothing was asked, because the host said, or showed, that it wants to be left alone.
     PutOff {
         /// The host.
@@ -89,6 +96,12 @@ impl Error {
         matches!(self, Self::Unreachable { .. } | Self::Malformed { .. })
     }
 
+    /// Whether the peer was asked at all.
+    #[must_use]
+    pub fn was_asked(&self) -> bool {
+        !matches!(self, Self::GivenUp { .. } | Self::PutOff { .. })
+    }
+
     /// The HTTP status of a refusal.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
@@ -114,6 +127,7 @@ impl fmt::Display for Error {
             Self::Unreachable { request, reason } | Self::Malformed { request, reason } => {
                 write!(f, "{request}: {reason}")
             }
+            Self::GivenUp { host, reason } => write!(f, "{host}: not asked, because {reason}"),
             Self::PutOff {
                 host,
                 until,

@@ -75,7 +75,7 @@ impl Metrics {
         let column = match outcome {
             Ok(_) => 0,
             Err(Error::Refused { .. }) => 1,
-            Err(Error::Unreachable { .. }) => 2,
+            Err(Error::Unreachable { .. } | Error::GivenUp { .. }) => 2,
             Err(Error::PutOff { .. }) => 3,
             Err(Error::Malformed { .. } | Error::Reference { .. }) => 4,
         };

@@ -91,6 +91,8 @@ pub struct Watcher<H> {
     complaints: HashMap<String, String>,
     /// Images that were built here: there is nothing to look up.
     local: HashSet<Reference>,
+    /// Those that were asked for in vain: they are looked up last.
+    failing: HashSet<Reference>,
     /// Those about which the Engine left a question unanswered: they come last.
     unanswered: HashSet<Reference>,
 }
@@ -106,6 +108,7 @@ impl<H: Hands> Watcher<H> {
             seen: HashMap::new(),
             complaints: HashMap::new(),
             local: HashSet::new(),
+            failing: HashSet::new(),
             unanswered: HashSet::new(),
         }
     }
@@ -132,7 +135,17 @@ impl<H: Hands> Watcher<H> {
             .collect();
         self.seen
             .retain(|reference, _| targets.contains_key(reference));
+        let names: HashSet<String> = targets.keys().map(ToString::to_string).collect();
+        self.complaints.retain(|about, _| {
+            about == TARGETS
+                || about
+                    .split(' ')
+                    .next()
+                    .is_some_and(|name| names.contains(name))
+        });
         self.local
+            .retain(|reference| targets.contains_key(reference));
+        self.failing
             .retain(|reference| targets.contains_key(reference));
         self.unanswered
             .retain(|reference| targets.contains_key(reference));
@@ -143,19 +156,21 @@ impl<H: Hands> Watcher<H> {
             seen: &mut self.seen,
             complaints: &mut self.complaints,
             local: &mut self.local,
+            failing: &mut self.failing,
             unanswered: &mut self.unanswered,
             trouble,
             under_way: Vec::new(),
         };
         books.check_local();
 
-        // One that hangs must not keep the others of its host waiting round after round.
+        // One that fails must not keep the others of its host waiting round after round. What was not
+        // asked for because of it goes first.
         let (failed, mut references): (Vec<Reference>, Vec<Reference>) = self
             .targets
             .iter()
             .map(|target| target.reference.clone())
             .filter(|reference| !books.local.contains(reference))
-            .partition(|reference| books.complaints.contains_key(&reference.to_string()));
+            .partition(|reference| books.failing.contains(reference));
         references.extend(failed);
         let mut late = Vec::new();
         self.hands.look_up(
@@ -424,6 +439,26 @@ mod tests {
             *lab.world.order.borrow(),
             ["reg.example/b:latest", "reg.example/a:latest"]
         );
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_looked_up_before_what_failed() {
+        let mut lab = Lab::new(FirstSight::Seed);
+        let given_up = || Error::GivenUp {
+            host: "reg.example".into(),
+            reason: "it left 2 look-ups unanswered".into(),
+        };
+        lab.set("a", Err(trouble()));
+        lab.set("b", Err(given_up()));
+        lab.tick();
+        lab.tick();
+        let order = || lab.world.order.borrow().clone();
+        assert_eq!(order(), ["reg.example/b:latest", "reg.example/a:latest"]);
+        lab.set("b", Err(trouble()));
+        lab.set("a", Err(given_up()));
+        lab.tick();
+        lab.tick();
+        assert_eq!(lab.world.order.borrow()[0], "reg.example/a:latest");
     }
 
     #[test]

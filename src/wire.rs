@@ -115,16 +115,22 @@ impl Wire {
                         && answer.status() == 400
                         && self.remembered(host).is_none() =>
                 {
-                    let request = format!("{method} {uri}");
+                    let request = format!("{method} {}", redacted(&uri));
                     first_failure.get_or_insert(refusal(request, answer));
                 }
                 Ok(answer) => {
-                    self.remember(host, manner);
+                    if manner == Manner::Plain && answer.status() == 400 {
+                        // It may have become a TLS port.
+                        self.forget(host);
+                    } else {
+                        self.remember(host, manner);
+                    }
                     return Ok((uri, answer));
                 }
                 Err(error) => {
+                    self.forget(host);
                     let other_manner_may_work = manner_is_wrong(manner, &error);
-                    let error = http::failure(&format!("{method} {uri}"), &error);
+                    let error = http::failure(&format!("{method} {}", redacted(&uri)), &error);
                     // The first failure is the one to report, unless a later manner got further.
                     let got_further = error.to_string().contains("certificate");
                     if first_failure.is_none() || got_further {
@@ -192,6 +198,7 @@ impl Wire {
                     return Ok(answer);
                 }
                 Err(error) => {
+                    self.forget(&host);
                     let go_on = manner_is_wrong(manner, &error);
                     failure = Some(http::failure(request, &error));
                     if !go_on {
@@ -254,6 +261,12 @@ impl Wire {
     fn remembered(&self, host: &str) -> Option<Manner> {
         let manners = self.manners.lock().unwrap_or_else(PoisonError::into_inner);
         manners.get(host).copied()
+    }
+
+    /// What worked no longer does: the next request tries everything again.
+    fn forget(&self, host: &str) {
+        let mut manners = self.manners.lock().unwrap_or_else(PoisonError::into_inner);
+        manners.remove(host);
     }
 
     fn remember(&self, host: &str, manner: Manner) {

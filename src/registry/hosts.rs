@@ -20,6 +20,10 @@ use std::time::SystemTime;
 /// is in trouble.
 pub(super) const DEFAULT_PUT_OFF: Duration = Duration::from_secs(60);
 
+/// How long a host whose HEAD said no digest is asked by GET instead. It may have been an odd hour of
+/// its, or of a proxy, and a GET counts against Docker Hub's pull limit.
+const NO_HEAD_FOR: Duration = Duration::from_secs(3600);
+
 /// Hosts that are remembered, and tokens of each. A host may lead us to ever new names and
 /// repositories; once there are this many, what can be learnt anew is forgotten.
 const MOST: usize = 512;
@@ -34,8 +38,8 @@ pub(super) struct Host {
     pub(super) challenge: Option<Challenge>,
     /// By repository, those of a guest apart: one token for each is what every registry understands.
     pub(super) tokens: HashMap<String, Token>,
-    /// Whether a HEAD was once answered without a digest, and the GET after it with one.
-    pub(super) has_no_use_for_head: bool,
+    /// When a HEAD was last answered without a digest, and the GET after it with one.
+    pub(super) head_was_useless: Option<Instant>,
     put_off: Option<(Instant, String)>,
     /// Why it was put off last, until it is well again: so that an outage of hours is said once.
     said: Option<String>,
@@ -148,6 +152,12 @@ impl Hosts {
 }
 
 impl Host {
+    /// Whether a HEAD is a waste here.
+    pub(super) fn knows_no_head(&self) -> bool {
+        self.head_was_useless
+            .is_some_and(|at| at.elapsed() < NO_HEAD_FOR)
+    }
+
     /// Remembers a token.
     pub(super) fn keep(&mut self, key: String, token: Token) {
         if self.tokens.len() >= MOST {
@@ -167,6 +177,16 @@ impl Host {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn head_is_tried_again_after_a_while() {
+        let mut host = Host::default();
+        assert!(!host.knows_no_head());
+        host.head_was_useless = Some(Instant::now());
+        assert!(host.knows_no_head());
+        host.head_was_useless = Instant::now().checked_sub(NO_HEAD_FOR);
+        assert!(!host.knows_no_head());
+    }
 
     #[test]
     fn ever_new_names_do_not_fill_memory_and_end_no_put_off() {

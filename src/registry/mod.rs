@@ -61,9 +61,11 @@ const MANIFEST_LIMIT: u64 = 4 * 1024 * 1024;
 const TOKEN_LIMIT: u64 = 64 * 1024;
 /// Redirects followed for one look-up.
 const MAX_REDIRECTS: usize = 5;
-/// A host that fails this many look-ups in a row is left alone: for the rest of the round if it is
-/// silent, for [`DEFAULT_PUT_OFF`] if it says itself that it is broken (5xx).
-const FAILED_LOOKUPS: usize = 2;
+/// A host that leaves this many look-ups in a row unanswered is left alone for the rest of the round.
+const UNANSWERED: usize = 2;
+/// One that answers nothing else than that it is broken (5xx), this many times in a row, is left alone
+/// for [`DEFAULT_PUT_OFF`].
+const BROKEN: usize = 4;
 /// So many look-ups of one host follow each other at once; those after them are [`PACE`] apart, so
 /// that hundreds of references do not arrive as an attack (Quay: a few requests a second and address,
 /// with bursts; Docker Hub: some thousands a minute).
@@ -192,10 +194,10 @@ impl Registry {
         let (mut silent, mut broken, mut answered) = (0, 0, false);
         for (number, reference) in references.iter().enumerate() {
             let host = api_host(reference.registry());
-            if number >= BURST && silent < FAILED_LOOKUPS && self.hosts.check(host).is_ok() {
+            if number >= BURST && silent < UNANSWERED && self.hosts.check(host).is_ok() {
                 std::thread::sleep(PACE);
             }
-            if silent == FAILED_LOOKUPS {
+            if silent == UNANSWERED {
                 sink(reference, Err(given_up(host)));
                 continue;
             }
@@ -206,7 +208,8 @@ impl Registry {
                 _ => (0, 0),
             };
             answered |= outcome.is_ok();
-            if broken == FAILED_LOOKUPS {
+            // Where others are answered, it is the repository that is in trouble.
+            if broken >= BROKEN && !answered {
                 self.hosts
                     .put_off(host, DEFAULT_PUT_OFF, "it is in trouble".to_owned());
             }
@@ -224,7 +227,15 @@ impl Registry {
         let login = self.credentials.login(reference);
         let outcome = self.look_up_as(host, reference, login.clone());
         let how_far = match &outcome {
-            Err(error) if error.status() == Some(401) => Refused::Everywhere,
+            Err(error) if error.status() == Some(401) => self.hosts.of(host, |host| {
+                // Whoever was given a token is known: distribution answers so where he may not read.
+                let token = host.tokens.get(reference.repository());
+                if token.is_some_and(|token| token.owner == login) {
+                    Refused::Here
+                } else {
+                    Refused::Everywhere
+                }
+            }),
             Err(error) if error.status() == Some(403) => Refused::Here,
             _ => return outcome,
         };
@@ -253,7 +264,7 @@ impl Registry {
             login,
             is_guest: false,
         };
-        if self.hosts.of(host, |host| host.has_no_use_for_head) {
+        if self.hosts.of(host, |host| host.knows_no_head()) {
             return self.digest_of_body(visit);
         }
         let (request, answer) = self.fetch(&Method::HEAD, visit.again())?;
@@ -265,19 +276,20 @@ impl Registry {
             }
             // Some proxies do not know HEAD.
             405 | 501 => {}
-            _ => return Err(refused(&request, answer, has_login)),
+            _ => return Err(refused(&request, answer, has_login, &self.secrets(&visit))),
         }
         let digest = self.digest_of_body(visit)?;
-        self.hosts.of(host, |host| host.has_no_use_for_head = true);
+        self.hosts
+            .of(host, |host| host.head_was_useless = Some(Instant::now()));
         Ok(digest)
     }
 
     /// For registries that do not say the digest: it is the SHA-256 of the manifest's bytes.
     fn digest_of_body(&self, visit: Visit) -> Result<Digest> {
         let has_login = visit.login.is_some();
-        let (request, answer) = self.fetch(&Method::GET, visit)?;
+        let (request, answer) = self.fetch(&Method::GET, visit.again())?;
         if answer.status() != 200 {
-            return Err(refused(&request, answer, has_login));
+            return Err(refused(&request, answer, has_login, &self.secrets(&visit)));
         }
         let body = http::read_body(&request, answer, MANIFEST_LIMIT)?;
         if !is_manifest(&body) {
@@ -294,11 +306,14 @@ impl Registry {
     /// Sends the request, following redirects, answering challenges.
     fn fetch(&self, method: &Method, mut visit: Visit) -> Result<(String, Response<Body>)> {
         let (mut uri, mut answer) = self.authorised(method, &visit)?;
-        for _ in 0..MAX_REDIRECTS {
+        for followed in 0.. {
             let request = format!("{method} {}", wire::redacted(&uri));
             let Some(target) = redirect::target(&uri, &answer) else {
                 return Ok((request, answer));
             };
+            if followed == MAX_REDIRECTS {
+                break;
+            }
             let target = redirect::follow(&self.wire, &uri, &target, &request)?;
             let host = wire::authority(&target);
             if host == visit.host {
@@ -329,14 +344,17 @@ impl Registry {
     fn authorised(&self, method: &Method, visit: &Visit) -> Result<(Uri, Response<Body>)> {
         let known = self.hosts.of(&visit.host, |host| host.challenge.clone());
         let (header, fresh) = match &known {
-            Some(challenge) => self.authorization(challenge, visit)?,
+            Some(challenge) => self
+                .authorization(challenge, visit)
+                .inspect_err(|error| self.unlearn_challenge(&visit.host, error))?,
             None => (None, false),
         };
         let (uri, answer) = self.send(method, visit, header.as_ref())?;
-        if answer.status() != 401 || fresh {
+        let mut challenge = challenge_of(&answer);
+        let is_known = challenge.is_none() || challenge == known;
+        if answer.status() != 401 || fresh && is_known {
             return Ok((uri, answer));
         }
-        let mut challenge = challenge_of(&answer);
         let is_other = |challenge: &Challenge| {
             known
                 .as_ref()
@@ -358,6 +376,13 @@ impl Registry {
         });
         let (header, _) = self.authorization(&challenge, visit)?;
         self.send(method, visit, header.as_ref())
+    }
+
+    /// Where nobody gives tokens any more, the host may name another place by now.
+    fn unlearn_challenge(&self, host: &str, error: &Error) {
+        if error.is_not_found() || matches!(error, Error::Unreachable { .. }) {
+            self.hosts.of(host, |host| host.challenge = None);
+        }
     }
 
     /// What the host asks for where nothing is shown (OCI distribution spec, "Determining Support").
@@ -416,15 +441,30 @@ impl Registry {
         let cached = self
             .hosts
             .of(&visit.host, |host| host.tokens.get(&visit.key()).cloned());
-        if let Some(token) = cached.filter(|token| token.is_fresh(Instant::now())) {
+        let is_ours = |token: &Token| token.owner == visit.login && token.is_fresh(Instant::now());
+        if let Some(token) = cached.filter(is_ours) {
             return Ok((Some(token.header), false));
         }
-        let token = self.fetch_token(realm, service.as_deref(), visit)?;
+        let mut token = self.fetch_token(realm, service.as_deref(), visit)?;
+        token.owner = visit.login.clone();
         let header = token.header.clone();
         self.hosts.of(&visit.host, |host| {
             host.keep(visit.key(), token);
         });
         Ok((Some(header), true))
+    }
+
+    /// What was sent there and must not be told on.
+    fn secrets(&self, visit: &Visit) -> Vec<Secret> {
+        let token = self
+            .hosts
+            .of(&visit.host, |host| host.tokens.get(&visit.key()).cloned());
+        let token = token.and_then(|token| {
+            let text = token.header.reveal().strip_prefix("Bearer ");
+            text.map(Secret::new)
+        });
+        let login = visit.login.iter().flat_map(Login::secrets);
+        login.chain(token).collect()
     }
 
     /// Asks the token endpoint (distribution spec, "Requesting a Token").
@@ -454,7 +494,12 @@ impl Registry {
             (request, self.wire.ask(&Method::GET, &uri, &headers)?)
         };
         if answer.status() != 200 {
-            return Err(refused(&request, answer, visit.login.is_some()));
+            return Err(refused(
+                &request,
+                answer,
+                visit.login.is_some(),
+                &self.secrets(visit),
+            ));
         }
         let body = http::read_body(&request, answer, TOKEN_LIMIT)?;
         Token::parse(&body, Instant::now()).map_err(|reason| Error::Malformed {
@@ -482,26 +527,6 @@ impl Visit<'_> {
     }
 }
 
-/// Reads a PEM bundle.
-///
-/// # Errors
-/// What is wrong with it, in words: a bundle without certificates would make every connection
-/// fail later on without a hint why.
-pub fn certificates(pem: &[u8]) -> std::result::Result<Vec<Certificate<'static>>, String> {
-    let mut found = Vec::new();
-    for item in ureq::tls::parse_pem(pem) {
-        match item {
-            Ok(ureq::tls::PemItem::Certificate(certificate)) => found.push(certificate),
-            Ok(_) => {}
-            Err(error) => return Err(format!("not a PEM bundle ({error})")),
-        }
-    }
-    if found.is_empty() {
-        return Err("holds no certificate".to_owned());
-    }
-    Ok(found)
-}
-
 /// Where a registry's API answers.
 #[must_use]
 pub fn api_host(registry: &str) -> &str {
@@ -513,9 +538,9 @@ pub fn api_host(registry: &str) -> &str {
 }
 
 fn given_up(host: &str) -> Error {
-    Error::Unreachable {
-        request: host.to_owned(),
-        reason: format!("not asked, because it left {FAILED_LOOKUPS} look-ups unanswered"),
+    Error::GivenUp {
+        host: host.to_owned(),
+        reason: format!("it left {UNANSWERED} look-ups unanswered"),
     }
 }
 
@@ -575,11 +600,5 @@ mod tests {
             token_url(&realm, None, "repository:a/b:pull"),
             "https://auth.example/token?scope=repository:a/b:pull"
         );
-    }
-
-    #[test]
-    fn a_bundle_without_certificates_is_refused() {
-        assert!(certificates(b"").is_err());
-        assert!(certificates(b"no certificate here").is_err());
     }
 }

@@ -1,5 +1,7 @@
 //! What a registry says when it does not answer with what was asked for.
 
+use crate::credentials::Secret;
+use crate::credentials::without;
 use crate::error::Error;
 use crate::error::one_line;
 use crate::http;
@@ -9,11 +11,17 @@ use ureq::Body;
 use ureq::http::Response;
 
 /// Turns an answer that is not 200 into an error with the registry's words and our hint.
-pub(super) fn refused(request: &str, answer: Response<Body>, has_login: bool) -> Error {
+/// Nothing of `secrets`, which were sent there, is repeated.
+pub(super) fn refused(
+    request: &str,
+    answer: Response<Body>,
+    has_login: bool,
+    secrets: &[Secret],
+) -> Error {
     let status = answer.status();
     let now = SystemTime::now();
     let header = http::retry_after(answer.headers(), now);
-    let words = words(&http::read_words(answer));
+    let words = words(&http::read_words(answer), secrets);
     let retry_after = header.or_else(|| in_words(&words, now));
     let words = if words.is_empty() {
         status
@@ -47,9 +55,10 @@ fn in_words(words: &str, now: SystemTime) -> Option<Duration> {
 
 /// The registry's own words: the error list of the distribution spec, Docker Hub's `message`, the
 /// `details` of its token endpoint, or plain text; never a page of HTML.
-fn words(body: &str) -> String {
+fn words(body: &str, secrets: &[Secret]) -> String {
+    let line = |text: &str| one_line(&without(secrets, text));
     let Ok(json) = serde_json::from_str::<serde_json::Value>(body) else {
-        let text = one_line(body);
+        let text = line(body);
         return if text.starts_with('<') {
             "an HTML page".to_owned()
         } else {
@@ -64,7 +73,7 @@ fn words(body: &str) -> String {
         &json["details"],
     ];
     let parts: Vec<&str> = parts.iter().filter_map(|part| part.as_str()).collect();
-    one_line(&parts.join(": "))
+    line(&parts.join(": "))
 }
 
 #[cfg(test)]
@@ -106,7 +115,25 @@ mod tests {
             ("", ""),
             ("7", ""),
         ] {
-            assert_eq!(words(body), expected, "{body}");
+            assert_eq!(words(body, &[]), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_was_sent_is_not_repeated() {
+        let secrets = [Secret::new("hunter2"), Secret::new("")];
+        let long = "x".repeat(296);
+        for body in [
+            "you said hunter2".to_owned(),
+            r#"{"errors":[{"code":"DENIED","message":"not for hunter2!"}]}"#.to_owned(),
+            // Cut in the middle of it.
+            format!("{long}hunter2"),
+        ] {
+            let words = words(&body, &secrets);
+            assert!(
+                !words.contains("hunter2") && !words.contains("hunt"),
+                "{words}"
+            );
         }
     }
 
@@ -135,7 +162,7 @@ mod tests {
             "<",
         ];
         crate::fuzz::fuzz("refusal", WORDS, |input| {
-            let words = words(&String::from_utf8_lossy(input));
+            let words = words(&String::from_utf8_lossy(input), &[]);
             assert!(
                 words.len() < 400 && !words.contains(char::is_control),
                 "{words}"

@@ -1,5 +1,6 @@
 //! The token endpoint's answer (distribution spec, "Token Authentication") and how long it lasts.
 
+use crate::credentials::Login;
 use crate::credentials::Secret;
 use crate::http;
 use serde_json::Value;
@@ -20,6 +21,8 @@ const SAFETY: Duration = Duration::from_secs(5);
 pub(super) struct Token {
     /// The value of the `Authorization` header.
     pub(super) header: Secret,
+    /// Whom it was given to.
+    pub(super) owner: Option<Login>,
     /// When it is no longer used; `None` if the registry did not say (GHCR, Quay, Gitea): then it
     /// is used until it is refused.
     expires: Option<Instant>,
@@ -48,6 +51,7 @@ impl Token {
         });
         Ok(Self {
             header: Secret::new(format!("Bearer {token}")),
+            owner: None,
             expires: life.map(|life| now + life - SAFETY),
         })
     }

@@ -25,6 +25,7 @@ pub(super) struct Books<'a, H> {
     pub(super) seen: &'a mut HashMap<Reference, Digest>,
     pub(super) complaints: &'a mut HashMap<String, String>,
     pub(super) local: &'a mut HashSet<Reference>,
+    pub(super) failing: &'a mut HashSet<Reference>,
     pub(super) unanswered: &'a mut HashSet<Reference>,
     /// Why the Engine is asked nothing more in this round: each further question could cost a deadline.
     pub(super) trouble: Option<Error>,
@@ -69,6 +70,7 @@ impl<H: Hands> Books<'_, H> {
             Err(error) => return self.failed(target, &error),
         };
         let reference = &target.reference;
+        self.failing.remove(reference);
         let trouble = self.complaints.remove(&reference.to_string());
         let seen = self.seen.get(reference).cloned();
         self.board.update(reference, |entry| {
@@ -217,6 +219,11 @@ impl<H: Hands> Books<'_, H> {
 
     /// What was seen stays as it is.
     fn failed(&mut self, target: &Target, error: &Error) {
+        if error.was_asked() {
+            self.failing.insert(target.reference.clone());
+        } else {
+            self.failing.remove(&target.reference);
+        }
         let is_refused = matches!(error.status(), Some(401 | 403 | 404));
         let is_local = |hands: &H| hands.is_local(&target.reference);
         if is_refused && self.ask(&target.reference, is_local).unwrap_or(false) {
@@ -241,14 +248,14 @@ impl<H: Hands> Books<'_, H> {
 
 /// Says a trouble when it begins or changes, not each round that it lasts.
 pub(super) fn complain(complaints: &mut HashMap<String, String>, about: &str, error: &Error) {
-    let known = complaints.get(about);
-    // How long a host is still put off changes every round and is no news; nor is that it is, after
-    // what it was put off for.
-    let (kind, is_known) = match error {
-        Error::PutOff { reason, .. } => (reason.clone(), known.is_some()),
-        other => (other.to_string(), false),
-    };
-    if is_known || known == Some(&kind) {
+    if !error.was_asked() {
+        // What its host is in trouble with was said of the host, or of those that were asked for.
+        debug(format_args!("{error}"));
+        complaints.entry(about.to_owned()).or_default();
+        return;
+    }
+    let kind = error.to_string();
+    if complaints.get(about) == Some(&kind) {
         debug(format_args!("{error}"));
     } else {
         log::warn!("{error}");

@@ -10,6 +10,8 @@ use std::net::TcpListener;
 use std::net::TcpStream;
 use std::os::unix::net::UnixListener;
 use std::os::unix::net::UnixStream;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -93,11 +95,13 @@ struct Shared {
     /// Whether the handler gets the calls of a preflight too.
     gets_preflight: AtomicBool,
     seen: Mutex<Vec<Seen>>,
+    /// Those that made the handler panic.
+    unexpected: Mutex<Vec<String>>,
     connections: AtomicUsize,
     over: AtomicBool,
 }
 
-/// A running server. It ends with the test.
+/// A running server. It ends with the test, and fails it if a request made its handler panic.
 pub(crate) struct Server {
     shared: Arc<Shared>,
     address: Option<SocketAddr>,
@@ -219,6 +223,11 @@ impl Drop for Server {
         if let Some(path) = &self.path {
             let _ = UnixStream::connect(path);
         }
+        let unexpected = std::mem::take(&mut *self.shared.unexpected.lock().expect("no panic"));
+        assert!(
+            unexpected.is_empty() || std::thread::panicking(),
+            "unexpected requests: {unexpected:?}"
+        );
     }
 }
 
@@ -228,6 +237,7 @@ impl Shared {
             handler: Box::new(handler),
             gets_preflight: AtomicBool::new(false),
             seen: Mutex::default(),
+            unexpected: Mutex::default(),
             connections: AtomicUsize::new(0),
             over: AtomicBool::new(false),
         })
@@ -242,7 +252,13 @@ fn serve(mut stream: impl Read + Write, shared: &Arc<Shared>) {
             Answer::json(404, &serde_json::json!({"message": "No such container"}))
         } else {
             shared.seen.lock().expect("no panic").push(seen.clone());
-            (shared.handler)(&seen)
+            let answer = catch_unwind(AssertUnwindSafe(|| (shared.handler)(&seen)));
+            let Ok(answer) = answer else {
+                let mut unexpected = shared.unexpected.lock().expect("no panic");
+                unexpected.push(seen.line());
+                return;
+            };
+            answer
         };
         match answer {
             Answer::Reply(status, headers, body) => {

@@ -101,6 +101,115 @@ fn a_login_that_is_not_known_is_shown_once_for_all_images_of_that_registry() {
 }
 
 #[test]
+fn a_login_that_may_not_read_one_repository_is_used_for_the_others() {
+    let server = server(|seen, bearer| {
+        let is_closed = seen.target.contains("closed");
+        match seen.header("authorization") {
+            Some(BASIC) if seen.target.starts_with("/token") => {
+                Answer::json(200, &json!({"token": "mine"}))
+            }
+            None if seen.target.starts_with("/token") => Answer::json(200, &json!({"token": "no"})),
+            Some("Bearer mine") if !is_closed => found(),
+            _ => challenge(&format!("{bearer},error=\"insufficient_scope\"")),
+        }
+    });
+    let (registry, _folder) = client(&json!({"auths": {server.host(): {"auth": "bWU6cHc="}}}));
+    for _ in 0..2 {
+        assert!(registry.digest(&image(&server, "acme/closed")).is_err());
+        for repository in ["acme/a", "acme/b"] {
+            let found = registry.digest(&image(&server, repository));
+            assert!(found.is_ok(), "{found:?}");
+        }
+    }
+}
+
+#[test]
+fn a_token_that_nobody_was_given_is_not_used_for_a_login() {
+    let server = server(|seen, bearer| match seen.header("authorization") {
+        Some(BASIC) if seen.target.starts_with("/token") => {
+            Answer::json(200, &json!({"token": "mine"}))
+        }
+        None if seen.target.starts_with("/token") => Answer::json(200, &json!({"token": "nobody"})),
+        Some("Bearer mine") => found(),
+        Some("Bearer nobody") => Answer::new(403, &[], ""),
+        None => challenge(bearer),
+        Some(other) => panic!("{other}"),
+    });
+    let (registry, folder) = client(&json!({}));
+    assert!(registry.digest(&image(&server, "acme/api")).is_err());
+    let auths = json!({"auths": {server.host(): {"auth": "bWU6cHc="}}});
+    folder.write("config.json", auths.to_string());
+    let found = registry.digest(&image(&server, "acme/api"));
+    assert!(found.is_ok(), "{found:?} {:?}", server.lines());
+}
+
+#[test]
+fn a_refused_login_is_left_aside_whatever_another_one_does() {
+    let server = Server::tcp(|seen| match seen.header("authorization") {
+        // `you:pw`.
+        Some("Basic eW91OnB3") => found(),
+        _ => challenge("Basic realm=\"x\""),
+    });
+    let host = server.host();
+    let (registry, _folder) = client(&json!({"auths": {
+        format!("{host}/acme"): {"auth": "bWU6cHc="},
+        format!("{host}/other"): {"auth": "eW91OnB3"},
+    }}));
+    for _ in 0..3 {
+        assert!(registry.digest(&image(&server, "acme/api")).is_err());
+        let found = registry.digest(&image(&server, "other/api"));
+        assert!(found.is_ok(), "{found:?}");
+    }
+    assert_eq!(logins(&server), 1, "{:?}", server.lines());
+}
+
+#[test]
+fn what_a_registry_wants_may_change() {
+    let is_moved = Arc::new(AtomicUsize::new(0));
+    let for_handler = Arc::clone(&is_moved);
+    let server = server(move |seen, bearer| {
+        let when = for_handler.load(Ordering::SeqCst);
+        match seen.header("authorization") {
+            None if seen.target.starts_with("/token") => {
+                Answer::json(200, &json!({"token": format!("t{when}")}))
+            }
+            Some(shown) if shown == format!("Bearer t{when}") => found(),
+            _ if when == 0 => challenge("Basic realm=\"portal\""),
+            // Where nobody listens.
+            _ if when == 1 => challenge("Bearer realm=\"http://127.0.0.1:1/token\",service=\"s\""),
+            _ => challenge(bearer),
+        }
+    });
+    let (registry, _folder) = client(&json!({}));
+    let look = || registry.digest(&image(&server, "acme/api"));
+    assert!(look().is_err());
+    is_moved.store(2, Ordering::SeqCst);
+    let found = look();
+    assert!(found.is_ok(), "from Basic to Bearer: {found:?}");
+    is_moved.store(1, Ordering::SeqCst);
+    assert!(look().is_err());
+    is_moved.store(3, Ordering::SeqCst);
+    let _ = look();
+    let found = look();
+    assert!(found.is_ok(), "from one realm to another: {found:?}");
+}
+
+#[test]
+fn what_was_sent_is_not_told_on() {
+    let server = server(|seen, bearer| match seen.header("authorization") {
+        Some(shown) if seen.target.starts_with("/token") => Answer::new(400, &[], shown.to_owned()),
+        None => challenge(bearer),
+        Some(other) => panic!("{other}"),
+    });
+    // `me:hunter2`.
+    let auths = json!({"auths": {server.host(): {"auth": "bWU6aHVudGVyMg=="}}});
+    let (registry, _folder) = client(&auths);
+    let error = registry.digest(&image(&server, "acme/api"));
+    let error = error.expect_err("refused").to_string();
+    assert!(error.contains("Basic ***"), "{error}");
+}
+
+#[test]
 fn an_identity_token_is_exchanged_by_post() {
     let server = server(|seen, bearer| match seen.header("authorization") {
         None if seen.line() == "POST /token" => {

@@ -14,8 +14,8 @@ use imagewatch::credentials::Credentials;
 use imagewatch::credentials::GhcrLogin;
 use imagewatch::credentials::Secret;
 use imagewatch::credentials::Source;
+use imagewatch::pem::certificates;
 use imagewatch::registry::Registry;
-use imagewatch::registry::certificates;
 use serde_json::Value;
 use serde_json::json;
 

@@ -10,10 +10,10 @@ use imagewatch::credentials::GhcrLogin;
 use imagewatch::credentials::Secret;
 use imagewatch::credentials::Source;
 use imagewatch::error::Error;
+use imagewatch::pem::certificates;
 use imagewatch::reference::Digest;
 use imagewatch::reference::Reference;
 use imagewatch::registry::Registry;
-use imagewatch::registry::certificates;
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -334,7 +334,11 @@ fn a_host_in_trouble_is_put_off_but_not_for_a_single_bad_image() {
     );
     assert_eq!(
         look(&["a", "bad1", "bad2", "b", "c"]),
-        ["found", "failed", "failed", "put off", "put off"]
+        ["found", "failed", "failed", "found", "found"]
+    );
+    assert_eq!(
+        look(&["bad1", "bad2", "bad3", "bad4", "bad5", "a"]),
+        ["failed", "failed", "failed", "failed", "put off", "put off"]
     );
 }
 
