@@ -35,6 +35,10 @@ const REMEMBERED: usize = 100;
 /// Between two calls of what is done when there is nothing to do.
 const MOMENT: Duration = Duration::from_secs(3);
 
+/// How long nobody may ask for anything before that is called again: another process, killed in mid-swap,
+/// may have left something to settle.
+const QUIET: Duration = Duration::from_secs(300);
+
 /// Who asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asker {
@@ -102,7 +106,6 @@ pub struct Known {
     /// How far it is.
     pub state: Stage,
     /// What it did, once it is over.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<Report>,
     /// Why it failed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -178,7 +181,12 @@ impl Jobs {
             inlet,
             ledger: Arc::clone(&ledger),
         };
-        (jobs, Worker { outlet, ledger })
+        let worker = Worker {
+            outlet,
+            ledger,
+            quiet: QUIET,
+        };
+        (jobs, worker)
     }
 
     /// Puts an order into the queue and answers the job's id.
@@ -241,6 +249,7 @@ impl Known {
 pub struct Worker {
     outlet: Outlet<Job>,
     ledger: Arc<Ledger>,
+    quiet: Duration,
 }
 
 impl std::fmt::Debug for Worker {
@@ -253,8 +262,8 @@ impl Worker {
     /// Works until every [`Jobs`] is gone, and calls `answered` whenever everybody who waited for
     /// a run has its report. A panic in `run` fails that run and no more.
     ///
-    /// `idle` is called at once, and a moment after each run, when nothing else is to be done; and again
-    /// each moment until it answers false.
+    /// `idle` is called at once, and a moment after each run, when nothing else is to be done; again each
+    /// moment until it answers false; and now and then.
     pub fn work(
         self,
         board: &Board,
@@ -262,19 +271,36 @@ impl Worker {
         answered: impl Fn(),
         mut idle: impl FnMut() -> bool,
     ) {
+        // Without this thread nothing would be done ever again.
+        let mut idle = || {
+            let outcome = catch_unwind(AssertUnwindSafe(&mut idle));
+            outcome.unwrap_or_else(|_| {
+                log::error!("a bug in imagewatch ended a recovery; it is tried again");
+                true
+            })
+        };
         let mut waiting = VecDeque::new();
         let mut restless = idle();
         loop {
             while restless && waiting.is_empty() {
                 match self.outlet.pop_within(MOMENT) {
                     Some(job) => waiting.push_back(job),
-                    None => restless = idle(),
+                    None => {
+                        if self.outlet.is_abandoned() {
+                            std::thread::sleep(MOMENT);
+                        }
+                        restless = idle();
+                    }
                 }
             }
             if waiting.is_empty() {
-                match self.outlet.pop() {
+                match self.outlet.pop_within(self.quiet) {
                     Some(job) => waiting.push_back(job),
-                    None => return,
+                    None if self.outlet.is_abandoned() => return,
+                    None => {
+                        restless = idle();
+                        continue;
+                    }
                 }
             }
             waiting.extend(self.outlet.drain());
@@ -318,7 +344,10 @@ impl Worker {
             });
             self.ledger.change(&ids, |job| job.enter(&answer));
             for job in served.into_inner() {
-                job.listener.end(&answer);
+                let end = || job.listener.end(&answer);
+                if catch_unwind(AssertUnwindSafe(end)).is_err() {
+                    log::error!("a bug in imagewatch kept a report from whoever asked for it");
+                }
             }
             restless = true;
             answered();
@@ -339,6 +368,48 @@ mod tests {
             images: Images::These(Vec::new()),
             extent,
         }
+    }
+
+    #[test]
+    fn a_bug_in_what_is_done_meanwhile_ends_no_worker() {
+        let (jobs, worker) = Jobs::new();
+        let calls = &AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let run = |_: &Order, _: &dyn Fn(&Step)| Outcomes::default();
+                let idle = || match calls.fetch_add(1, Ordering::SeqCst) {
+                    0 => panic!("a bug"),
+                    calls => calls < 2,
+                };
+                worker.work(&Board::default(), run, || (), idle);
+            });
+            let answer = jobs.begin(order(Extent::Pull), Asker::Watcher);
+            assert!(answer.pop().is_some_and(|answer| answer.is_ok()));
+            // Nobody is left to ask for anything, and still it is not called without a pause.
+            drop(jobs);
+        });
+        assert_eq!(calls.load(Ordering::SeqCst), 3);
+    }
+
+    #[test]
+    fn in_the_quiet_it_is_looked_again() {
+        let (jobs, mut worker) = Jobs::new();
+        worker.quiet = Duration::from_millis(1);
+        let (called, calls) = mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let run = |_: &Order, _: &dyn Fn(&Step)| Outcomes::default();
+                let idle = || {
+                    let _ = called.send(());
+                    false
+                };
+                worker.work(&Board::default(), run, || (), idle);
+            });
+            for _ in 0..3 {
+                calls.recv().expect("a call");
+            }
+            drop(jobs);
+        });
     }
 
     #[test]

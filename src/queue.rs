@@ -126,6 +126,13 @@ impl<T> Outlet<T> {
         state.items.pop_front()
     }
 
+    /// Whether it is empty and nobody is left to put something in: waiting would be in vain.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        let state = self.0.lock();
+        state.items.is_empty() && state.inlets == 0
+    }
+
     /// Takes everything out that is there now.
     #[must_use]
     pub fn drain(&self) -> VecDeque<T> {

@@ -156,7 +156,7 @@ fn attend(mut seat: Seat, deadline: Instant, inner: &Inner) {
     seat.begin();
     let mut received = Vec::new();
     let outcome = read_request(&seat.client, &mut received, deadline).and_then(|request| {
-        seat.hand_in()?;
+        seat.hand_in(received.starts_with(b"POST "))?;
         relay(&seat.client, inner, &request)
     });
     if let Err(End::Refused(status, reason)) = outcome {

@@ -91,13 +91,20 @@ impl Admin {
                 .find(|header| header.field.as_str().as_str().eq_ignore_ascii_case(name));
             found.map(|header| header.value.as_str())
         };
+        let accept: Vec<&str> = request
+            .headers()
+            .iter()
+            .filter(|header| header.field.equiv("Accept"))
+            .map(|header| header.value.as_str())
+            .collect();
+        let accept = accept.join(",");
         let asked = route::Asked {
             method: request.method().as_str(),
             target: request.url(),
             authorization: header("Authorization"),
             origin: header("Origin"),
             host: header("Host"),
-            accept: header("Accept"),
+            accept: Some(&accept),
         };
         match route::action(&asked, self.token.as_ref(), &self.catalogue) {
             Err(reply) => respond(request, reply),

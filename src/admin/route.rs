@@ -95,7 +95,7 @@ fn answering(asked: &Asked, wait: bool) -> Answering {
     let mut kinds = accept.split(',').map(|kind| kind.split(';').next());
     if !wait {
         Answering::Job
-    } else if kinds.any(|kind| kind.is_some_and(|kind| kind.trim() == NDJSON)) {
+    } else if kinds.any(|kind| kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case(NDJSON))) {
         Answering::Stream
     } else {
         Answering::Report

@@ -113,7 +113,7 @@ fn a_job_is_answered_at_once_and_found_until_it_is_done() {
     let job = answer["job"].as_str().expect("an id").to_owned();
     assert_eq!(answer, json!({ "job": job }));
     let path = format!("/admin/jobs/{job}");
-    let running = json!({"job": job, "state": "running"});
+    let running = json!({"job": job, "state": "running", "report": null});
     eventually("it runs", || {
         (program.ask("GET", &path).1 == running).then_some(())
     });

@@ -16,7 +16,7 @@ const WRITE_STEP: Duration = Duration::from_secs(5);
 const WRITE_TOTAL: Duration = Duration::from_secs(30);
 /// What a client may still send after the answer, so that closing does not reset it unread.
 const LINGER_TIME: Duration = Duration::from_millis(500);
-const LINGER_BYTES: usize = 64 * 1024;
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
 const RELAY_BUFFER: usize = 4 * 1024;
 
 /// Hands the request to the inner server and passes its answer on, piece by piece as it comes.

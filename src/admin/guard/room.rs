@@ -8,7 +8,9 @@ const MAX_READING: usize = 128;
 /// One of them may be good.
 const MIN_READING: usize = 2;
 /// The most that wait for an answer.
-const MAX_WAITING: usize = 64;
+const MAX_WAITING: usize = 128;
+/// Of these, one in so many is not for refreshes, which take long: so that questions are answered meanwhile.
+const QUICK_SHARE: usize = 8;
 /// What the rest of the program has open, in a busy moment.
 const OTHERS: usize = 32;
 /// A connection that waits: itself, the way to the inner server, and there two for its other end.
@@ -37,6 +39,11 @@ impl Room {
         let reading = (free / 3).clamp(MIN_READING, MAX_READING);
         let waiting = (free.saturating_sub(reading) / WAITING_COSTS).clamp(2, MAX_WAITING);
         Self { reading, waiting }
+    }
+
+    /// How many of those that wait may be such that take long.
+    pub(super) fn slow(self) -> usize {
+        self.waiting - (self.waiting / QUICK_SHARE).max(1)
     }
 
     /// The same with no more than so many that are read.
@@ -75,14 +82,14 @@ mod tests {
             (
                 "Max open files            1024                 4096                 files",
                 128,
-                64,
+                128,
             ),
             (
                 "Max open files            unlimited            unlimited            files",
                 128,
-                64,
+                128,
             ),
-            ("", 128, 64),
+            ("", 128, 128),
             (
                 "Max open files            256                  256                  files",
                 74,

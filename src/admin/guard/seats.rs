@@ -166,9 +166,16 @@ impl Seat {
         self.seats.changed.notify_all();
     }
 
-    /// From reading to waiting.
-    pub(super) fn hand_in(&mut self) -> Result<(), End> {
-        let full = |table: &mut Table| table.waiting >= table.room.waiting;
+    /// From reading to waiting, for long or not.
+    pub(super) fn hand_in(&mut self, is_slow: bool) -> Result<(), End> {
+        let full = |table: &mut Table| {
+            let most = if is_slow {
+                table.room.slow()
+            } else {
+                table.room.waiting
+            };
+            table.waiting >= most
+        };
         let mut table = self.seats.lock();
         if let Some(reader) = table.find(self.id) {
             reader.is_whole = true;

@@ -23,6 +23,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) const SOON: Duration = Duration::from_millis(300);
 /// Clients that are read at a time.
 pub(super) const SEATS: usize = 128;
+/// How many may wait for an answer, and how many of these for a slow one.
+pub(super) const WAITING: usize = 128;
+pub(super) const SLOW: usize = 112;
 pub(super) const GOOD: &str = "GET /ok HTTP/1.1\r\nHost: x\r\n\r\n";
 pub(super) const PARK: &str = "GET /park HTTP/1.1\r\nHost: x\r\n\r\n";
 

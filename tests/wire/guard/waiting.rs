@@ -4,7 +4,9 @@ use super::served::GOOD;
 use super::served::PARK;
 use super::served::PATIENCE;
 use super::served::SEATS;
+use super::served::SLOW;
 use super::served::SOON;
+use super::served::WAITING;
 use super::served::answer;
 use super::served::ask;
 use super::served::assert_refused;
@@ -53,16 +55,16 @@ fn waiting_connections_are_not_evicted() {
 }
 
 #[test]
-fn the_65th_waiting_gets_503_until_one_is_reset() {
+fn one_too_many_gets_503_until_one_is_reset() {
     let (served, requests) = serve_parked();
-    let mut waiting: Vec<_> = (0..64).map(|_| open(served.address, PARK)).collect();
+    let mut waiting: Vec<_> = (0..WAITING).map(|_| open(served.address, PARK)).collect();
     // Their order in the queue may be another than that of the clients.
-    let mut parked: Vec<_> = (0..64)
+    let mut parked: Vec<_> = (0..WAITING)
         .map(|_| requests.recv_timeout(PATIENCE).unwrap())
         .collect();
-    let answer_65 = ask(served.address, PARK);
-    assert_refused(&answer_65, 503, "65th");
-    assert!(answer_65.ends_with(r#"{"error":"too many requests are waiting"}"#));
+    let one_more = ask(served.address, PARK);
+    assert_refused(&one_more, 503, "one more");
+    assert!(one_more.ends_with(r#"{"error":"too many requests are waiting"}"#));
 
     // One answer begins; closing with some of it unread resets the connection.
     let mut writer = parked.pop().unwrap().into_writer();
@@ -89,6 +91,27 @@ fn the_65th_waiting_gets_503_until_one_is_reset() {
     let (client, request) = next.unwrap();
     waiting.push(client);
     parked.push(request);
+    for request in parked {
+        request.respond(Response::from_string("here")).unwrap();
+    }
+    for client in waiting {
+        assert_eq!(status(&answer(client)), 200);
+    }
+}
+
+#[test]
+fn refreshes_that_wait_leave_room_for_questions() {
+    const REFRESH: &str = "POST /park HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+    let (served, requests) = serve_parked();
+    let waiting: Vec<_> = (0..SLOW).map(|_| open(served.address, REFRESH)).collect();
+    let parked: Vec<_> = (0..SLOW)
+        .map(|_| requests.recv_timeout(PATIENCE).unwrap())
+        .collect();
+    assert_refused(&ask(served.address, REFRESH), 503, "one more refresh");
+    let question = open(served.address, PARK);
+    let asked = requests.recv_timeout(PATIENCE).unwrap();
+    asked.respond(Response::from_string("well")).unwrap();
+    assert!(answer(question).ends_with("well"));
     for request in parked {
         request.respond(Response::from_string("here")).unwrap();
     }
