@@ -246,19 +246,27 @@ fn started(pid: u32) -> String {
         .to_owned()
 }
 
-/// The id of the container this process runs in, from what Docker mounts into it.
+/// The id of the container this process runs in.
 #[must_use]
 pub fn own_container() -> Option<&'static str> {
     static OWN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
-    let read = || {
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-        let line = mounts
-            .lines()
-            .find(|line| line.contains(" /etc/hostname "))?;
-        let id = |part: &&str| part.len() == 64 && part.bytes().all(|b| b.is_ascii_hexdigit());
-        line.split('/').find(id).map(str::to_owned)
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let find = || id_within(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"));
+    OWN.get_or_init(find).as_deref()
+}
+
+/// From the control groups, where they show it (version 1, or the host's name space); else from what Docker mounts,
+/// which is another container's where the network is.
+fn id_within(cgroup: &str, mounts: &str) -> Option<String> {
+    let id = |part: &&str| part.len() == 64 && part.bytes().all(|b| b.is_ascii_hexdigit());
+    let words = |c: char| !c.is_ascii_alphanumeric();
+    let own = cgroup.lines().find_map(|line| line.rsplit(words).find(id));
+    let mounted = || {
+        let mut lines = mounts.lines();
+        let line = lines.find(|line| line.contains(" /etc/hostname "))?;
+        line.split('/').find(id)
     };
-    OWN.get_or_init(read).as_deref()
+    own.or_else(mounted).map(str::to_owned)
 }
 
 /// What to say when the name is taken by a container that is no claim.
@@ -274,6 +282,34 @@ pub fn explain(error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_own_container_is_that_of_the_control_group() {
+        let (own, other) = ("a".repeat(64), "b".repeat(64));
+        let mounts = format!(
+            "1 2 8:1 /var/lib/docker/containers/{other}/hostname /etc/hostname rw - ext4 x rw\n"
+        );
+        for (cgroup, mounts, expected) in [
+            (
+                format!("12:memory:/docker/{own}\n0::/system.slice\n"),
+                &*mounts,
+                Some(&own),
+            ),
+            (
+                format!("0::/system.slice/docker-{own}.scope\n"),
+                &*mounts,
+                Some(&own),
+            ),
+            ("0::/\n".to_owned(), &*mounts, Some(&other)),
+            (
+                "0::/user.slice\n".to_owned(),
+                "1 2 8:1 / / rw - ext4 x rw\n",
+                None,
+            ),
+        ] {
+            assert_eq!(id_within(&cgroup, mounts).as_ref(), expected, "{cgroup}");
+        }
+    }
 
     #[test]
     fn a_process_is_told_from_another_that_got_its_number() {

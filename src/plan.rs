@@ -55,7 +55,7 @@ pub fn plan(config: &Config, name: &str, as_json: bool) -> Result<String, String
     };
     let plan = swap.plan(&part, &[]).map_err(say)?;
     let changes = changes(&plan.replacement, &image);
-    let skipped = swap.left_alone(&old);
+    let skipped = swap.left_alone(&old).map_err(say)?;
     if as_json {
         let connect = |(network, endpoint): &(String, Value)| json!({"network": network, "endpoint": endpoint});
         let connect: Vec<Value> = plan.replacement.connect.iter().map(connect).collect();

@@ -4,6 +4,7 @@
 //! bad image or container never stops the others; only within one image the first roll-back ends
 //! it, because the next container would fare no better.
 
+mod neighbours;
 mod order;
 mod pull;
 mod renew;

@@ -14,6 +14,7 @@ mod podman;
 mod testing;
 
 pub use neighbours::Moved;
+pub use podman::is_between_runs;
 pub use podman::lost_on_podman;
 
 use crate::engine::ApiVersion;
@@ -126,9 +127,10 @@ fn config(facts: &Facts) -> Map<String, Value> {
 }
 
 /// A host name that is only the old id must not stick, and one that belongs to another container
-/// or to the host is refused by the Engine.
+/// or, with its UTS namespace, to the host is refused by the Engine. In the host's network it is a container's
+/// own: where its owner set none, the Engine wrote the host's down.
 fn host_name(facts: &Facts, config: &mut Map<String, Value>) {
-    let borrowed = network::is_borrowed(facts.old)
+    let borrowed = network::shares_container(facts.old)
         || facts.old.host_config().get("UTSMode") == Some(&json!("host"));
     let is_id = config.get("Hostname").and_then(Value::as_str) == Some(facts.old.short_id());
     if borrowed || is_id {
@@ -365,7 +367,6 @@ mod tests {
     #[test]
     fn a_borrowed_host_name_is_not_sent() {
         for host in [
-            json!({"NetworkMode": "host"}),
             json!({"NetworkMode": "container:abc"}),
             json!({"UTSMode": "host"}),
         ] {
@@ -377,6 +378,10 @@ mod tests {
         }
         let own = config(json!({}), json!({"Hostname": "box"}));
         assert_eq!(own["Hostname"], "box");
+        let container =
+            json!({"Config": {"Hostname": "box"}, "HostConfig": {"NetworkMode": "host"}});
+        let body = body(ApiVersion(1, 41), json!({}), container);
+        assert_eq!(body["Hostname"], "box");
     }
 
     #[test]

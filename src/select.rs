@@ -7,8 +7,9 @@ use crate::engine::Engine;
 use crate::engine::Summary;
 use crate::error::Result;
 use crate::reference::Reference;
-use crate::swap::is_aside;
 use crate::swap::is_transient_name;
+use crate::swap::name_of_aside;
+use std::collections::BTreeMap;
 
 const ENABLE: &str = "imagewatch.enable";
 const MODE: &str = "imagewatch.mode";
@@ -251,18 +252,23 @@ impl Selection {
     }
 }
 
-/// What the containers of swaps that are half done were made from.
+/// The containers of swaps that are half done, by the names they are to have, and what they were made from.
 ///
 /// # Errors
 /// When one of them cannot be had.
-pub fn in_mid_swap(list: &[Summary], engine: &Engine) -> Result<Vec<Reference>> {
-    let mut references = Vec::new();
-    for summary in list.iter().filter(|one| is_aside(one.name())) {
-        if let Some(container) = engine.find(summary.id())? {
-            references.extend(made_from(container.image_name(), container.image_id()).ok());
+pub fn in_mid_swap(list: &[Summary], engine: &Engine) -> Result<BTreeMap<String, Reference>> {
+    let mut found = BTreeMap::new();
+    for summary in list {
+        let Some(name) = name_of_aside(summary.name()) else {
+            continue;
+        };
+        if let Some(container) = engine.find(summary.id())?
+            && let Ok(reference) = made_from(container.image_name(), container.image_id())
+        {
+            found.insert(name.to_owned(), reference);
         }
     }
-    Ok(references)
+    Ok(found)
 }
 
 /// The tag that a container follows.

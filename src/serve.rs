@@ -379,7 +379,7 @@ impl Hands for Wired {
         *self
             .half_done
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = half_done;
+            .unwrap_or_else(PoisonError::into_inner) = half_done.into_values().collect();
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
         Ok(targets)
     }

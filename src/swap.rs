@@ -30,7 +30,9 @@ pub use acceptance::Acceptance;
 pub use exempt::must_stay;
 pub use record::is_aside;
 pub use record::is_transient_name;
+pub use record::name_of_aside;
 pub use recovery::Recovered;
+pub use recovery::half_done;
 pub use recovery::is_needed;
 pub use recovery::recover;
 pub use recovery::recover_once;
@@ -43,6 +45,7 @@ use crate::engine::Engine;
 use crate::engine::FOLLOWED_LABEL;
 use crate::engine::Image;
 use crate::engine::Removal;
+use crate::engine::State;
 use crate::engine::is_full;
 use crate::error::Error;
 use crate::error::Result;
@@ -53,6 +56,7 @@ use crate::replacement::Replacement;
 use crate::replacement::TRANSACTION_LABEL;
 use crate::replacement::lost_on_podman;
 use record::Record;
+use record::is_up;
 use serde_json::Value;
 use std::time::Duration;
 use std::time::Instant;
@@ -164,7 +168,15 @@ impl Swap<'_> {
     #[must_use]
     pub fn run(&self, parts: &[Part]) -> Outcome {
         for part in parts {
-            if let Some(reason) = self.left_alone(part.old) {
+            let left_alone = match self.left_alone(part.old) {
+                Ok(left_alone) => left_alone,
+                Err(error) => {
+                    return Outcome::NotBegun {
+                        reason: error.to_string(),
+                    };
+                }
+            };
+            if let Some(reason) = left_alone {
                 let name = part.old.name();
                 let is_dependent = !std::ptr::eq(part, &parts[0]);
                 let who = if is_dependent {
@@ -176,6 +188,16 @@ impl Swap<'_> {
                     reason: who + &reason,
                 };
             }
+        }
+        if let Some(running) = parts.iter().find(|part| is_up(part.old))
+            && !is_up(parts[0].old)
+        {
+            return Outcome::Skipped {
+                reason: format!(
+                    "it is stopped, but {}, which needs it, runs: start the one or stop the other",
+                    running.old.name()
+                ),
+            };
         }
         (self.phase)(parts[0].old.name(), "create");
         let members = match self.prepare(parts) {
@@ -243,16 +265,17 @@ impl Swap<'_> {
     }
 
     /// Why a container is not ours to replace.
-    #[must_use]
-    pub fn left_alone(&self, container: &Container) -> Option<String> {
-        let lost = || {
-            let libpod = self.engine.podman_container(container.id()).ok()?;
-            let lost = lost_on_podman(&libpod)?;
-            Some(format!("Podman would lose {lost}: recreate it by hand"))
-        };
-        exempt::left_alone(container, self.engine.endpoint())
-            .map(str::to_owned)
-            .or_else(|| if self.about.is_podman() { lost() } else { None })
+    ///
+    /// # Errors
+    /// When the Engine cannot be asked for what that takes.
+    pub fn left_alone(&self, container: &Container) -> Result<Option<String>> {
+        let reason = exempt::left_alone(container, self.engine)?;
+        if reason.is_some() || !self.about.is_podman() {
+            return Ok(reason.map(str::to_owned));
+        }
+        let libpod = self.engine.podman_container(container.id())?;
+        let lost = lost_on_podman(&libpod);
+        Ok(lost.map(|lost| format!("Podman would lose {lost}: recreate it by hand")))
     }
 
     /// The image it was made from, with its health check, which Podman shows only in its own manner.
@@ -348,15 +371,34 @@ impl Swap<'_> {
     /// Creates the successors aside; all of them, or none is left.
     fn prepare<'p>(&self, parts: &[Part<'p>]) -> Result<Vec<Member<'p>>> {
         let mut members: Vec<Member> = Vec::new();
-        for part in parts {
-            if let Err(error) = self.prepare_one(part, &mut members) {
-                for member in members.iter().rev() {
-                    self.discard(&member.pair.new);
-                }
-                return Err(error);
+        let mut each = parts.iter();
+        let outcome = each
+            .try_for_each(|part| self.prepare_one(part, &mut members))
+            .and_then(|()| members.iter().try_for_each(|one| self.is_as_it_was(one)));
+        if let Err(error) = outcome {
+            for member in members.iter().rev() {
+                self.discard(&member.pair.new);
             }
+            return Err(error);
         }
         Ok(members)
+    }
+
+    /// Commands on labels and creates take their time, and its owner may have done something meanwhile.
+    fn is_as_it_was(&self, member: &Member) -> Result<()> {
+        let record = &member.pair.record;
+        let now = self.engine.container(&record.old)?;
+        let may_be_between_runs = record.was_running && self.about.is_podman();
+        let is_running =
+            is_up(&now) || may_be_between_runs && self.steps().is_between_runs(&now)?;
+        let is_in_between = matches!(now.state(), State::Paused | State::Gone);
+        if now.name() == record.name && is_running == record.was_running && !is_in_between {
+            return Ok(());
+        }
+        Err(Error::Malformed {
+            request: format!("swap of {}", record.name),
+            reason: "somebody stopped, started, paused or renamed it meanwhile".to_owned(),
+        })
     }
 
     fn prepare_one<'p>(&self, part: &Part<'p>, members: &mut Vec<Member<'p>>) -> Result<()> {
@@ -407,12 +449,10 @@ impl Swap<'_> {
         let Err(error) = outcome else {
             return outcome;
         };
-        // Either left over from a swap that was cut off, or made by this very call whose answer was
-        // lost. Both are ours (we hold the claim), and neither was ever started.
+        // Made by this very call, whose answer was lost. What an unsettled swap left says how the old
+        // container has to be put back, and differs in that from what is there now.
         match self.steps().look(&name) {
-            Ok(Some(found))
-                if transaction_of(&found).is_some_and(|found| found.old == plan.record.old) =>
-            {
+            Ok(Some(found)) if transaction_of(&found).as_ref() == Some(&plan.record) => {
                 self.discard(found.id());
                 create()
             }
@@ -533,9 +573,10 @@ pub struct Plan {
 }
 
 /// A start that is clearly refused is refused again next time; each try would cost the owner
-/// another outage. A disk that is full is nothing the image can help.
+/// another outage. A disk that is full, or a port or an address that somebody else has, is nothing the image
+/// can help.
 fn start_failure(error: &Error) -> Failure {
-    let blame = if error.is_ambiguous() || is_full(error) {
+    let blame = if error.is_ambiguous() || is_full(error) || is_being_freed(error) {
         Blame::Circumstances
     } else {
         Blame::Image
@@ -558,4 +599,29 @@ fn has_health_check(steps: Steps, id: &str) -> bool {
 fn is_being_freed(error: &Error) -> bool {
     let text = error.to_string();
     text.contains("already in use") || text.contains("already allocated")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_image_is_blamed_for_what_it_can_help() {
+        for (words, expected) in [
+            ("exec: \"/start\": no such file or directory", Blame::Image),
+            (
+                "Bind for 0.0.0.0:80 failed: port is already allocated",
+                Blame::Circumstances,
+            ),
+            ("bind: address already in use", Blame::Circumstances),
+        ] {
+            let error = Error::Refused {
+                request: "POST".into(),
+                status: 400,
+                message: words.into(),
+                retry_after: None,
+            };
+            assert_eq!(start_failure(&error).blame, expected, "{words}");
+        }
+    }
 }

@@ -95,6 +95,12 @@ impl Container {
         })
     }
 
+    /// What it runs: its entry point and command, resolved.
+    pub fn command(&self) -> impl Iterator<Item = &str> {
+        let args = self.json["Args"].as_array().into_iter().flatten();
+        std::iter::once(text(&self.json["Path"])).chain(args.map(text))
+    }
+
     /// What its owner, the image and the Engine agreed on.
     #[must_use]
     pub fn config(&self) -> &Map<String, Value> {
@@ -149,6 +155,17 @@ impl Container {
     #[must_use]
     pub fn exit_code(&self) -> i64 {
         self.json["State"]["ExitCode"].as_i64().unwrap_or(0)
+    }
+
+    /// Whether the Engine starts it again, now that it ended like this. (It stops doing so after as many tries
+    /// as its policy may name.)
+    #[must_use]
+    pub fn starts_again(&self) -> bool {
+        match self.restart_policy()["Name"].as_str() {
+            Some("always" | "unless-stopped") => true,
+            Some("on-failure") => self.exit_code() != 0,
+            _ => false,
+        }
     }
 
     /// The Engine's own words on why it does not run.
@@ -280,11 +297,11 @@ impl Image {
         parts.join("/").trim_end_matches('/').to_owned()
     }
 
-    /// Its platform, if it is for another architecture than the Engine's `arch`.
+    /// Its platform, if it is for another architecture than the Engine's `arch`, as far as either is known.
     #[must_use]
     pub fn foreign_platform(&self, arch: &str) -> Option<String> {
         let own = text(&self.json["Architecture"]);
-        (!own.is_empty() && own != arch).then(|| self.platform())
+        (!own.is_empty() && !arch.is_empty() && own != arch).then(|| self.platform())
     }
 
     /// Whether any tag names it.

@@ -67,11 +67,15 @@ fn without_tags(words: &str) -> Cow<'_, str> {
     Cow::Owned(texts.map(|(_, text)| text).collect::<Vec<_>>().join(" "))
 }
 
-/// Whether it is the Engine that forbids something: a pull because a registry did, or a network that
-/// cannot be joined.
+/// Whether it is the Engine that forbids something: a pull because a registry did, a network that
+/// cannot be joined, or an address there that somebody else has.
 fn is_engines_own(rule: &str, message: Option<&str>) -> bool {
-    ["POST /images/create", "POST /networks/{id}/connect"].contains(&rule)
-        && message.is_some_and(|words| !words.contains("authorization denied by plugin"))
+    let is_of_rule = match rule {
+        "POST /images/create" | "POST /networks/{id}/connect" => true,
+        "POST /containers/{id}/start" => message == Some("Address already in use"),
+        _ => false,
+    };
+    is_of_rule && message.is_some_and(|words| !words.contains("authorization denied by plugin"))
 }
 
 /// The call as `docs/security.md` lists it: `POST /containers/{id}/start` for
@@ -274,6 +278,7 @@ mod tests {
             (pull, Some(plugin), false),
             (pull, None, false),
             (start, Some("access denied"), false),
+            (start, Some("Address already in use"), true),
         ] {
             assert_eq!(
                 is_engines_own(rule, message),

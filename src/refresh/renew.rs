@@ -4,6 +4,7 @@ use super::Extent;
 use super::Refresher;
 use super::Target;
 use super::Verdict;
+use super::neighbours::Neighbours;
 use crate::claim;
 use crate::claim::Attempt;
 use crate::claim::Claim;
@@ -21,10 +22,10 @@ use crate::reference::Reference;
 use crate::reference::short;
 use crate::relations::dependents;
 use crate::relations::in_order;
-use crate::relations::needs_others;
 use crate::relations::restarts_with;
 use crate::report::Reasoned;
 use crate::report::Report;
+use crate::select;
 use crate::select::Consent;
 use crate::select::Managed;
 use crate::swap;
@@ -42,6 +43,10 @@ use std::time::Instant;
 const CLAIM_PATIENCE: Duration = Duration::from_secs(600);
 /// Between two attempts.
 const CLAIM_PAUSE: Duration = Duration::from_millis(250);
+/// Why a container is left as an earlier swap left it.
+const UNSETTLED: &str = "an earlier swap of it is not settled yet";
+/// Why nothing more is begun.
+const STOPPING: &str = "imagewatch is stopping";
 /// Why a container in notify mode is left as it is.
 pub(super) const ONLY_NOTIFY: &str = "a newer image is there, but its mode is notify";
 
@@ -80,13 +85,17 @@ impl Refresher {
             None => None,
         };
         // A stop waits for what is being done under the claim, and for its release.
-        let _pass = image.and_then(|_| self.gate.enter());
+        let pass = image.and_then(|_| self.gate.enter());
         let mut claim = None;
-        if let Some(image) = image {
+        if image.is_some() && pass.is_none() {
+            round.put_off(STOPPING);
+        } else if let Some(image) = image {
             match self.claim(image, round.on) {
                 Ok(held) => {
                     swap::settle(&self.engine, self.acceptance, &held, round.on)?.tell();
-                    managed = self.choose_among(&self.engine.containers()?, &of, round)?;
+                    let list = self.engine.containers()?;
+                    managed = self.choose_among(&list, &of, round)?;
+                    self.note_unsettled(&list, round)?;
                     self.note_twins(&managed, round);
                     claim = Some(held);
                 }
@@ -98,10 +107,7 @@ impl Refresher {
         }
         let wanted = managed.iter().filter(|one| one.consent == Consent::Update);
         round.updates = wanted.map(|one| one.container.name().to_owned()).collect();
-        let mut neighbours = Vec::new();
-        if claim.is_some() && self.recreate == Recreate::Swap {
-            neighbours = self.needy()?;
-        }
+        let mut neighbours = Neighbours::default();
         for one in in_order(managed, |one| &one.container) {
             let old_claim = claim.as_ref().is_some_and(Claim::is_old);
             if let (true, Some(image)) = (old_claim, round.image_due(&one).cloned()) {
@@ -127,6 +133,28 @@ impl Refresher {
             Some(names) => self.selection.named_among(list, names, &self.engine),
             None => self.selection.managed_among(list, of, &self.engine),
         }
+    }
+
+    /// A container that is still aside is none to renew. It must not be forgotten for that.
+    fn note_unsettled(&self, list: &[Summary], round: &mut Round) -> Result<()> {
+        let half_done = swap::half_done(list);
+        for (name, reference) in select::in_mid_swap(list, &self.engine)? {
+            let is_meant = round.only.as_ref().is_none_or(|only| only.contains(&name));
+            let Some(&index) = round.index.get(&reference).filter(|_| is_meant) else {
+                continue;
+            };
+            match list.iter().find(|one| one.name() == name) {
+                None => round.report.skipped.push(Reasoned::new(&name, UNSETTLED)),
+                Some(holder) if half_done.contains(holder.id()) => {}
+                // There is nothing to wait for but its owner.
+                Some(_) => continue,
+            }
+            let verdict = &mut round.works[index].verdict;
+            if *verdict == Verdict::Done {
+                *verdict = Verdict::Retry(format!("{name}: {UNSETTLED}"));
+            }
+        }
+        Ok(())
     }
 
     /// Notes which older images are the newest in all but their id. One that cannot be looked at counts as
@@ -159,7 +187,7 @@ impl Refresher {
                 Err(error) => return Err(claim::explain(&error)),
             };
             if self.gate.is_closed() {
-                return Err("imagewatch is stopping".to_owned());
+                return Err(STOPPING.to_owned());
             }
             if begun.elapsed() > CLAIM_PATIENCE {
                 return Err(format!("{who} is at work on this Engine"));
@@ -173,18 +201,8 @@ impl Refresher {
         }
     }
 
-    /// Every container that needs another one, as it is now.
-    fn needy(&self) -> Result<Vec<Container>> {
-        let list = self.engine.containers()?;
-        let found = list
-            .iter()
-            .filter_map(|one| self.engine.find(one.id()).transpose())
-            .filter(|found| found.as_ref().map_or(true, needs_others));
-        found.collect()
-    }
-
     /// Looks after one container.
-    fn renew(&self, one: &Managed, round: &mut Round, neighbours: &mut Vec<Container>) {
+    fn renew(&self, one: &Managed, round: &mut Round, neighbours: &mut Neighbours) {
         (round.on)(&Step::Alive);
         let name = one.container.name();
         let Some(&index) = round.index.get(&one.reference) else {
@@ -220,14 +238,6 @@ impl Refresher {
         if matches!(work.verdict, Verdict::Done) {
             work.verdict = verdict;
         }
-        if round
-            .report
-            .rolled_back
-            .last()
-            .is_some_and(|last| last.name == name)
-        {
-            work.ended = Some(format!("not tried, because {name} was rolled back"));
-        }
     }
 
     /// Renews one container and enters what came of it in the report.
@@ -236,12 +246,11 @@ impl Refresher {
         one: &Managed,
         image: &Image,
         round: &mut Round,
-        neighbours: &mut Vec<Container>,
+        neighbours: &mut Neighbours,
     ) -> Verdict {
         let name = one.container.name();
         if self.gate.is_closed() {
-            let reason = "imagewatch is stopping".to_owned();
-            return round.skip(one, image, reason, true);
+            return round.skip(one, image, STOPPING.to_owned(), true);
         }
         if self.recreate == Recreate::Remove {
             return self.remove_one(one, image, round);
@@ -277,7 +286,7 @@ impl Refresher {
                 }
             }
             Outcome::NotBegun { reason } => {
-                log::warn!("not recreated container={name}, it runs on: {reason}");
+                log::warn!("not recreated container={name}, left as it is: {reason}");
                 round.skip(one, image, reason, true)
             }
             Outcome::Skipped { reason } => {
@@ -288,7 +297,7 @@ impl Refresher {
         }
     }
 
-    /// Enters in the report that a container was rolled back.
+    /// Enters in the report that a container was rolled back, which ends what is done about its image.
     fn rolled_back(
         &self,
         part: &Part,
@@ -314,6 +323,9 @@ impl Refresher {
             reason: reason.to_owned(),
         });
         round.report.rolled_back.push(Reasoned::new(name, reason));
+        if let Some(&index) = round.index.get(reference) {
+            round.works[index].ended = Some(format!("not tried, because {name} was rolled back"));
+        }
     }
 
     /// A container that lives in another one did not come up with a newer image of its own: that image
@@ -328,9 +340,7 @@ impl Refresher {
         let index = *round.index.get(&reference)?;
         self.rolled_back(tenant, &reference, reason, Blame::Image, round);
         let name = tenant.old.name();
-        let work = &mut round.works[index];
-        work.verdict = Verdict::Rejected(reason.to_owned());
-        work.ended = Some(format!("not tried, because {name} was rolled back"));
+        round.works[index].verdict = Verdict::Rejected(reason.to_owned());
         Some(Outcome::NotBegun {
             reason: format!("{name}, which lives in it, was rolled back: {reason}"),
         })
@@ -342,20 +352,26 @@ impl Refresher {
         one: &Managed,
         image: &Image,
         round: &mut Round,
-        neighbours: &mut Vec<Container>,
+        neighbours: &mut Neighbours,
     ) -> Result<Outcome> {
         let Some(old) = self.engine.find(one.container.id())? else {
             let reason = "it was removed in the meantime".to_owned();
             return Ok(Outcome::NotBegun { reason });
         };
+        neighbours.look(&self.engine)?;
         let mut tenants = Vec::new();
-        for tenant in dependents(&old, neighbours) {
+        for tenant in dependents(&old, neighbours.needy()) {
             if let Some(tenant) = self.engine.find(tenant.id())? {
                 let image = self.image_of_tenant(&tenant, round)?;
                 tenants.push((tenant, image));
             }
         }
-        for one in std::iter::once(&old).chain(tenants.iter().map(|(tenant, _)| tenant)) {
+        let all = || std::iter::once(&old).chain(tenants.iter().map(|(tenant, _)| tenant));
+        if let Some(one) = all().find(|one| neighbours.are_swapping(one)) {
+            let reason = format!("{}: {UNSETTLED}", one.name());
+            return Ok(Outcome::NotBegun { reason });
+        }
+        for one in all() {
             if let Err(reason) = hooks::before(&self.engine, one) {
                 return Ok(Outcome::NotBegun { reason });
             }
@@ -408,13 +424,14 @@ impl Refresher {
                 if part.old.image_id() != part.image.id() {
                     round.replaced.insert(part.old.image_id().to_owned());
                 }
-                neighbours.retain(|other| other.id() != part.old.id());
                 if let Some(new) = self.engine.find(name).ok().flatten() {
                     hooks::after(&self.engine, &new);
-                    neighbours.push(new);
                 }
             }
-            self.restart_after(&old, &parts, neighbours);
+            match neighbours.look(&self.engine) {
+                Ok(()) => self.restart_after(&old, &parts, neighbours.needy()),
+                Err(error) => log::warn!("not known what to restart after {}: {error}", old.name()),
+            }
         }
         Ok(outcome)
     }
@@ -440,6 +457,11 @@ impl Refresher {
             one.state() == State::Running && !is_part(one) && restarts_with(one, provider)
         };
         for one in neighbours.iter().filter(wants) {
+            // Its owner may have stopped it since it was looked at.
+            let now = self.engine.find(one.id()).ok().flatten();
+            if now.is_none_or(|now| now.state() != State::Running) {
+                continue;
+            }
             match self.engine.restart(one) {
                 Ok(()) => log::info!(
                     "restarted container={} after {}",
@@ -454,9 +476,13 @@ impl Refresher {
     /// For a platform that provisions again by itself.
     fn remove_one(&self, one: &Managed, image: &Image, round: &mut Round) -> Verdict {
         let name = one.container.name();
-        if let Some(reason) = swap::must_stay(&one.container, self.engine.endpoint()) {
-            round.skip(one, image, reason.to_owned(), false);
-            return Verdict::Done;
+        match swap::must_stay(&one.container, &self.engine) {
+            Ok(None) => {}
+            Ok(Some(reason)) => {
+                round.skip(one, image, reason.to_owned(), false);
+                return Verdict::Done;
+            }
+            Err(error) => return round.skip(one, image, error.to_string(), true),
         }
         match self.engine.remove(one.container.id(), Removal::Force) {
             Ok(()) => {

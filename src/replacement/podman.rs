@@ -7,6 +7,7 @@ use super::Facts;
 use super::is_blank;
 use crate::engine::Container;
 use crate::engine::Image;
+use crate::engine::State;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
@@ -66,7 +67,7 @@ pub(super) fn as_docker(facts: &Facts, libpod: &Value) -> Container {
             }
         }
     }
-    if is_in_crash_loop(&json, libpod) {
+    if facts.old.state() == State::Exited && is_between_runs(facts.old, libpod) {
         if let Some(Value::Object(state)) = json.get_mut("State") {
             state.insert("Status".to_owned(), json!("restarting"));
         }
@@ -74,16 +75,14 @@ pub(super) fn as_docker(facts: &Facts, libpod: &Value) -> Container {
     Container::new(json)
 }
 
+/// Whether a container that is shown as ended runs by now (`libpod` is looked at later), or in a moment.
+///
 /// Between two runs of a crash loop, Podman shows Docker's clients a container that exited, like one
 /// that was stopped; itself, it calls that `exited` and this `stopped`.
-fn is_in_crash_loop(json: &Value, libpod: &Value) -> bool {
-    let policy = &json["HostConfig"]["RestartPolicy"]["Name"];
-    let starts_again = match policy.as_str() {
-        Some("always" | "unless-stopped") => true,
-        Some("on-failure") => json["State"]["ExitCode"] != 0,
-        _ => false,
-    };
-    starts_again && libpod["State"]["Status"] == "stopped"
+#[must_use]
+pub fn is_between_runs(container: &Container, libpod: &Value) -> bool {
+    let status = &libpod["State"]["Status"];
+    status == "running" || status == "stopped" && container.starts_again()
 }
 
 fn rewrite_config(config: &mut Map<String, Value>, image: &Map<String, Value>) {
@@ -358,13 +357,15 @@ mod tests {
         let seen = |policy: &str, code: i64, status: &str| {
             let json = json!({"State": {"Status": "exited", "ExitCode": code},
                               "HostConfig": {"RestartPolicy": {"Name": policy}}});
-            is_in_crash_loop(&json, &json!({"State": {"Status": status}}))
+            is_between_runs(&Container::new(json), &json!({"State": {"Status": status}}))
         };
         assert!(seen("always", 0, "stopped"));
         assert!(seen("on-failure", 1, "stopped"));
         assert!(!seen("on-failure", 0, "stopped"));
         assert!(!seen("always", 1, "exited"));
         assert!(!seen("", 1, "stopped"));
+        // Started again between the two looks.
+        assert!(seen("always", 1, "running"));
     }
 
     #[test]

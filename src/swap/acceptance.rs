@@ -45,9 +45,20 @@ impl Acceptance {
     /// Why it is not. If the Engine was away in between, it may be the Engine that stopped it, so
     /// the image is not blamed.
     pub(super) fn await_acceptance(&self, engine: &Engine, id: &str) -> Result<(), Failure> {
+        self.wait(engine, id, Some(0))
+    }
+
+    /// The same of one that was started long ago, and may have been again since.
+    pub(super) fn await_standing(&self, engine: &Engine, id: &str) -> Result<(), Failure> {
+        self.wait(engine, id, None)
+    }
+
+    /// `restarts` are those that there were before, if that matters.
+    fn wait(&self, engine: &Engine, id: &str, restarts: Option<u64>) -> Result<(), Failure> {
         let mut begun = Instant::now();
         let mut last_answer = begun;
         let mut first_start = None;
+        let mut restarts = restarts;
         let mut blame = Blame::Image;
         loop {
             match engine.container(id) {
@@ -55,7 +66,8 @@ impl Acceptance {
                     last_answer = Instant::now();
                     let first =
                         first_start.get_or_insert_with(|| container.started_at().to_owned());
-                    match self.look(&container, first, begun.elapsed()) {
+                    let restarts = *restarts.get_or_insert_with(|| container.restart_count());
+                    match self.look(&container, first, restarts, begun.elapsed()) {
                         Look::Accepted => return Ok(()),
                         Look::Failed(reason) => return Err(Failure { reason, blame }),
                         Look::Wait => {}
@@ -82,9 +94,12 @@ impl Acceptance {
 
     /// One look is never trusted alone: a crash loop is seen running between two crashes, but then
     /// it was started anew.
-    fn look(&self, container: &Container, first_start: &str, up: Duration) -> Look {
-        let restarted = container.restart_count() > 0 || container.started_at() != first_start;
-        if container.state() != State::Running || restarted {
+    fn look(&self, container: &Container, first_start: &str, restarts: u64, up: Duration) -> Look {
+        let restarted =
+            container.restart_count() > restarts || container.started_at() != first_start;
+        // `docker commit` pauses it for a moment.
+        let is_up = matches!(container.state(), State::Running | State::Paused);
+        if !is_up || restarted {
             return Look::Failed(exit_reason(container, up));
         }
         match container.health() {
@@ -188,7 +203,7 @@ mod tests {
 
     fn look(json: Value, up: u64) -> String {
         let container = Container::new(json);
-        match ACCEPTANCE.look(&container, "t0", Duration::from_secs(up)) {
+        match ACCEPTANCE.look(&container, "t0", 0, Duration::from_secs(up)) {
             Look::Accepted => "accepted".to_owned(),
             Look::Wait => "wait".to_owned(),
             Look::Failed(reason) => reason,
@@ -206,6 +221,8 @@ mod tests {
     fn exits_and_restarts_are_failures() {
         let exited = json!({"State": {"Status": "exited", "StartedAt": "t0", "ExitCode": 3}});
         assert_eq!(look(exited, 4), "it exited with code 3 within 5 s");
+        let paused = json!({"State": {"Status": "paused", "StartedAt": "t0"}});
+        assert_eq!(look(paused, 4), "wait");
         let again = json!({"State": {"Status": "running", "StartedAt": "t1", "ExitCode": 1}});
         assert!(look(again, 4).contains("exited"));
         let looping = json!({"RestartCount": 1, "State": {"Status": "running", "StartedAt": "t0"}});

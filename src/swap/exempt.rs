@@ -3,28 +3,55 @@
 use crate::claim::own_container;
 use crate::config::Endpoint;
 use crate::engine::Container;
+use crate::engine::Engine;
 use crate::engine::State;
+use crate::error::Result;
 use serde_json::Value;
+use std::path::Path;
+use std::path::PathBuf;
 
 /// Why a container must not even be stopped: nobody would be there to start it again.
-#[must_use]
-pub fn must_stay(container: &Container, engine: &Endpoint) -> Option<&'static str> {
-    if own_container().is_some_and(|id| id == container.id()) {
-        return Some(
+///
+/// # Errors
+/// When the Engine cannot be asked for what that takes.
+pub fn must_stay(container: &Container, engine: &Engine) -> Result<Option<&'static str>> {
+    let argv = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    let argv: Vec<String> = argv.collect();
+    if own_container().is_some_and(|own| is_own(container, own, &argv)) {
+        return Ok(Some(
             "this is imagewatch itself: update it with `docker compose up -d --pull always` or the like",
-        );
+        ));
     }
-    match engine {
-        Endpoint::Tcp(address) if leads_to_engine(container, address) => {
-            Some("the Engine is reached through it (DOCKER_HOST): recreate it by hand")
+    let leads_there = match engine.endpoint() {
+        Endpoint::Tcp(address) => leads_to_engine(container, address),
+        Endpoint::Unix(path) if has_engine_socket(container) => {
+            let own = own_container().map(|id| engine.find(id)).transpose()?;
+            offers(container, &on_host(path, own.flatten().as_ref()))
         }
-        _ => None,
-    }
+        Endpoint::Unix(_) => false,
+    };
+    let reason = "the Engine is reached through it (DOCKER_HOST): recreate it by hand";
+    Ok(leads_there.then_some(reason))
 }
 
 /// Why a container is not ours to replace, as far as it says so itself.
-pub(super) fn left_alone(container: &Container, engine: &Endpoint) -> Option<&'static str> {
-    must_stay(container, engine).or_else(|| is_anothers(container))
+///
+/// # Errors
+/// See [`must_stay`].
+pub(super) fn left_alone(container: &Container, engine: &Engine) -> Result<Option<&'static str>> {
+    let reason = must_stay(container, engine)?;
+    Ok(reason.or_else(|| is_anothers(container)))
+}
+
+/// `own` may be the container whose network we are in (see [`own_container`]): then who lives there and
+/// runs what we run is us.
+fn is_own(container: &Container, own: &str, argv: &[String]) -> bool {
+    let lives_there = || {
+        let mode = container.host_config().get("NetworkMode");
+        let home = mode.and_then(|mode| mode.as_str()?.strip_prefix("container:"));
+        home == Some(own) && container.command().eq(argv)
+    };
+    container.id() == own || lives_there()
 }
 
 fn is_anothers(container: &Container) -> Option<&'static str> {
@@ -55,6 +82,10 @@ fn leads_to_engine(container: &Container, address: &str) -> bool {
         let text = value.as_str().unwrap_or_default();
         !text.is_empty() && text.eq_ignore_ascii_case(host)
     };
+    let is_qualified = container.networks().keys().any(|network| {
+        let name = format!("{}.{network}", container.name());
+        name.eq_ignore_ascii_case(host)
+    });
     let mut networks = container.networks().values();
     let is_named = networks.any(|network| {
         let names = [&network["Aliases"], &network["DNSNames"]];
@@ -67,8 +98,63 @@ fn leads_to_engine(container: &Container, address: &str) -> bool {
         .filter_map(|(_, bindings)| bindings.as_array())
         .flatten();
     let is_published = bindings.any(|binding| !port.is_empty() && binding["HostPort"] == port);
+    // In the host's network it publishes nothing; what it says it listens on has to do.
+    let is_of_host = container.host_config().get("NetworkMode") == Some(&Value::from("host"));
+    let listens = container.config().get("ExposedPorts");
+    let listens = listens.is_some_and(|ports| ports.get(format!("{port}/tcp")).is_some());
     // Whatever name the box itself goes by there, the port is enough.
-    container.name().eq_ignore_ascii_case(host) || is_named || is_published
+    container.name().eq_ignore_ascii_case(host)
+        || is_named
+        || is_qualified
+        || is_published
+        || is_of_host && listens
+}
+
+/// Whether an Engine's socket is mounted in it.
+fn has_engine_socket(container: &Container) -> bool {
+    let mut files = container.mounts().iter().filter_map(source);
+    files.any(|file| file.ends_with("docker.sock") || file.ends_with("podman.sock"))
+}
+
+/// Whether it may be a proxy that puts `socket`, a path on the host, into a folder that others mount as well. Who
+/// has `socket` itself only uses it, and who has a folder above that folder, `/` for one, has it by chance.
+fn offers(container: &Container, socket: &Path) -> bool {
+    let mounts = container.mounts().iter();
+    let mut writable = mounts.filter(|mount| mount["RW"] != false);
+    let is_place = |mount: &Value| {
+        let is_volume = mount["Type"] == "volume";
+        source(mount).is_some_and(|folder| {
+            socket.parent() == Some(&*folder) || is_volume && socket.starts_with(folder)
+        })
+    };
+    let mut all = container.mounts().iter().filter_map(source);
+    all.all(|other| other != socket) && writable.any(is_place)
+}
+
+/// Where a path of ours is on the host.
+fn on_host(path: &Path, own: Option<&Container>) -> PathBuf {
+    let path = run_folder(path);
+    let mounts = own.map_or(&[][..], Container::mounts).iter();
+    let inside = mounts.filter_map(|mount| {
+        let destination = run_folder(Path::new(mount["Destination"].as_str()?));
+        Some((
+            source(mount)?,
+            path.strip_prefix(destination).ok()?.to_owned(),
+        ))
+    });
+    let innermost = inside.min_by_key(|(_, rest)| rest.components().count());
+    innermost.map_or_else(|| path.clone(), |(source, rest)| source.join(rest))
+}
+
+fn source(mount: &Value) -> Option<PathBuf> {
+    let source = mount["Source"].as_str().filter(|path| !path.is_empty())?;
+    Some(run_folder(Path::new(source)))
+}
+
+/// `/var/run` is `/run` wherever there are containers.
+fn run_folder(path: &Path) -> PathBuf {
+    let rest = path.strip_prefix("/var/run");
+    rest.map_or_else(|_| path.to_owned(), |rest| Path::new("/run").join(rest))
 }
 
 #[cfg(test)]
@@ -78,7 +164,6 @@ mod tests {
 
     #[test]
     fn some_containers_are_left_alone_with_a_reason() {
-        let engine = Endpoint::Unix("/s".into());
         for (json, expected) in [
             (
                 json!({"Config": {"Labels": {"com.docker.swarm.task.id": "x"}}}),
@@ -92,13 +177,36 @@ mod tests {
             (json!({"State": {"Status": "paused"}}), "paused"),
             (json!({"State": {"Status": "dead"}}), "removed"),
         ] {
-            let reason = left_alone(&Container::new(json), &engine).expect("a reason");
+            let reason = is_anothers(&Container::new(json)).expect("a reason");
             assert!(reason.contains(expected), "{reason}");
         }
-        assert_eq!(
-            left_alone(&Container::new(json!({"Id": "x"})), &engine),
-            None
-        );
+        assert_eq!(is_anothers(&Container::new(json!({"Id": "x"}))), None);
+    }
+
+    #[test]
+    fn in_somebodys_network_we_are_who_runs_what_we_run() {
+        let argv = ["imagewatch", "serve"].map(str::to_owned);
+        for (json, expected) in [
+            (json!({"Id": "own"}), true),
+            (json!({"Id": "other"}), false),
+            (
+                json!({"Id": "other", "Path": "imagewatch", "Args": ["serve"]}),
+                false,
+            ),
+            (
+                json!({"Id": "other", "Path": "imagewatch", "Args": ["serve"],
+                       "HostConfig": {"NetworkMode": "container:own"}}),
+                true,
+            ),
+            (
+                json!({"Id": "other", "Path": "imagewatch", "Args": [],
+                       "HostConfig": {"NetworkMode": "container:own"}}),
+                false,
+            ),
+        ] {
+            let container = Container::new(json);
+            assert_eq!(is_own(&container, "own", &argv), expected, "{container:?}");
+        }
     }
 
     #[test]
@@ -121,9 +229,68 @@ mod tests {
         ] {
             assert_eq!(leads_to_engine(&container, address), expected, "{address}");
         }
+        let of_host = Container::new(json!({
+            "Name": "/proxy", "HostConfig": {"NetworkMode": "host"},
+            "Config": {"ExposedPorts": {"2375/tcp": {}}}
+        }));
+        assert!(leads_to_engine(&of_host, "127.0.0.1:2375"));
+        assert!(!leads_to_engine(&of_host, "127.0.0.1:2376"));
+        let named = Container::new(json!({
+            "Name": "/proxy", "NetworkSettings": {"Networks": {"inner": {}}}
+        }));
+        assert!(leads_to_engine(&named, "proxy.inner:2375"));
+        assert!(!leads_to_engine(&named, "proxy.outer:2375"));
         assert!(!leads_to_engine(
             &Container::new(json!({"Id": "x"})),
             "proxy:2375"
         ));
+    }
+
+    #[test]
+    fn nor_is_the_way_through_a_folder_that_is_shared() {
+        let with = |mounts: &[Value]| Container::new(json!({ "Mounts": mounts }));
+        let engines = json!({"Source": "/var/run/docker.sock", "Destination": "/run/docker.sock", "RW": false});
+        let volume = |destination: &str, is_writable: bool| {
+            json!({"Type": "volume", "Name": "s", "Source": "/volumes/s/_data", "RW": is_writable,
+                   "Destination": destination})
+        };
+        let own = with(&[volume("/var/run/proxy", false)]);
+        let outside = Path::new("/volumes/s/_data/docker.sock");
+        let inside = Path::new("/run/proxy/docker.sock");
+        assert_eq!(on_host(inside, Some(&own)), outside);
+        assert_eq!(on_host(outside, None), outside);
+        let is_proxy = |mounts: &[Value], path, own| {
+            let container = with(mounts);
+            has_engine_socket(&container) && offers(&container, &on_host(path, own))
+        };
+        let proxys = [engines.clone(), volume("/proxy", true)];
+        assert!(is_proxy(&proxys, inside, Some(&own)));
+        assert!(is_proxy(&proxys, outside, None));
+        assert!(!is_proxy(
+            &[engines.clone(), volume("/proxy", false)],
+            outside,
+            None
+        ));
+        assert!(!is_proxy(&[volume("/proxy", true)], outside, None));
+        // Who has the Engine's socket as we have it is no proxy, nor is who has all of the host.
+        let direct = with(std::slice::from_ref(&engines));
+        let bind =
+            |path: &str| json!({"Type": "bind", "Source": path, "Destination": path, "RW": true});
+        let path = Path::new("/var/run/docker.sock");
+        for other in ["/run/podman/podman.sock", "/run", "/"] {
+            assert!(!is_proxy(
+                &[engines.clone(), bind(other)],
+                path,
+                Some(&direct)
+            ));
+        }
+        for (folder, expected) in [
+            ("/", false),
+            ("/volumes", false),
+            ("/volumes/s/_data", true),
+        ] {
+            let mounts = [engines.clone(), bind(folder)];
+            assert_eq!(is_proxy(&mounts, outside, None), expected, "{folder}");
+        }
     }
 }

@@ -96,6 +96,11 @@ pub(super) fn is_up(container: &Container) -> bool {
     matches!(container.state(), State::Running | State::Restarting)
 }
 
+/// Whether there is a process of it, be it paused.
+pub(super) fn is_alive(container: &Container) -> bool {
+    is_up(container) || container.state() == State::Paused
+}
+
 /// Whether a name is one that a swap gives for its duration, or the claim's.
 #[must_use]
 pub fn is_transient_name(name: &str) -> bool {
@@ -105,7 +110,13 @@ pub fn is_transient_name(name: &str) -> bool {
 /// Whether a name is one that a container has only while it is replaced.
 #[must_use]
 pub fn is_aside(name: &str) -> bool {
-    own_name(name, NEW_MARK).is_some() || own_name(name, OLD_MARK).is_some()
+    name_of_aside(name).is_some()
+}
+
+/// Whose name that is.
+#[must_use]
+pub fn name_of_aside(name: &str) -> Option<&str> {
+    own_name(name, NEW_MARK).or_else(|| name_before(name))
 }
 
 /// The name that an old container put aside is to get back.

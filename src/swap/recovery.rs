@@ -12,13 +12,15 @@
 
 use super::Acceptance;
 use super::record::Record;
+use super::record::is_alive;
+use super::record::is_aside;
 use super::record::is_transient_name;
-use super::record::is_up;
 use super::record::name_before;
 use super::steps::Steps;
 use super::undo::Pair;
 use super::undo::Stop;
 use super::undo::Undone;
+use super::undo::bring_back;
 use super::undo::finish;
 use super::undo::undo;
 use crate::claim::Attempt;
@@ -32,6 +34,12 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::gate::Gate;
 use crate::progress::Step;
+use std::collections::HashSet;
+use std::time::Duration;
+use std::time::SystemTime;
+
+/// How long after it was made a successor is judged as a new one.
+const FRESH: Duration = Duration::from_secs(600);
 
 /// Whether the list shows anything half done, or a claim.
 #[must_use]
@@ -146,7 +154,7 @@ pub fn settle(
             of_swap.partition(|pair| pair.record.provider.is_none());
         members.extend(tenants);
         let name = members.first().map_or("", |pair| &*pair.record.name);
-        match settle_one(steps, acceptance, &members, on) {
+        match settle_one(steps, &list, acceptance, &members, on) {
             Ok(how) => log::warn!("{name}: a swap was found half done and {how}"),
             Err(error) => left.push(format!(
                 "{name}: a swap was found half done and could not be settled: {error}"
@@ -169,6 +177,25 @@ pub fn settle(
     })
 }
 
+/// The ids of all containers of swaps that are not over: nobody may begin another one with them.
+#[must_use]
+pub fn half_done(list: &[Summary]) -> HashSet<String> {
+    let aside = list.iter().filter(|one| is_aside(one.name()));
+    let aside = aside.map(|one| one.id().to_owned());
+    let both = |pair: Pair| [pair.record.old, pair.new];
+    let pairs = open_pairs(list).into_iter();
+    let open = pairs.filter(|pair| !is_all_but_removed(list, pair));
+    open.flat_map(both).chain(aside).collect()
+}
+
+/// Whether all there is left to do is that the Engine removes the old container, which it could not (`dead`).
+fn is_all_but_removed(list: &[Summary], pair: &Pair) -> bool {
+    let find = |id: &str| list.iter().find(|one| one.id() == id);
+    let is_dying = |old: &Summary| matches!(old.state(), "dead" | "removing");
+    find(&pair.record.old).is_some_and(is_dying)
+        && find(&pair.new).is_some_and(|new| new.name() == pair.record.name)
+}
+
 /// Successors of swaps that are not over: the old container is still there, or a name is not right yet.
 fn open_pairs(list: &[Summary]) -> Vec<Pair> {
     let is_there = |id: &str| list.iter().any(|one| one.id() == id);
@@ -185,8 +212,18 @@ fn open_pairs(list: &[Summary]) -> Vec<Pair> {
     list.iter().rev().filter_map(pair).collect()
 }
 
+/// Whether a successor was made so long ago that it matters only how it is now: it may have new data.
+fn serves_for_long(list: &[Summary], id: &str) -> bool {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.map_or(0, |since| since.as_secs());
+    let created = list.iter().find(|one| one.id() == id).map(Summary::created);
+    let created = created.and_then(|created| u64::try_from(created).ok());
+    created.is_some_and(|created| created > 0 && now.saturating_sub(created) > FRESH.as_secs())
+}
+
 fn settle_one(
     steps: Steps,
+    list: &[Summary],
     acceptance: Acceptance,
     members: &[Pair],
     on: &dyn Fn(&Step),
@@ -195,16 +232,32 @@ fn settle_one(
     for pair in members {
         found.push(Found {
             pair,
-            old: steps.look(&pair.record.old)?,
+            old: steps.look_for_way_back(&pair.record)?,
             new: steps.look(&pair.new)?,
         });
     }
-    let mut committed = found.iter().any(|one| one.old.is_none());
+    // The old containers go once all are accepted, the provider's last: one that is missing says so, unless its
+    // owner removed it before the successors had taken over.
+    let had_its_turn = |one: &Found| {
+        let record = &one.pair.record;
+        one.new
+            .as_ref()
+            .is_none_or(|new| new.name() == record.name || record.was_running && new.was_started())
+    };
+    let mut committed = found.first().is_some_and(|one| one.old.is_none())
+        || found.iter().any(|one| one.old.is_none()) && found.iter().all(had_its_turn);
     let mut reason = None;
     if !committed && found.iter().all(Found::has_taken_over) {
         reason = members.iter().find_map(|pair| {
             let is_started = pair.record.was_running;
-            let accepted = is_started.then(|| acceptance.await_acceptance(steps.engine, &pair.new));
+            let accept = || {
+                if serves_for_long(list, &pair.new) {
+                    acceptance.await_standing(steps.engine, &pair.new)
+                } else {
+                    acceptance.await_acceptance(steps.engine, &pair.new)
+                }
+            };
+            let accepted = is_started.then(accept);
             let failure = accepted?.err()?;
             log::warn!("{}: {}", pair.record.name, failure.reason);
             Some(failure.reason)
@@ -239,7 +292,7 @@ impl Found<'_> {
     fn has_taken_over(&self) -> bool {
         let record = &self.pair.record;
         let fits =
-            |new: &Container| new.name() == record.name && (is_up(new) || !record.was_running);
+            |new: &Container| new.name() == record.name && (is_alive(new) || !record.was_running);
         self.new.as_ref().is_some_and(fits)
     }
 
@@ -286,7 +339,7 @@ fn is_orphan(one: &Summary, pairs: &[Pair]) -> bool {
 /// It was running, most likely: the successor of one that was not exists for a moment only.
 fn adopt(steps: Steps, orphan: &Summary) -> Result<()> {
     let name = name_before(orphan.name()).unwrap_or_default();
-    if let Some(stranger) = steps.look(name)? {
+    if let Some(stranger) = steps.look_by_name(name)? {
         return Err(Error::Malformed {
             request: format!("rename {} to {name}", orphan.name()),
             reason: format!(
@@ -295,12 +348,5 @@ fn adopt(steps: Steps, orphan: &Summary) -> Result<()> {
             ),
         });
     }
-    // Its name is all that tells of it until it runs.
-    steps.ensure_running(orphan.id())?;
-    steps.ensure_name(orphan.id(), name)?;
-    match steps.look(orphan.id())? {
-        // Podman tells its neighbours a name only when it starts.
-        Some(found) if steps.engine.about()?.is_podman() => steps.engine.restart(&found),
-        _ => Ok(()),
-    }
+    bring_back(steps, orphan.id(), name).map(drop)
 }

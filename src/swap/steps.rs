@@ -1,13 +1,17 @@
 //! The Engine calls of a swap, made sure of: whatever a call answers, or whether it answers at all,
 //! what counts is what the Engine shows afterwards.
 
+use super::record::Record;
+use super::record::is_alive;
 use super::record::is_up;
 use crate::debug::debug;
 use crate::engine::Container;
 use crate::engine::Engine;
 use crate::engine::Removal;
+use crate::engine::State;
 use crate::error::Error;
 use crate::error::Result;
+use crate::replacement::is_between_runs;
 use serde_json::Value;
 use serde_json::json;
 use std::time::Duration;
@@ -52,6 +56,19 @@ impl Steps<'_> {
         insist(LOOK_PATIENCE, || self.find(id))
     }
 
+    /// The old container of a swap, unless there is no way back to it. One that the Engine began to remove and
+    /// could not (`dead`) never runs again.
+    pub(super) fn look_for_way_back(&self, record: &Record) -> Result<Option<Container>> {
+        let found = self.look(&record.old)?;
+        Ok(found.filter(|found| found.state() != State::Gone))
+    }
+
+    /// Who has a name now. The Engine takes one for the beginning of an id as well.
+    pub(super) fn look_by_name(&self, name: &str) -> Result<Option<Container>> {
+        let found = self.look(name)?;
+        Ok(found.filter(|found| found.name() == name))
+    }
+
     /// An error that did not keep the call from taking effect is none.
     fn unless_done(
         &self,
@@ -73,7 +90,7 @@ impl Steps<'_> {
 
     pub(super) fn stop(&self, container: &Container) -> Result<()> {
         let outcome = self.engine.stop(container);
-        self.unless_done(outcome, container.id(), |seen| !is_up(seen))
+        self.unless_done(outcome, container.id(), |seen| !is_alive(seen))
     }
 
     pub(super) fn rename(&self, id: &str, name: &str) -> Result<()> {
@@ -86,7 +103,7 @@ impl Steps<'_> {
         self.unless_done(outcome, id, is_up)
     }
 
-    /// Takes the restart policy away, where the Engine can do that (Podman before 5.1 cannot).
+    /// Takes the restart policy away, where the Engine can do that (Podman 4.3 cannot).
     pub(super) fn disarm(&self, container: &Container) -> Result<()> {
         if !is_armed(container) {
             return Ok(());
@@ -97,12 +114,17 @@ impl Steps<'_> {
         }
     }
 
-    /// Now and then an Engine refuses this for a container that is just being restarted. One that does not
-    /// know the call will not know it the next time either.
+    /// Now and then an Engine refuses this for a container that is just being restarted. One that says twice
+    /// that it does not know the call will not know it the next time either.
     fn set_policy(&self, id: &str, policy: &Value) -> Result<()> {
-        let set = || match self.engine.set_restart_policy(id, policy) {
-            Err(error) if error.is_not_found() => Ok(Err(error)),
-            outcome => outcome.map(Ok),
+        let mut unknown = 0;
+        let set = || {
+            let outcome = self.engine.set_restart_policy(id, policy);
+            unknown += u32::from(outcome.as_ref().is_err_and(Error::is_not_found));
+            match outcome {
+                Err(error) if unknown == 2 => Ok(Err(error)),
+                outcome => outcome.map(Ok),
+            }
         };
         insist(LOOK_PATIENCE, set)?
     }
@@ -157,33 +179,34 @@ impl Steps<'_> {
     }
 
     pub(super) fn ensure_running(&self, id: &str) -> Result<bool> {
-        self.until(id, is_up, |_| self.engine.start(id))
+        self.until(id, is_alive, |_| self.engine.start(id))
+    }
+
+    /// Whether what is shown as ended is in a crash loop, and runs again by now or in a moment, as only Podman
+    /// itself tells.
+    pub(super) fn is_between_runs(&self, container: &Container) -> Result<bool> {
+        let libpod = self.engine.podman_container(container.id())?;
+        Ok(is_between_runs(container, &libpod))
     }
 
     /// Removes it, running or not.
     pub(super) fn ensure_gone(&self, id: &str, how: Removal) -> Result<()> {
-        let remove = |seen: &Container| {
-            if is_up(seen) && how == Removal::KeepVolumes {
-                self.engine.stop(seen)?;
+        insist(PATIENCE, || {
+            let Some(seen) = self.find(id)? else {
+                return Ok(());
+            };
+            if is_up(&seen) && how == Removal::KeepVolumes {
+                self.engine.stop(&seen)?;
             }
-            self.engine.remove(id, how)
-        };
-        // What holds once it is removed is that it cannot be found.
-        self.until(
-            id,
-            |_| false,
-            |seen| {
-                remove(seen)?;
-                match self.engine.find(id)? {
-                    None => Ok(()),
-                    Some(_) => Err(Error::Malformed {
-                        request: format!("remove {}", seen.name()),
-                        reason: "it is still there".to_owned(),
-                    }),
-                }
-            },
-        )
-        .map(drop)
+            self.engine.remove(id, how)?;
+            match self.engine.find(id)? {
+                None => Ok(()),
+                Some(_) => Err(Error::Malformed {
+                    request: format!("remove {}", seen.name()),
+                    reason: "it is still there".to_owned(),
+                }),
+            }
+        })
     }
 
     /// Looks, and acts until what was wanted holds or the act was carried out.

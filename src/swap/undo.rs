@@ -6,6 +6,7 @@
 //! point. The successor, which carries the record, goes last.
 
 use super::record::Record;
+use super::record::is_alive;
 use super::record::is_up;
 use super::steps::PAUSE;
 use super::steps::Steps;
@@ -13,6 +14,7 @@ use super::steps::is_armed;
 use super::steps::same_policy;
 use crate::engine::Container;
 use crate::engine::Removal;
+use crate::error::Error;
 use crate::error::Result;
 use std::time::Duration;
 use std::time::Instant;
@@ -21,6 +23,9 @@ use std::time::Instant;
 const TRIES: u32 = 3;
 /// Added to a container's stop time, when one may be under way.
 const STOP_SLACK: Duration = Duration::from_secs(2);
+
+/// How late Podman's clean-up after a run may be.
+const LATE_CLEANUP: Duration = Duration::from_secs(5);
 
 /// A container and its successor.
 #[derive(Debug, Clone)]
@@ -67,27 +72,38 @@ pub(super) fn undo(steps: Steps, pairs: &[Pair], stop: Stop) -> Result<Undone> {
 
 fn undo_once(steps: Steps, pairs: &[Pair], stop: Stop) -> Result<Undone> {
     let mut olds = Vec::new();
-    for pair in pairs {
-        match steps.look(&pair.record.old)? {
+    for (number, pair) in pairs.iter().enumerate() {
+        match steps.look_for_way_back(&pair.record)? {
             Some(old) => olds.push((pair, old)),
             // Somebody removed it, or it was removed because all was well: there is no way back.
-            None => return finish(steps, pairs),
+            None if number == 0 => return finish(steps, pairs),
+            // What lived in it is gone; that is no reason to lose what it lived in.
+            None => {
+                log::warn!(
+                    "{}: removed by somebody in mid-swap; our successor goes",
+                    pair.record.name
+                );
+                steps.ensure_stopped(&pair.new)?;
+            }
         }
     }
     let mut unrecorded = Vec::new();
     for (pair, old) in olds.iter().rev() {
         steps.ensure_stopped(&pair.new)?;
         if comes_back(steps, pair, old)? {
+            // The stop took its time.
+            let is_there = steps.look_for_way_back(&pair.record)?.is_some();
+            expect_there(is_there, &pair.record)?;
             steps.ensure_gone(&pair.new, Removal::ForceWithAnonymousVolumes)?;
             unrecorded.push(old.id());
-        } else {
-            steps.ensure_name(&pair.new, &pair.record.new_name())?;
+        } else if !steps.ensure_name(&pair.new, &pair.record.new_name())? {
+            unrecorded.push(old.id());
         }
     }
     let mut trouble = Ok(());
     for (pair, old) in &olds {
         let outcome = if unrecorded.contains(&old.id()) {
-            put_back_unrecorded(steps, &pair.record, old)
+            put_back_unrecorded(steps, &pair.record)
         } else {
             put_back(steps, &pair.record, old, stop)
         };
@@ -111,35 +127,95 @@ fn comes_back(steps: Steps, pair: &Pair, old: &Container) -> Result<bool> {
     Ok(is_armed && same_policy(&old.restart_policy(), &pair.record.restart))
 }
 
-/// The old container gets its name, its policy and its state back. Its name may be taken by somebody
-/// else by now; it runs all the same.
+/// The old container gets its name, its state and its policy back. Its name may be taken by somebody
+/// else by now; it runs all the same. The policy comes last: as long as it is missing, whoever goes on
+/// from here knows that a stop may be under way.
 fn put_back(steps: Steps, record: &Record, old: &Container, stop: Stop) -> Result<()> {
     let named = steps.ensure_name(&record.old, &record.name);
-    steps.ensure_policy(&record.old, &record.restart)?;
     if record.was_running {
-        steps.ensure_running(&record.old)?;
+        expect_there(steps.ensure_running(&record.old)?, record)?;
         // It was not even disarmed if it shows its policy, so nobody had begun to stop it.
         let touched = !(is_armed(old) && same_policy(&old.restart_policy(), &record.restart));
         if stop == Stop::InDoubt && touched && is_up(old) {
             outlast_stop(steps, old)?;
         }
     }
-    named.map(drop)
+    expect_there(steps.ensure_policy(&record.old, &record.restart)?, record)?;
+    if record.was_running {
+        expect_there(go_on(steps, &record.old)?, record)?;
+    }
+    expect_there(named?, record)
 }
 
-/// The same where no successor is left to tell of the swap: the name does, until the container runs.
-/// Podman tells its neighbours a name only when it starts, hence the restart: one call, which the Engine ends
-/// without us as well.
-fn put_back_unrecorded(steps: Steps, record: &Record, old: &Container) -> Result<()> {
-    steps.ensure_policy(&record.old, &record.restart)?;
-    if record.was_running {
-        steps.ensure_running(&record.old)?;
+/// An old container that somebody removes while it is put back must not cost its successor too: the next try
+/// makes that take over.
+fn expect_there(is_there: bool, record: &Record) -> Result<()> {
+    if is_there {
+        return Ok(());
     }
-    steps.ensure_name(&record.old, &record.name)?;
-    if record.was_running && old.name() != record.name {
-        steps.engine.restart(old)?;
+    Err(Error::Malformed {
+        request: format!("undo of the swap of {}", record.name),
+        reason: "the old container was removed meanwhile".to_owned(),
+    })
+}
+
+/// It may be in a crash loop, which goes on only where the policy was there when it ended.
+/// `Ok(false)`: it does not exist.
+fn go_on(steps: Steps, id: &str) -> Result<bool> {
+    let Some(seen) = steps.look(id)? else {
+        return Ok(false);
+    };
+    if is_alive(&seen) {
+        return Ok(true);
     }
-    Ok(())
+    let is_there = steps.ensure_running(id)?;
+    if is_there && seen.starts_again() && steps.engine.about()?.is_podman() {
+        return outlast_cleanup(steps, id);
+    }
+    Ok(is_there)
+}
+
+/// Starts the container again if Podman has given it up. It has each end seen to by a process that goes by the
+/// policy there was when it began: a late one takes the next run, which had the policy, for one that had not.
+fn outlast_cleanup(steps: Steps, id: &str) -> Result<bool> {
+    let begun = Instant::now();
+    while begun.elapsed() < LATE_CLEANUP {
+        std::thread::sleep(PAUSE);
+        let Some(seen) = steps.look(id)? else {
+            return Ok(false);
+        };
+        let goes_on = is_alive(&seen) || !seen.starts_again() || steps.is_between_runs(&seen)?;
+        if !goes_on {
+            return steps.ensure_running(id);
+        }
+    }
+    Ok(true)
+}
+
+/// The same where no successor is left to tell of the swap.
+fn put_back_unrecorded(steps: Steps, record: &Record) -> Result<()> {
+    expect_there(steps.ensure_policy(&record.old, &record.restart)?, record)?;
+    let is_there = if record.was_running {
+        bring_back(steps, &record.old, &record.name)?
+    } else {
+        steps.ensure_name(&record.old, &record.name)?
+    };
+    expect_there(is_there, record)
+}
+
+/// A container runs, and has its name: that comes last, because nothing else tells that it was put aside.
+/// `Ok(false)`: it does not exist.
+pub(super) fn bring_back(steps: Steps, id: &str, name: &str) -> Result<bool> {
+    steps.ensure_running(id)?;
+    let Some(found) = steps.look(id)? else {
+        return Ok(false);
+    };
+    let is_there = steps.ensure_name(id, name)?;
+    // Podman tells its neighbours a name only when it starts; one call, which the Engine ends without us as well.
+    if found.name() != name && is_there && steps.engine.about()?.is_podman() {
+        steps.engine.restart(&found)?;
+    }
+    Ok(is_there)
 }
 
 /// Starts the container again if a stop that is still under way gets it.
@@ -179,14 +255,14 @@ pub(super) fn finish(steps: Steps, pairs: &[Pair]) -> Result<Undone> {
 /// Answers whether the successor has taken over; if somebody else has its name, it goes.
 fn take_over(steps: Steps, pair: &Pair) -> Result<bool> {
     let Pair { record, new } = pair;
-    let holder = steps.look(&record.name)?;
+    let holder = steps.look_by_name(&record.name)?;
     if holder
         .as_ref()
         .is_some_and(|holder| holder.id() == record.old)
     {
         steps.ensure_stopped(&record.old)?;
         steps.ensure_name(&record.old, &record.old_name())?;
-    } else if holder.is_some_and(|holder| holder.id() != new) {
+    } else if holder.as_ref().is_some_and(|holder| holder.id() != new) {
         log::warn!(
             "{}: replaced by somebody else in mid-swap; our successor goes",
             record.name
@@ -194,10 +270,22 @@ fn take_over(steps: Steps, pair: &Pair) -> Result<bool> {
         steps.ensure_gone(new, Removal::ForceWithAnonymousVolumes)?;
         return Ok(false);
     }
-    let there = steps.ensure_name(new, &record.name)?;
+    if !steps.ensure_name(new, &record.name)? {
+        let reason = match steps.look(&record.old)? {
+            None => {
+                "neither it nor its successor is there any more (somebody removed both, `docker container \
+                 prune` for one: create it again; its volumes are still there)"
+            }
+            Some(_) => "somebody removed its successor; the old container is there",
+        };
+        return Err(Error::Malformed {
+            request: format!("swap of {}", record.name),
+            reason: reason.to_owned(),
+        });
+    }
     steps.ensure_policy(new, &record.restart)?;
     if record.was_running {
         steps.ensure_running(new)?;
     }
-    Ok(there)
+    Ok(true)
 }

@@ -2,9 +2,17 @@
 
 use super::lab::Lab;
 use super::lab::good;
+use crate::support::between::Action;
+use crate::support::between::Between;
+use crate::support::between::Place;
+use crate::support::eventually;
 use crate::support::images::ImageSpec;
+use crate::support::tidy;
 use serde_json::Value;
 use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 /// A workspace of v1, with v2 published.
 fn moved_on(lab: &Lab, host: Value) -> String {
@@ -69,24 +77,90 @@ fn a_container_in_a_crash_loop_gets_the_image_that_mends_it() {
     assert_eq!(lab.names(), ["1"]);
 }
 
-#[test]
-fn a_crash_loop_that_goes_on_is_rolled_back_to_the_old_one() {
-    let Some(lab) = Lab::new() else { return };
-    lab.publish("hermes", &good("v1").with("Cmd", json!(["/bin/false"])));
+/// The id of a container in a crash loop whose next image is no better.
+fn crash_loop(lab: &Lab) -> String {
+    let bad = |version| good(version).with("Cmd", json!(["/bin/false"]));
+    lab.publish("hermes", &bad("v1"));
     lab.pull("hermes");
     let host = json!({"RestartPolicy": {"Name": "always"}});
     let body = json!({"Image": lab.reference("hermes"), "HostConfig": host});
     let old = lab.docker.run(&lab.name("1"), &body);
-    lab.publish("hermes", &good("v2").with("Cmd", json!(["/bin/false"])));
-    let (_, report) = lab.program("hermes", &[]).refresh("");
+    lab.publish("hermes", &bad("v2"));
+    old
+}
+
+/// It was rolled back, and is started again and again.
+#[track_caller]
+fn goes_on(lab: &Lab, old: &str, report: &Value) {
     assert!(
-        only(&report, "rolled_back").contains("it exited"),
+        only(report, "rolled_back").contains("it exited"),
         "{report}"
     );
     let now = lab.inspect("1");
     assert_eq!(now["Id"], json!(old));
     assert_eq!(now["HostConfig"]["RestartPolicy"]["Name"], "always");
     assert_eq!(lab.names(), ["1"]);
+    eventually("it is started again and again", || {
+        let later = lab.inspect("1");
+        (later["State"]["StartedAt"] != now["State"]["StartedAt"]).then_some(())
+    });
+}
+
+#[test]
+fn a_crash_loop_that_goes_on_is_rolled_back_to_the_old_one() {
+    let Some(lab) = Lab::new() else { return };
+    let old = crash_loop(&lab);
+    let (_, report) = lab.program("hermes", &[]).refresh("");
+    goes_on(&lab, &old, &report);
+}
+
+/// As it does if its clean-up after a run without the policy is late, and meets the next run.
+#[test]
+fn a_crash_loop_that_podman_gives_up_is_started_again() {
+    let Some(lab) = Lab::new() else { return };
+    if !lab.is_podman {
+        return;
+    }
+    let old = crash_loop(&lab);
+    let between = Arc::new(Between::whole(&lab.docker));
+    let ended = {
+        let (docker, old) = (lab.docker.clone(), old.clone());
+        move || {
+            eventually("it ended", || {
+                (docker.inspect(&old)["State"]["Running"] == false).then_some(())
+            })
+        }
+    };
+    let give_up = {
+        let (docker, old, ended) = (lab.docker.clone(), old.clone(), ended.clone());
+        move || {
+            for (policy, wait) in [("no", true), ("always", false)] {
+                let path = format!("/containers/{old}/update");
+                docker.json("POST", &path, &json!({"RestartPolicy": {"Name": policy}}));
+                if wait {
+                    ended();
+                }
+            }
+        }
+    };
+    let restored = Place::Exactly("POST /containers/#1/update".to_owned(), 2);
+    let started = Place::Exactly("POST /containers/#1/start".to_owned(), 2);
+    let (happened, outer) = (Arc::new(AtomicBool::new(false)), Arc::clone(&between));
+    let seen = Arc::clone(&happened);
+    between.at(restored, Action::First(Arc::new(ended)), move |_| {
+        outer.at(started, Action::Then(Arc::new(give_up)), move |_| {
+            seen.store(true, Ordering::SeqCst)
+        });
+    });
+    let program = lab.program("hermes", &[("DOCKER_HOST", &between.host())]);
+    let (_, report) = program.refresh("");
+    goes_on(&lab, &old, &report);
+    let cannot_set = program.log().contains("this Engine cannot set it");
+    assert!(
+        happened.load(Ordering::SeqCst) || cannot_set,
+        "{:#?}",
+        between.lines()
+    );
 }
 
 #[test]
@@ -276,4 +350,62 @@ fn half_done_swaps_of_a_killed_process_are_settled_before_anything_else() {
     let can_be_set = || lab.docker.json("POST", &path, &json!({})).0 != 404;
     // Podman before 5.1 can set no policy, and so takes none away.
     assert!(policy == "always" || !can_be_set(), "{policy}");
+}
+
+/// Podman's, gone with the test.
+struct Pod<'l> {
+    lab: &'l Lab,
+    name: String,
+}
+
+impl<'l> Pod<'l> {
+    fn new(lab: &'l Lab) -> Self {
+        let name = lab.name("pod");
+        let body = json!({"name": name, "no_infra": true});
+        let (status, answer) = lab.docker.json("POST", "/v4.0.0/libpod/pods/create", &body);
+        assert_eq!(status, 201, "{answer}");
+        Self { lab, name }
+    }
+
+    /// The id of a new member of it, which runs.
+    fn member(&self, name: &str, image: &str) -> String {
+        let body = json!({"name": name, "image": image, "pod": self.name});
+        let path = "/v4.0.0/libpod/containers/create";
+        let (status, answer) = self.lab.docker.json("POST", path, &body);
+        assert_eq!(status, 201, "{answer}");
+        let id = answer["Id"].as_str().expect("an id").to_owned();
+        self.lab.docker.start(&id);
+        id
+    }
+}
+
+impl Drop for Pod<'_> {
+    fn drop(&mut self) {
+        let path = format!("/v4.0.0/libpod/pods/{}?force=true", self.name);
+        tidy(|| drop(self.lab.docker.ask("DELETE", &path, b"")));
+    }
+}
+
+#[test]
+fn a_member_of_a_pod_is_left_alone_and_what_may_be_one() {
+    let Some(lab) = Lab::new() else { return };
+    if !lab.is_podman {
+        return;
+    }
+    lab.publish("hermes", &good("v1"));
+    lab.pull("hermes");
+    let pod = Pod::new(&lab);
+    let id = pod.member(&lab.name("1"), &lab.reference("hermes"));
+    lab.publish("hermes", &good("v2"));
+    let between = Between::whole(&lab.docker);
+    let program = lab.program("hermes", &[("DOCKER_HOST", &between.host())]);
+    let (_, report) = program.refresh("");
+    assert!(only(&report, "skipped").contains("its pod"), "{report}");
+    // The first time it is asked for; later it would fail in the course of a swap.
+    let refuse = Action::Refuse(500);
+    between.at(Place::Holding("/libpod/containers/", 2), refuse, |_| ());
+    let (_, report) = program.refresh("");
+    assert!(only(&report, "skipped").contains("500"), "{report}");
+    assert_eq!(lab.inspect("1")["Id"], json!(id));
+    assert_eq!(lab.names(), ["1"]);
 }

@@ -8,6 +8,7 @@ use super::moment::side_by_side;
 use super::workspace::Next;
 use super::workspace::Workspace;
 use crate::support::between::Action;
+use crate::support::between::Between;
 use crate::support::between::Place;
 use crate::support::docker::Docker;
 use crate::support::eventually;
@@ -15,10 +16,14 @@ use serde_json::Value;
 use serde_json::json;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
+use std::time::Instant;
 
 /// How many workspaces are disturbed side by side.
 const WORKSPACES: usize = 4;
+/// How soon after its start it answers.
+const COMING_UP: Duration = Duration::from_secs(5);
 /// How soon after the report all is well again.
 const SOON: Duration = Duration::from_secs(2);
 /// How long a stolen port is kept.
@@ -220,6 +225,108 @@ fn a_container_removed_in_mid_swap_is_replaced_all_the_same() {
             "before {before}: {report}\n{log}"
         );
     }
+}
+
+#[test]
+fn a_container_that_cannot_be_put_back_yet_is_not_swapped_again() {
+    let Some(lab) = Lab::parted() else { return };
+    let mut workspace = Workspace::new(&lab, true);
+    let old = workspace.id();
+    let between = Between::part(&lab.docker, workspace.key());
+    between.bar(Some(format!("/containers/{old}/start")));
+    let program = workspace.spawn(&between.host());
+    program.await_line("listening on http://");
+    workspace.publish(Next::Exits);
+    let (_, report) = program.refresh("");
+    let reason = report["rolled_back"][0]["reason"].as_str();
+    let failed = "putting the old container back failed";
+    assert!(reason.is_some_and(|it| it.contains(failed)), "{report}");
+
+    let new = workspace.publish(Next::Good);
+    let (_, report) = program.refresh("");
+    let reason = report["skipped"][0]["reason"].as_str();
+    let unsettled = "an earlier swap of it is not settled";
+    assert!(reason.is_some_and(|it| it.contains(unsettled)), "{report}");
+    let seen = lab.docker.inspect(&old);
+    assert_eq!(seen["Id"], json!(old), "{}", program.log());
+
+    between.bar(None);
+    let (_, report) = program.refresh("");
+    assert!(is_recreated(&report, &workspace), "{report}");
+    assert_eq!(workspace.settle(SOON), new);
+}
+
+#[test]
+fn an_old_container_removed_while_it_is_put_back_does_not_take_its_successor_along() {
+    let Some(lab) = Lab::parted() else { return };
+    let mut workspace = Workspace::new(&lab, true);
+    let old = workspace.id();
+    workspace.publish(Next::Exits);
+    let (docker, removed) = (lab.docker.clone(), format!("/containers/{old}?force=1"));
+    let act = Action::First(Arc::new(move || drop(docker.ask("DELETE", &removed, b""))));
+    // The old one is stopped first.
+    let mut run = workspace.run(Some((Place::Holding("/stop ", 2), act)));
+    let (_, report) = run.await_report();
+    let seen = lab.docker.inspect(&workspace.name());
+    let log = run.program.log();
+    assert!(seen["Id"].is_string() && seen["Id"] != json!(old), "{log}");
+    assert_eq!(seen["HostConfig"]["RestartPolicy"]["Name"], "always");
+    assert!(is_recreated(&report, &workspace), "{report}");
+    workspace.renew();
+}
+
+#[test]
+fn a_container_stopped_before_its_swap_stays_stopped() {
+    let Some(lab) = Lab::parted() else { return };
+    let mut workspace = Workspace::new(&lab, true);
+    let old = workspace.id();
+    workspace.publish(Next::Good);
+    let (name, stopped) = (workspace.name(), old.clone());
+    let (report, log) = meddled(&workspace, "create?name=w.iw-new-", move |docker| {
+        docker.stop(&stopped);
+    });
+    let reason = report["skipped"][0]["reason"].as_str();
+    assert!(
+        reason.is_some_and(|it| it.contains("stopped")),
+        "{report} {log}"
+    );
+    let seen = lab.docker.inspect(&name);
+    assert_eq!(seen["Id"], json!(old));
+    assert_eq!(seen["State"]["Running"], false);
+    assert_eq!(seen["HostConfig"]["RestartPolicy"]["Name"], "always");
+    assert_eq!(lab.docker.names(workspace.key()).len(), 2, "{log}");
+    lab.docker.start(&old);
+    workspace.settle(COMING_UP);
+}
+
+#[test]
+fn a_policy_is_given_back_once_no_stop_can_be_under_way() {
+    let Some(lab) = Lab::parted() else { return };
+    let mut workspace = Workspace::new(&lab, true);
+    workspace.publish(Next::Good);
+    let hold = (Place::Holding("/stop ", 1), Action::HoldBefore);
+    let mut run = workspace.run(Some(hold));
+    run.await_call().expect("a stop");
+    run.program.kill();
+    drop(run);
+    let policy = &lab.docker.inspect(&workspace.name())["HostConfig"]["RestartPolicy"];
+    if policy["Name"] == "always" {
+        // Podman before 5.1 cannot take it away.
+        workspace.recover();
+        return;
+    }
+    let between = Between::part(&lab.docker, workspace.key());
+    let (tell, called) = channel();
+    let nothing = Action::First(Arc::new(|| ()));
+    between.at(Place::Holding("/update ", 1), nothing, move |_| {
+        let _ = tell.send(Instant::now());
+    });
+    let begun = Instant::now();
+    let _program = workspace.spawn(&between.host());
+    let at = called.recv_timeout(PATIENCE).expect("a policy");
+    // What it may take to stop, and two seconds more.
+    assert!(at - begun >= Duration::from_secs(3), "{:?}", at - begun);
+    workspace.settle(COMING_UP);
 }
 
 #[test]

@@ -235,6 +235,12 @@ fn networks() {
                 )
                 .shows("/NetworkSettings/Networks/@n2/GwPriority", json!(5)),
             case("31", PLAIN, host(json!({"NetworkMode": "host"}))),
+            case("31-host-name", PLAIN, {
+                let mut body = host(json!({"NetworkMode": "host"}));
+                body["Hostname"] = json!("box");
+                body
+            })
+            .shows("/Config/Hostname", json!("box")),
             case("32", PLAIN, host(json!({"NetworkMode": "none"}))),
             case(
                 "33",

@@ -11,6 +11,7 @@ use crate::support::unique;
 use serde_json::Value;
 use serde_json::json;
 use std::io::Write;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
@@ -271,9 +272,29 @@ impl Lab {
     }
 }
 
+impl Lab {
+    /// Removes the claim of a program that a test killed: one in another PID namespace would wait for an hour.
+    fn sweep_claim(&self) {
+        let claim = self.docker.inspect("imagewatch.claim");
+        let label = claim["Config"]["Labels"]["io.imagewatch.claim"].as_str();
+        let holder = label.and_then(|label| serde_json::from_str::<Value>(label).ok());
+        let (Some(id), Some(holder)) = (claim["Id"].as_str(), holder) else {
+            return;
+        };
+        let ours = std::fs::read_link("/proc/self/ns/pid").expect("Linux");
+        let process = format!("/proc/{}", holder["pid"]);
+        if holder["ns"].as_str() == ours.to_str() && !Path::new(&process).exists() {
+            self.docker.remove(id);
+        }
+    }
+}
+
 impl Drop for Lab {
     fn drop(&mut self) {
-        tidy(|| self.docker.clean(&self.prefix, &self.proxy.host()));
+        tidy(|| {
+            self.sweep_claim();
+            self.docker.clean(&self.prefix, &self.proxy.host());
+        });
     }
 }
 

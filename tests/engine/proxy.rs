@@ -12,6 +12,8 @@ use imagewatch::preflight::CALLS;
 use imagewatch::preflight::Need;
 use serde_json::Value;
 use serde_json::json;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::path::PathBuf;
 
 /// Labels with which every call is needed that some Engine needs.
@@ -91,6 +93,35 @@ fn is_needed(lab: &Lab, need: Need) -> bool {
         Need::Podman => lab.is_podman,
         Need::Always | Need::Swap | Need::Cleanup | Need::Restart | Need::Commands => true,
     }
+}
+
+#[test]
+fn who_may_be_the_way_to_the_engine_is_left_alone() {
+    let Some(lab) = Lab::new() else { return };
+    lab.publish("hermes", &good("v1"));
+    lab.pull("hermes");
+    let engines = format!("{}:/var/run/docker.sock", socket().display());
+    let shared = format!("{}:/proxy", lab.name("sockets"));
+    for (name, binds) in [("proxy", vec![&engines, &shared]), ("user", vec![&shared])] {
+        let body = json!({"Image": lab.reference("hermes"), "HostConfig": {"Binds": binds}});
+        lab.docker.run(&lab.name(name), &body);
+    }
+    let mounts = lab.inspect("user")["Mounts"].clone();
+    let folder = Path::new(mounts[0]["Source"].as_str().expect("a volume"));
+    let offered = folder.join("any.sock");
+    symlink(socket(), &offered).expect("a socket in the volume");
+    let host = format!("unix://{}", offered.display());
+    let program = lab.program("hermes", &[("DOCKER_HOST", &host)]);
+    lab.publish("hermes", &good("v2"));
+    let (_, report) = program.refresh("");
+    assert_eq!(report["recreated"], json!([lab.name("user")]), "{report}");
+    assert_eq!(
+        report["skipped"][0]["name"],
+        json!(lab.name("proxy")),
+        "{report}"
+    );
+    let reason = report["skipped"][0]["reason"].as_str();
+    assert!(reason.is_some_and(|reason| reason.contains("reached through it")));
 }
 
 #[test]

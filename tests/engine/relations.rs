@@ -2,8 +2,12 @@
 
 use super::lab::Lab;
 use super::lab::good;
+use crate::support::between::Action;
+use crate::support::between::Between;
+use crate::support::between::Place;
 use serde_json::Value;
 use serde_json::json;
+use std::sync::Arc;
 
 fn in_network_of(provider: &str, image: &str) -> Value {
     json!({"Image": image, "HostConfig": {"NetworkMode": format!("container:{provider}"),
@@ -38,6 +42,16 @@ fn household(lab: &Lab) -> String {
 fn lives_in(lab: &Lab, name: &str, provider: &str) {
     let mode = lab.inspect(name)["HostConfig"]["NetworkMode"].clone();
     assert_eq!(mode, json!(format!("container:{provider}")), "{name}");
+}
+
+/// Only the provider is said to be, and it runs as before.
+#[track_caller]
+fn assert_rolled_back(lab: &Lab, report: &Value, old: &str) {
+    let rolled_back = names(report, "rolled_back");
+    assert_eq!(rolled_back, [lab.name("provider")], "{report}");
+    let provider = lab.inspect("provider");
+    assert_eq!(provider["Id"], json!(old));
+    assert_eq!(provider["State"]["Running"], true);
 }
 
 #[test]
@@ -170,21 +184,55 @@ fn a_roll_back_brings_all_of_them_back() {
     lab.publish("hermes", &good("v2").with("Cmd", json!(["/bin/false"])));
     let program = lab.program("hermes", &[]);
     let (_, report) = program.refresh("");
-    assert_eq!(
-        names(&report, "rolled_back"),
-        [lab.name("provider")],
-        "{report}"
-    );
-    assert_eq!(lab.inspect("provider")["Id"], json!(old));
+    assert_rolled_back(&lab, &report, &old);
     assert_eq!(lab.inspect("tenant")["Id"], tenant);
-    for name in ["provider", "tenant"] {
-        assert_eq!(lab.inspect(name)["State"]["Running"], true, "{name}");
-    }
+    assert_eq!(lab.inspect("tenant")["State"]["Running"], true);
     lives_in(&lab, "tenant", &old);
     assert_eq!(
         lab.inspect("tenant")["HostConfig"]["RestartPolicy"]["Name"],
         "always"
     );
+    assert_eq!(lab.names(), ["asleep", "provider", "tenant"]);
+}
+
+#[test]
+fn who_is_removed_in_a_swap_that_fails_takes_nobody_with_it() {
+    let Some(lab) = Lab::parted() else { return };
+    let old = household(&lab);
+    let tenant = lab.inspect("tenant")["Id"].clone();
+    lab.publish("hermes", &good("v2").with("Cmd", json!(["/bin/false"])));
+    let between = Between::part(&lab.docker, &lab.name(""));
+    let docker = lab.docker.clone();
+    let act = Action::First(Arc::new(move || {
+        let path = format!("/containers/{}?force=1", tenant.as_str().expect("an id"));
+        docker.ask("DELETE", &path, b"");
+    }));
+    // The first start is that of the provider's successor.
+    between.at(Place::Holding("/start ", 1), act, |_| ());
+    let program = lab.program("hermes", &[("DOCKER_HOST", &between.host())]);
+    let (_, report) = program.refresh("");
+    assert_rolled_back(&lab, &report, &old);
+    assert_eq!(lab.names(), ["asleep", "provider"], "{}", program.log());
+}
+
+#[test]
+fn who_runs_is_not_stopped_for_what_it_needs_and_is_stopped() {
+    let Some(lab) = Lab::new() else { return };
+    let old = household(&lab);
+    lab.publish("hermes", &good("v2"));
+    lab.docker.stop(&lab.name("provider"));
+    if lab.inspect("tenant")["State"]["Running"] != true {
+        // Podman stops who lives in it as well.
+        return;
+    }
+    let (_, report) = lab.program("hermes", &[]).refresh("");
+    assert_eq!(
+        names(&report, "skipped"),
+        [lab.name("provider")],
+        "{report}"
+    );
+    assert_eq!(lab.inspect("provider")["Id"], json!(old));
+    assert_eq!(lab.inspect("tenant")["State"]["Running"], true);
     assert_eq!(lab.names(), ["asleep", "provider", "tenant"]);
 }
 

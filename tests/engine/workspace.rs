@@ -33,6 +33,8 @@ const RECOVERY: Duration = Duration::from_secs(120);
 const COMING_UP: Duration = Duration::from_secs(5);
 /// How long a refresh may take whatever goes wrong.
 const LONGEST_REFRESH: Duration = Duration::from_secs(300);
+/// How long a volume of another test may have no container.
+const LEFT_OVER: Duration = Duration::from_secs(60);
 /// The data in the volume.
 const DATA: &str = "precious";
 
@@ -297,15 +299,7 @@ impl<'l> Workspace<'l> {
     /// Waits until all is well, and answers the mark of the image it runs then, or else what is
     /// wrong.
     pub(crate) fn wait_well(&self, patience: Duration) -> Result<String, String> {
-        let begun = Instant::now();
-        loop {
-            match self.look() {
-                Err(_) if begun.elapsed() < patience => {
-                    std::thread::sleep(Duration::from_millis(100));
-                }
-                outcome => return outcome,
-            }
-        }
+        wait(patience, || self.look())
     }
 
     /// The same, where it has to be well.
@@ -394,11 +388,16 @@ impl<'l> Workspace<'l> {
     /// made or removed.
     #[track_caller]
     fn await_no_stray_volume(&self) {
-        eventually("no volume is left over", || {
-            self.dangling_volumes()
-                .is_subset(&self.dangling)
-                .then_some(())
-        });
+        let look = || {
+            let now = self.dangling_volumes();
+            let stray: Vec<_> = now.difference(&self.dangling).collect();
+            if stray.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("volumes are left over: {stray:?}"))
+            }
+        };
+        wait(LEFT_OVER, look).unwrap_or_else(|trouble| panic!("{trouble}"));
     }
 
     /// Volumes that no container has.
@@ -533,6 +532,17 @@ fn free_port() -> u16 {
         let port = u16::try_from(20_000 + offset).expect("below 32,000");
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
+        }
+    }
+}
+
+/// Looks until all is well, or patience is at its end; answers what was seen last.
+fn wait<T>(patience: Duration, look: impl Fn() -> Result<T, String>) -> Result<T, String> {
+    let begun = Instant::now();
+    loop {
+        match look() {
+            Err(_) if begun.elapsed() < patience => std::thread::sleep(Duration::from_millis(100)),
+            outcome => return outcome,
         }
     }
 }

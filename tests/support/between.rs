@@ -8,6 +8,8 @@ use super::server::Seen;
 use super::server::Server;
 use serde_json::Value;
 use serde_json::json;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -58,6 +60,8 @@ pub(crate) enum Action {
     CloseAfter,
     /// Somebody else does something first.
     First(Arc<dyn Fn() + Send + Sync>),
+    /// Somebody else does something as soon as the Engine has done it.
+    Then(Arc<dyn Fn() + Send + Sync>),
 }
 
 impl std::fmt::Debug for Action {
@@ -71,6 +75,7 @@ impl std::fmt::Debug for Action {
             Self::CloseBefore => f.write_str("closed before"),
             Self::CloseAfter => f.write_str("closed after"),
             Self::First(_) => f.write_str("somebody was faster"),
+            Self::Then(_) => f.write_str("somebody went on at once"),
         }
     }
 }
@@ -78,13 +83,20 @@ impl std::fmt::Debug for Action {
 impl Action {
     /// Does it to a call. `said` is called as soon as the Engine has done what it is to do.
     fn carry_out(self, said: impl FnOnce(), pass: impl FnOnce() -> Answer) -> Answer {
-        if let Self::First(act) = self {
-            act();
-            said();
-            return pass();
-        }
-        if matches!(self, Self::HoldAfter | Self::FailAfter | Self::CloseAfter) {
-            pass();
+        match &self {
+            Self::First(act) => {
+                act();
+                said();
+                return pass();
+            }
+            Self::Then(act) => {
+                let answer = pass();
+                act();
+                said();
+                return answer;
+            }
+            Self::HoldAfter | Self::FailAfter | Self::CloseAfter => drop(pass()),
+            _ => {}
         }
         said();
         match self {
@@ -92,7 +104,8 @@ impl Action {
             Self::DiskIsFull => message(500, "mkdir /var/lib/x: no space left on device"),
             Self::FailAfter => message(500, "made to fail, but it was done"),
             Self::CloseBefore | Self::CloseAfter => Answer::Close,
-            Self::HoldBefore | Self::HoldAfter | Self::First(_) => Answer::silence(),
+            Self::HoldBefore | Self::HoldAfter => Answer::silence(),
+            Self::First(_) | Self::Then(_) => unreachable!("carried out above"),
         }
     }
 }
@@ -105,6 +118,8 @@ struct Calls {
     /// Ids in the order in which they came up, for lines that are the same in every run.
     ids: Vec<String>,
     plan: Option<(Place, Action, OnCall)>,
+    /// What is refused whenever it comes.
+    barred: Option<String>,
 }
 
 /// The socket. It ends with the test.
@@ -136,10 +151,12 @@ impl Between {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .due(seen, &prefix);
-            match due {
+            let answer = || match due {
                 None => pass(),
                 Some((line, action, on_call)) => action.carry_out(|| on_call(line), pass),
-            }
+            };
+            // An Engine that goes away in the middle of a call is what some tests are about.
+            catch_unwind(AssertUnwindSafe(answer)).unwrap_or(Answer::Close)
         });
         Self {
             calls,
@@ -164,6 +181,12 @@ impl Between {
         calls.plan = Some((place, action, Box::new(on_call)));
     }
 
+    /// From now on no call whose path holds this gets through.
+    pub(crate) fn bar(&self, path: Option<String>) {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.barred = path;
+    }
+
     /// `METHOD path` of every call so far, with ids as `#1`, `#2`.
     pub(crate) fn lines(&self) -> Vec<String> {
         let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
@@ -175,15 +198,23 @@ impl Calls {
     /// Enters a call, and answers what is to be done if it is the chosen one.
     fn due(&mut self, seen: &Seen, prefix: &str) -> Option<(String, Action, OnCall)> {
         let line = self.normalised(&seen.line(), prefix);
-        if self.lines.last() == Some(&line) {
+        if self.lines.last() == Some(&line) && !self.is_barred(seen) {
             return None;
         }
         self.lines.push(line.clone());
+        if self.is_barred(seen) {
+            return Some((line, Action::Refuse(409), Box::new(drop)));
+        }
         if !self.plan.as_ref()?.0.is_here(&self.lines) {
             return None;
         }
         let (_, action, on_call) = self.plan.take()?;
         Some((line, action, on_call))
+    }
+
+    fn is_barred(&self, seen: &Seen) -> bool {
+        let path = self.barred.as_ref();
+        path.is_some_and(|path| seen.target.contains(path))
     }
 
     /// Without version and prefix, each id by its number; a shortened id is the same id.

@@ -273,10 +273,8 @@ impl World {
             .unwrap_or_default()
             .get(..12)
             .unwrap_or_default();
-        let borrowed = ["NetworkMode", "UTSMode"].iter().any(|key| {
-            let mode = inspect["HostConfig"][key].as_str().unwrap_or_default();
-            mode == "host" || mode.starts_with("container:")
-        });
+        let mode = |key: &str| inspect["HostConfig"][key].as_str().unwrap_or_default();
+        let borrowed = mode("UTSMode") == "host" || mode("NetworkMode").starts_with("container:");
         let mut all = inspect[part].as_object().cloned().unwrap_or_default();
         // Volumes that came by being declared come by their name the second time.
         all.remove("Volumes");
