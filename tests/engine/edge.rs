@@ -117,12 +117,21 @@ fn a_crash_loop_that_goes_on_is_rolled_back_to_the_old_one() {
 /// As it does if its clean-up after a run without the policy is late, and meets the next run.
 #[test]
 fn a_crash_loop_that_podman_gives_up_is_started_again() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::parted() else { return };
     if !lab.is_podman {
         return;
     }
     let old = crash_loop(&lab);
-    let between = Arc::new(Between::whole(&lab.docker));
+    let set_policy = {
+        let (docker, path) = (lab.docker.clone(), format!("/containers/{old}/update"));
+        let body = |policy| json!({"RestartPolicy": {"Name": policy}});
+        move |policy| docker.json("POST", &path, &body(policy)).0
+    };
+    if set_policy("always") == 404 {
+        println!("left out before Podman 5.1: it cannot take a policy away");
+        return;
+    }
+    let between = Arc::new(Between::part(&lab.docker, &lab.name("")));
     let ended = {
         let (docker, old) = (lab.docker.clone(), old.clone());
         move || {
@@ -132,15 +141,11 @@ fn a_crash_loop_that_podman_gives_up_is_started_again() {
         }
     };
     let give_up = {
-        let (docker, old, ended) = (lab.docker.clone(), old.clone(), ended.clone());
+        let ended = ended.clone();
         move || {
-            for (policy, wait) in [("no", true), ("always", false)] {
-                let path = format!("/containers/{old}/update");
-                docker.json("POST", &path, &json!({"RestartPolicy": {"Name": policy}}));
-                if wait {
-                    ended();
-                }
-            }
+            assert_eq!(set_policy("no"), 200);
+            ended();
+            assert_eq!(set_policy("always"), 200);
         }
     };
     let restored = Place::Exactly("POST /containers/#1/update".to_owned(), 2);
@@ -155,12 +160,7 @@ fn a_crash_loop_that_podman_gives_up_is_started_again() {
     let program = lab.program("hermes", &[("DOCKER_HOST", &between.host())]);
     let (_, report) = program.refresh("");
     goes_on(&lab, &old, &report);
-    let cannot_set = program.log().contains("this Engine cannot set it");
-    assert!(
-        happened.load(Ordering::SeqCst) || cannot_set,
-        "{:#?}",
-        between.lines()
-    );
+    assert!(happened.load(Ordering::SeqCst), "{:#?}", between.lines());
 }
 
 #[test]

@@ -57,8 +57,8 @@ impl Docker {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
         head.push_str("\r\n");
-        stream.write_all(head.as_bytes())?;
-        stream.write_all(body)?;
+        // In one piece: Podman closes the connection of a call it does not know after its head.
+        stream.write_all(&[head.as_bytes(), body].concat())?;
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes)?;
         parse(&bytes).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
