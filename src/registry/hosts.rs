@@ -73,19 +73,19 @@ impl Hosts {
 
     /// The hosts that are left alone now, in alphabetical order.
     pub(super) fn put_offs(&self) -> Vec<PutOff> {
-        let mut found: Vec<PutOff> = self
-            .lock()
-            .iter()
-            .filter_map(|(name, host)| {
-                let (until, reason) = host.put_off_until()?;
-                Some(PutOff {
-                    host: name.clone(),
-                    until: rfc3339(until),
-                    reason,
-                })
-            })
-            .collect();
-        found.sort_by(|a, b| a.host.cmp(&b.host));
+        let mut found: Vec<PutOff> = Vec::new();
+        for (name, host) in self.lock().iter() {
+            let Some((until, reason)) = host.put_off_until() else {
+                continue;
+            };
+            let put_off = PutOff {
+                host: name.clone(),
+                until: rfc3339(until),
+                reason,
+            };
+            let place = found.partition_point(|one| one.host < put_off.host);
+            found.insert(place, put_off);
+        }
         found
     }
 
