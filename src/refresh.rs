@@ -8,6 +8,7 @@ mod neighbours;
 mod order;
 mod pull;
 mod renew;
+mod round;
 
 pub use order::Extent;
 pub use order::Images;
@@ -32,8 +33,8 @@ use crate::select::Consent;
 use crate::select::Seen;
 use crate::select::Selection;
 use crate::swap::Acceptance;
-use renew::Round;
-use renew::Work;
+use round::Round;
+use round::Work;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -45,6 +46,8 @@ pub enum Verdict {
     Done,
     /// Some part failed; another try may help.
     Retry(String),
+    /// All is as it should be with what was pulled, but that is not what the registry has.
+    Stale(String),
     /// There is a newer image, and the owners of what runs the old one only want to know.
     Noticed,
     /// The image does not come up; another try would only mean another outage.
@@ -155,11 +158,12 @@ impl Refresher {
             outcomes.list_error = Some(error.to_string());
         }
         if self.cleanup {
-            cleanup::remove_unused(&self.engine, round.replaced());
+            cleanup::remove_unused(&self.engine, &round.replaced);
         }
         for work in works {
-            let verdict = (work.target.reference.clone(), work.verdict);
-            outcomes.verdicts.push(verdict);
+            let reference = work.target.reference.clone();
+            let verdict = work.verdict_on(&order.images);
+            outcomes.verdicts.push((reference, verdict));
         }
         outcomes
     }

@@ -74,6 +74,14 @@ impl Rejections {
         None
     }
 
+    /// The image of `reference` that did not come up, if that is not `image`.
+    #[must_use]
+    pub fn other_than(&self, reference: &Reference, image: &str) -> Option<String> {
+        let rejected = self.lock();
+        let one = &rejected[place(&rejected, reference)?];
+        (one.image != image).then(|| one.image.clone())
+    }
+
     /// Notes that `image` did not come up.
     pub fn add(&self, reference: &Reference, image: &str, reason: &str) {
         self.clear(reference);
@@ -123,6 +131,9 @@ mod tests {
             rejected.reason(&reference, "bad"),
             Some("it exited".to_owned())
         );
+        assert_eq!(rejected.other_than(&reference, "bad"), None);
+        let bad = rejected.other_than(&reference, "good");
+        assert_eq!(bad.as_deref(), Some("bad"));
         assert_eq!(rejected.reason(&reference, "good"), None);
         assert_eq!(rejected.reason(&reference, "bad"), None);
     }

@@ -116,7 +116,8 @@ impl Worst {
     pub fn of(outcomes: &Outcomes) -> Self {
         let mut verdicts = outcomes.verdicts.iter().map(|(_, verdict)| verdict);
         let is_rejected = |verdict: &Verdict| matches!(verdict, Verdict::Rejected(_));
-        let is_failed = |verdict: &Verdict| matches!(verdict, Verdict::Retry(_));
+        let is_failed =
+            |verdict: &Verdict| matches!(verdict, Verdict::Retry(_) | Verdict::Stale(_));
         if outcomes.list_error.is_some() || verdicts.clone().any(is_failed) {
             Self::Failed
         } else if verdicts.any(is_rejected) {
@@ -270,7 +271,9 @@ impl Board {
             (entry.state, entry.last_error) = match verdict {
                 Verdict::Done => (Standing::Current, None),
                 Verdict::Noticed => (Standing::Outdated, None),
-                Verdict::Retry(reason) => (Standing::Outdated, Some(reason.clone())),
+                Verdict::Retry(reason) | Verdict::Stale(reason) => {
+                    (Standing::Outdated, Some(reason.clone()))
+                }
                 Verdict::Rejected(reason) => (Standing::Rejected, Some(reason.clone())),
             };
         });

@@ -24,6 +24,10 @@ use std::time::Duration;
 /// A round comes this many percent late at most, so that a fleet does not knock in step.
 const JITTER_PERCENT: u32 = 5;
 
+/// The most rounds that are let pass before an image is pulled again of which the Engine got an older one:
+/// an hour's, usually. Each pull counts with Docker Hub.
+const MOST_ROUNDS: u32 = 12;
+
 /// What the complaint about an Engine that does not list its containers is called.
 const TARGETS: &str = "targets";
 
@@ -95,6 +99,19 @@ pub struct Watcher<H> {
     failing: HashSet<Reference>,
     /// Those about which the Engine left a question unanswered: they come last.
     unanswered: HashSet<Reference>,
+    /// Those of which the Engine got another digest than the registry's.
+    stale: Vec<Stale>,
+}
+
+/// A digest that the Engine does not get yet.
+#[derive(Debug)]
+struct Stale {
+    reference: Reference,
+    digest: Digest,
+    /// How many rounds were let pass before the last try.
+    waited: u32,
+    /// How many are let pass before the next one.
+    left: u32,
 }
 
 impl<H: Hands> Watcher<H> {
@@ -110,6 +127,7 @@ impl<H: Hands> Watcher<H> {
             local: HashSet::new(),
             failing: HashSet::new(),
             unanswered: HashSet::new(),
+            stale: Vec::new(),
         }
     }
 
@@ -149,6 +167,8 @@ impl<H: Hands> Watcher<H> {
             .retain(|reference| targets.contains_key(reference));
         self.unanswered
             .retain(|reference| targets.contains_key(reference));
+        self.stale
+            .retain(|stale| targets.contains_key(&stale.reference));
         let mut books = Books {
             hands: &self.hands,
             first_sight: self.first_sight,
@@ -158,6 +178,7 @@ impl<H: Hands> Watcher<H> {
             local: &mut self.local,
             failing: &mut self.failing,
             unanswered: &mut self.unanswered,
+            stale: &mut self.stale,
             trouble,
             under_way: Vec::new(),
         };
@@ -472,6 +493,30 @@ mod tests {
             lab.state("a"),
             (Standing::Outdated, Some("pull: no".into()))
         );
+        assert_eq!(lab.tick(), ["a"]);
+        assert_eq!(lab.state("a"), (Standing::Current, None));
+        assert!(lab.tick().is_empty());
+    }
+
+    #[test]
+    fn what_the_engine_does_not_get_is_pulled_ever_less_often() {
+        let mut lab = Lab::new(FirstSight::Seed);
+        lab.tick();
+        lab.set("a", Ok(digest('3')));
+        let mut passed = Vec::new();
+        for _ in 0..6 {
+            lab.verdict(Verdict::Stale("an older one".into()));
+            let mut rounds = 0;
+            while lab.tick().is_empty() {
+                rounds += 1;
+                let shown = (Standing::Outdated, Some("an older one".into()));
+                assert_eq!(lab.state("a"), shown);
+            }
+            passed.push(rounds);
+        }
+        assert_eq!(passed, [0, 0, 2, 4, 8, 12]);
+        // What is newer still is not put off.
+        lab.set("a", Ok(digest('4')));
         assert_eq!(lab.tick(), ["a"]);
         assert_eq!(lab.state("a"), (Standing::Current, None));
         assert!(lab.tick().is_empty());

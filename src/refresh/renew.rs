@@ -5,6 +5,8 @@ use super::Refresher;
 use super::Target;
 use super::Verdict;
 use super::neighbours::Neighbours;
+use super::round::Round;
+use super::round::Work;
 use crate::claim;
 use crate::claim::Attempt;
 use crate::claim::Claim;
@@ -24,7 +26,6 @@ use crate::relations::dependents;
 use crate::relations::in_order;
 use crate::relations::restarts_with;
 use crate::report::Reasoned;
-use crate::report::Report;
 use crate::select;
 use crate::select::Consent;
 use crate::select::Managed;
@@ -34,8 +35,6 @@ use crate::swap::Outcome;
 use crate::swap::Part;
 use crate::swap::Swap;
 use std::cell::Cell;
-use std::collections::BTreeSet;
-use std::collections::HashMap;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -53,6 +52,7 @@ pub(super) const ONLY_NOTIFY: &str = "a newer image is there, but its mode is no
 impl Refresher {
     /// What there is to know of an image before its containers are looked at.
     pub(super) fn work_on<'o>(&self, target: &'o Target, image: Image, extent: Extent) -> Work<'o> {
+        let tried = self.rejected.other_than(&target.reference, image.id());
         if extent == Extent::Force {
             self.rejected.clear(&target.reference);
         }
@@ -64,6 +64,7 @@ impl Refresher {
                 .as_ref()
                 .map(|reason| format!("this image was rejected: {reason}")),
             verdict: rejected.map_or(Verdict::Done, Verdict::Rejected),
+            tried,
         }
     }
 
@@ -512,100 +513,5 @@ fn recreated(part: &Part, downtime: Option<Duration>) -> Step {
         old: part.old.image_id().to_owned(),
         new: part.image.id().to_owned(),
         downtime_seconds: downtime.map(|downtime| downtime.as_secs_f64()),
-    }
-}
-
-/// One image of a refresh, while it goes on.
-pub(super) struct Work<'o> {
-    pub(super) target: &'o Target,
-    /// What is behind its reference on the Engine.
-    image: Image,
-    pub(super) verdict: Verdict,
-    /// Why no more containers are renewed.
-    ended: Option<String>,
-}
-
-/// A refresh after the pulls.
-pub(super) struct Round<'r, 'o> {
-    extent: Extent,
-    works: &'r mut [Work<'o>],
-    index: HashMap<Reference, usize>,
-    /// Pairs of an older and a newest image, by id, and whether they are the same but for that.
-    twins: HashMap<(String, String), bool>,
-    report: &'r mut Report,
-    /// The only containers to renew, if there is such a choice.
-    pub(super) only: Option<Vec<String>>,
-    /// The containers that may be renewed, by name.
-    updates: BTreeSet<String>,
-    /// The ids of images that containers no longer run.
-    replaced: BTreeSet<String>,
-    on: &'r dyn Fn(&Step),
-}
-
-impl<'r, 'o> Round<'r, 'o> {
-    pub(super) fn new(
-        extent: Extent,
-        works: &'r mut [Work<'o>],
-        report: &'r mut Report,
-        on: &'r dyn Fn(&Step),
-    ) -> Self {
-        let numbered = works.iter().enumerate();
-        let index = numbered.map(|(number, work)| (work.target.reference.clone(), number));
-        Self {
-            extent,
-            index: index.collect(),
-            twins: HashMap::new(),
-            only: None,
-            works,
-            report,
-            updates: BTreeSet::new(),
-            replaced: BTreeSet::new(),
-            on,
-        }
-    }
-
-    /// The ids of images that containers no longer run.
-    pub(super) fn replaced(&self) -> &BTreeSet<String> {
-        &self.replaced
-    }
-
-    fn work(&self, reference: &Reference) -> Option<&Work<'o>> {
-        self.works.get(*self.index.get(reference)?)
-    }
-
-    fn is_newest(&self, one: &Managed, image: &Image) -> bool {
-        let old = one.container.image_id();
-        let pair = (old.to_owned(), image.id().to_owned());
-        old == image.id() || self.twins.get(&pair).is_some_and(|is_twin| *is_twin)
-    }
-
-    /// The newest image of a container that is to be renewed.
-    fn image_due(&self, one: &Managed) -> Option<&Image> {
-        let work = self.work(&one.reference)?;
-        let behind = !self.is_newest(one, &work.image) || self.extent == Extent::Force;
-        let may = work.ended.is_none() && one.consent == Consent::Update;
-        (behind && may).then_some(&work.image)
-    }
-
-    /// Nothing is renewed; the next round tries again.
-    pub(super) fn put_off(&mut self, reason: &str) {
-        for work in self.works.iter_mut().filter(|work| work.ended.is_none()) {
-            work.ended = Some(reason.to_owned());
-            work.verdict = Verdict::Retry(reason.to_owned());
-        }
-    }
-
-    /// A container is not renewed. `failed` tells whether another try may help.
-    fn skip(&mut self, one: &Managed, image: &Image, reason: String, failed: bool) -> Verdict {
-        let name = one.container.name();
-        self.report.skipped.push(Reasoned::new(name, &*reason));
-        (self.on)(&Step::Skipped {
-            container: name.to_owned(),
-            image: one.reference.to_string(),
-            new: image.id().to_owned(),
-            reason: reason.clone(),
-            failed,
-        });
-        Verdict::Retry(reason)
     }
 }

@@ -2,7 +2,9 @@
 
 use super::FirstSight;
 use super::Hands;
+use super::MOST_ROUNDS;
 use super::Pending;
+use super::Stale;
 use crate::debug::debug;
 use crate::error::Error;
 use crate::error::Result;
@@ -27,6 +29,7 @@ pub(super) struct Books<'a, H> {
     pub(super) local: &'a mut HashSet<Reference>,
     pub(super) failing: &'a mut HashSet<Reference>,
     pub(super) unanswered: &'a mut HashSet<Reference>,
+    pub(super) stale: &'a mut Vec<Stale>,
     /// Why the Engine is asked nothing more in this round: each further question could cost a deadline.
     pub(super) trouble: Option<Error>,
     /// What was begun in this round: the look-ups go on meanwhile.
@@ -91,6 +94,9 @@ impl<H: Hands> Books<'_, H> {
                     _ => {}
                 }
             }
+            _ if self.is_put_off(reference, &digest) => {
+                debug(format_args!("{}: not pulled again yet", target.name));
+            }
             Some(seen) => {
                 log::info!(
                     "image-auto-refresh: {} digest moved {} → {}, refreshing",
@@ -102,6 +108,40 @@ impl<H: Hands> Books<'_, H> {
             }
             None => self.first_sight(target, digest),
         }
+    }
+
+    /// Whether the Engine got something older when it was last asked for this, and is not asked again yet.
+    fn is_put_off(&mut self, reference: &Reference, digest: &Digest) -> bool {
+        let mut all = self.stale.iter_mut();
+        let is_it = |one: &&mut Stale| one.reference == *reference && one.digest == *digest;
+        let Some(stale) = all.find(is_it).filter(|one| one.left > 0) else {
+            return false;
+        };
+        stale.left -= 1;
+        true
+    }
+
+    /// The Engine got something older; it is asked again ever less often.
+    fn put_off(&mut self, target: &Target, digest: Digest, reason: &str) {
+        let reference = &target.reference;
+        let mut before = self.stale.iter();
+        let before = before.find(|one| one.reference == *reference && one.digest == digest);
+        let waited = before.map(|before| MOST_ROUNDS.min(before.waited.max(1) * 2));
+        if waited.is_none() {
+            log::warn!("{}: {reason}; pulled again later", target.name);
+        }
+        self.forget_stale(reference);
+        let rounds = waited.unwrap_or(0);
+        self.stale.push(Stale {
+            reference: reference.clone(),
+            digest,
+            waited: rounds,
+            left: rounds,
+        });
+    }
+
+    fn forget_stale(&mut self, reference: &Reference) {
+        self.stale.retain(|one| one.reference != *reference);
     }
 
     fn first_sight(&mut self, target: &Target, digest: Digest) {
@@ -199,6 +239,7 @@ impl<H: Hands> Books<'_, H> {
         match verdict {
             Verdict::Done | Verdict::Noticed => self.remember(reference, digest),
             Verdict::Retry(_) => {}
+            Verdict::Stale(reason) => self.put_off(target, digest, &reason),
             Verdict::Rejected(reason) => {
                 log::error!(
                     "image-auto-refresh: {} {} is rejected until the tag moves on: {reason}",
@@ -214,6 +255,7 @@ impl<H: Hands> Books<'_, H> {
         let shown = digest.to_string();
         self.board
             .update(reference, |entry| entry.seen_digest = Some(shown));
+        self.forget_stale(reference);
         self.seen.insert(reference.clone(), digest);
     }
 

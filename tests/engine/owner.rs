@@ -130,12 +130,16 @@ fn a_replaced_image_is_removed_once_nothing_uses_it() {
         "{report}"
     );
     assert!(exists(&current));
+    let tried = lab.docker.image(&lab.reference("hermes"))["Id"].clone();
+    assert!(exists(&tried), "it has a tag");
 
-    // Nobody does.
+    // Nobody does, nor what was tried.
     lab.publish("hermes", &good(&lab.name("v4")));
     let (_, report) = program.refresh("");
     assert_eq!(report["recreated"], json!([lab.name("1")]), "{report}");
-    assert!(!exists(&current), "{}", program.log());
+    for image in [current, tried] {
+        assert!(!exists(&image), "{}", program.log());
+    }
     assert!(exists(&lab.inspect("1")["Image"]));
 }
 

@@ -168,6 +168,35 @@ fn a_registry_in_trouble_changes_nothing_and_a_revoked_token_is_replaced() {
 }
 
 #[test]
+fn an_engine_whose_mirror_is_behind_gets_the_newest_once_that_has_it() {
+    let Some(lab) = Lab::new() else { return };
+    let old = lab.publish("hermes", &good("v1"));
+    lab.pull("hermes");
+    let id = lab.workspace("1", "hermes");
+    let program = lab.watcher("hermes", &[]);
+    program.await_line("seeded");
+    lab.rules.mirror(Some(old));
+    lab.publish("hermes", &good("v2"));
+    program.await_line("is there a mirror that is behind?");
+    // It is asked again, but not in each round.
+    program.await_lines("not pulled again yet", 2);
+    assert_eq!(lab.inspect("1")["Id"], json!(id));
+    let (_, status) = program.ask("GET", "/admin/status");
+    let entry = &status["references"][0];
+    assert_eq!(entry["state"], "outdated", "{status}");
+    assert!(
+        entry["last_error"].to_string().contains("mirror"),
+        "{status}"
+    );
+    lab.rules.mirror(None);
+    program.await_line("recreated container=");
+    assert_eq!(lab.version("1"), "v2");
+    let warned = |line: &&str| line.contains("WARN") && line.contains("mirror");
+    let said = program.log();
+    assert_eq!(said.lines().filter(warned).count(), 1, "said once:\n{said}");
+}
+
+#[test]
 fn an_engine_that_is_restarted_is_met_again() {
     let Some(lab) = Lab::in_charge() else { return };
     lab.first_workspace("hermes");

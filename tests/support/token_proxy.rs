@@ -34,6 +34,8 @@ pub(crate) struct Rules {
     blobs_let_go: Condvar,
     /// Nothing is answered to anybody.
     is_cut_off: AtomicBool,
+    /// What everybody but the program finds behind the tag `latest`: a mirror of long ago.
+    mirrored: Mutex<Option<String>>,
 }
 
 impl Rules {
@@ -48,6 +50,7 @@ impl Rules {
             holds_blobs: Mutex::default(),
             blobs_let_go: Condvar::new(),
             is_cut_off: AtomicBool::new(false),
+            mirrored: Mutex::default(),
         })
     }
 
@@ -79,6 +82,11 @@ impl Rules {
     /// From now on every connection is closed without an answer, or not any more.
     pub(crate) fn set_cut_off(&self, is_cut_off: bool) {
         self.is_cut_off.store(is_cut_off, Ordering::SeqCst);
+    }
+
+    /// From now on the Engine finds this digest behind the tag `latest`, or what is there.
+    pub(crate) fn mirror(&self, digest: Option<String>) {
+        *self.mirrored.lock().expect("no panic") = digest;
     }
 
     /// On a free loopback port over plain HTTP.
@@ -176,9 +184,19 @@ impl Rules {
     }
 
     fn forward(&self, seen: &Seen) -> Answer {
+        let is_program = seen
+            .header("user-agent")
+            .is_some_and(|agent| agent.starts_with("imagewatch/"));
+        let mirrored = self.mirrored.lock().expect("no panic").clone();
+        let target = match (seen.target.strip_suffix("/manifests/latest"), mirrored) {
+            (Some(repository), Some(digest)) if !is_program => {
+                format!("{repository}/manifests/{digest}")
+            }
+            _ => seen.target.clone(),
+        };
         let mut request = ureq::http::Request::builder()
             .method(seen.method.as_str())
-            .uri(format!("http://{}{}", self.upstream, seen.target));
+            .uri(format!("http://{}{target}", self.upstream));
         for name in ["accept", "range"] {
             for (_, value) in seen
                 .headers
