@@ -1,6 +1,7 @@
 //! An HTTP server that answers each request as a closure says: well, badly, or not at all; over
 //! TCP, TLS or a unix socket.
 
+use super::eventually;
 use super::tls::Identity;
 use std::io;
 use std::io::Read;
@@ -98,6 +99,8 @@ struct Shared {
     /// Those that made the handler panic.
     unexpected: Mutex<Vec<String>>,
     connections: AtomicUsize,
+    /// How many of them there are still.
+    open: AtomicUsize,
     over: AtomicBool,
 }
 
@@ -207,6 +210,14 @@ impl Server {
         self.seen().iter().map(Seen::line).collect()
     }
 
+    /// Ends it, and waits until no connection is left that could answer.
+    pub(crate) fn end(self) {
+        self.shared.over.store(true, Ordering::SeqCst);
+        eventually("its connections are closed", || {
+            (self.shared.open.load(Ordering::SeqCst) == 0).then_some(())
+        });
+    }
+
     /// How many connections were made.
     pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
@@ -239,13 +250,21 @@ impl Shared {
             seen: Mutex::default(),
             unexpected: Mutex::default(),
             connections: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
             over: AtomicBool::new(false),
         })
     }
 }
 
-/// One connection, request after request.
-fn serve(mut stream: impl Read + Write, shared: &Arc<Shared>) {
+/// One connection.
+fn serve(stream: impl Read + Write, shared: &Arc<Shared>) {
+    shared.open.fetch_add(1, Ordering::SeqCst);
+    talk(stream, shared);
+    shared.open.fetch_sub(1, Ordering::SeqCst);
+}
+
+/// Request after request.
+fn talk(mut stream: impl Read + Write, shared: &Arc<Shared>) {
     let mut rest = Vec::new();
     while let Some(seen) = request(&mut stream, &mut rest, shared) {
         let answer = if seen.is_preflight() && !shared.gets_preflight.load(Ordering::SeqCst) {

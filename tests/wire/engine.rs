@@ -83,8 +83,8 @@ fn an_engine_that_was_upgraded_is_asked_again() {
     });
     let old = serve(&fake.socket, "1.41", |_| Answer::json(200, &json!([])));
     fake.engine.containers().expect("a list of the old Engine");
-    drop(old);
-    let _new = serve(&fake.socket, "1.44", |seen| {
+    old.end();
+    let new = serve(&fake.socket, "1.44", |seen| {
         assert!(!seen.target.starts_with("/v1.51/"));
         if seen.target.starts_with("/v1.41/") {
             return message(
@@ -95,17 +95,20 @@ fn an_engine_that_was_upgraded_is_asked_again() {
         Answer::json(200, &json!([]))
     });
     fake.engine.containers().expect("a list of the new Engine");
+    let list = |version| format!("GET /v{version}/containers/json?all=1");
+    assert_eq!(
+        new.lines(),
+        [list("1.41"), "GET /_ping".to_owned(), list("1.44")]
+    );
 }
 
 #[test]
 fn a_restarted_engine_is_met_with_a_fresh_connection() {
     let fake = fake("1.41", |_| Answer::json(200, &json!([])));
     fake.engine.containers().expect("a list");
-    drop(fake.server);
-    let error = crate::support::eventually("the old Engine is gone", || {
-        let _ = std::fs::remove_file(&fake.socket);
-        fake.engine.containers().err()
-    });
+    fake.server.end();
+    std::fs::remove_file(&fake.socket).expect("a socket without a server");
+    let error = fake.engine.containers().expect_err("nobody there");
     assert!(
         error.to_string().contains("is the Engine running"),
         "{error}"
@@ -119,8 +122,8 @@ fn an_engine_that_goes_back_a_version_is_asked_again() {
     let list = |_: &Seen| Answer::json(200, &json!([]));
     let fake = fake("1.51", list);
     fake.engine.containers().expect("a list of the new Engine");
-    drop(fake.server);
-    let _old = serve(&fake.socket, "1.41", |seen| {
+    fake.server.end();
+    let old = serve(&fake.socket, "1.41", |seen| {
         if seen.target.starts_with("/v1.51/") {
             return message(
                 400,
@@ -130,6 +133,11 @@ fn an_engine_that_goes_back_a_version_is_asked_again() {
         Answer::new(204, &[], "")
     });
     fake.engine.start("abc").expect("started by the old Engine");
+    let start = |version| format!("POST /v{version}/containers/abc/start");
+    assert_eq!(
+        old.lines(),
+        [start("1.51"), "GET /_ping".to_owned(), start("1.41")]
+    );
 }
 
 /// Its process is stopped, say. The kernel takes connections for it until its backlog is full.
