@@ -46,7 +46,7 @@ pub enum Verdict {
     Done,
     /// Some part failed; another try may help.
     Retry(String),
-    /// All is as it should be with what was pulled, but that is not what the registry has.
+    /// What was pulled is not what the registry has, whatever came of it.
     Stale(String),
     /// There is a newer image, and the owners of what runs the old one only want to know.
     Noticed,

@@ -82,8 +82,9 @@ impl<'r, 'o> Round<'r, 'o> {
         on: &'r dyn Fn(&Step),
     ) -> Self {
         let numbered = works.iter().enumerate();
-        let mut tried = BTreeSet::new();
-        tried.extend(works.iter().filter_map(|work| work.tried.clone()));
+        // To collect them would sort them first, which is 5 KB of code.
+        let mut replaced = BTreeSet::new();
+        replaced.extend(works.iter().filter_map(|work| work.tried.clone()));
         let index = numbered.map(|(number, work)| (work.target.reference.clone(), number));
         Self {
             extent,
@@ -93,7 +94,7 @@ impl<'r, 'o> Round<'r, 'o> {
             works,
             report,
             updates: BTreeSet::new(),
-            replaced: tried,
+            replaced,
             on,
         }
     }

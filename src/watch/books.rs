@@ -94,7 +94,7 @@ impl<H: Hands> Books<'_, H> {
                     _ => {}
                 }
             }
-            _ if self.is_put_off(reference, &digest) => {
+            _ if self.lets_pass(reference, &digest) => {
                 debug(format_args!("{}: not pulled again yet", target.name));
             }
             Some(seen) => {
@@ -110,8 +110,9 @@ impl<H: Hands> Books<'_, H> {
         }
     }
 
-    /// Whether the Engine got something older when it was last asked for this, and is not asked again yet.
-    fn is_put_off(&mut self, reference: &Reference, digest: &Digest) -> bool {
+    /// Lets this round pass, if the Engine got something older when it was last asked for this and is not to be
+    /// asked again yet.
+    fn lets_pass(&mut self, reference: &Reference, digest: &Digest) -> bool {
         let mut all = self.stale.iter_mut();
         let is_it = |one: &&mut Stale| one.reference == *reference && one.digest == *digest;
         let Some(stale) = all.find(is_it).filter(|one| one.left > 0) else {
