@@ -11,9 +11,9 @@ use std::time::Duration;
 use support::attack::ATTACKS;
 use support::attack::Attack;
 use support::attack::attack_if_told;
-use support::besieged::Besieged;
-use support::besieged::FEW;
-use support::besieged::Observed;
+use support::under_attack::FEW;
+use support::under_attack::Observed;
+use support::under_attack::UnderAttack;
 
 const TIME: Duration = Duration::from_secs(5);
 
@@ -40,7 +40,7 @@ fn main() {
         "fds",
         "back s"
     );
-    let usual = Besieged::start(binary, None);
+    let usual = UnderAttack::start(binary, None);
     let at_rest = usual.at_rest();
     row(
         "none",
@@ -51,25 +51,25 @@ fn main() {
     for attack in ATTACKS {
         measure(&usual, attack, at_rest, "");
     }
-    let short = Besieged::start(binary, Some(FEW));
+    let short = UnderAttack::start(binary, Some(FEW));
     let at_rest = short.at_rest();
     for attack in ATTACKS {
         measure(&short, attack, at_rest, &format!(" ({FEW} fds)"));
     }
 }
 
-fn measure(besieged: &Besieged, attack: &Attack, at_rest: (usize, usize), more: &str) {
+fn measure(attacked: &UnderAttack, attack: &Attack, at_rest: (usize, usize), more: &str) {
     let wanted = std::env::args()
         .skip(1)
         .find(|word| !word.starts_with("--"));
     if wanted.is_some_and(|word| !attack.name.contains(&word)) {
         return;
     }
-    let siege = attack.begin(&besieged.program.host(), &[]);
-    let observed = besieged.observe(TIME);
+    let siege = attack.begin(&attacked.program.host(), &[]);
+    let observed = attacked.observe(TIME);
     let counts = siege.end();
-    let back = besieged.recovered(at_rest);
-    assert!(!besieged.was_deceived(), "{}", besieged.program.log());
+    let back = attacked.recovered(at_rest);
+    assert!(!attacked.was_deceived(), "{}", attacked.program.log());
     row(&format!("{}{more}", attack.name), counts, &observed, back);
 }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use std::time::Instant;
 use support::Folder;
 use support::program::Program;
+use support::pulled_image;
 use support::server::Answer;
 use support::server::Server;
 
@@ -108,7 +109,7 @@ struct Weight {
 impl Weight {
     fn of(binary: &str, watches: bool) -> Self {
         let registry = Server::tcp(|_| {
-            let digest = format!("sha256:{}", "a".repeat(64));
+            let digest = format!("sha256:{}", "0123".repeat(16));
             Answer::new(200, &[("Docker-Content-Digest", &digest)], "")
         });
         let folder = Folder::new();
@@ -117,7 +118,9 @@ impl Weight {
             "/_ping" => Answer::new(200, &[("Api-Version", "1.41")], "OK"),
             "/v1.41/version" => Answer::json(200, &json!({"Version": "20.10.24"})),
             "/v1.41/containers/json?all=1" => Answer::json(200, &json!([])),
-            other if other.contains("/images/") => Answer::json(200, &json!({"Id": "sha256:x"})),
+            other if other.contains("/images/") => {
+                Answer::json(200, &pulled_image("sha256:x", other))
+            }
             other => panic!("unexpected: {other}"),
         });
         let host = format!("unix://{}", socket.display());

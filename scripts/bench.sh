@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 ENGINES=("${@:-docker-20.10}")
 [[ $# -gt 0 ]] || ENGINES=(docker-20.10 docker-28.5)
 
-scripts/lab.sh install "${ENGINES[@]}"
+scripts/lab/lab.sh install "${ENGINES[@]}"
 cargo bench --locked --no-run
 TARGET=$(uname -m)-unknown-linux-musl
 rustup --quiet target add "$TARGET"
@@ -25,10 +25,10 @@ printf '\n== attack\n'
 cargo bench --locked --quiet --bench attack
 for engine in "${ENGINES[@]}"; do
   printf '\n== %s\n' "$engine"
-  LAB_ENGINE=$(scripts/lab.sh up "$engine")
+  LAB_ENGINE=$(scripts/lab/lab.sh up "$engine")
   # shellcheck disable=SC2064 # which one it is now
-  trap "scripts/lab.sh down '$engine'" EXIT
+  trap "scripts/lab/lab.sh down '$engine'" EXIT
   LAB_ENGINE=$LAB_ENGINE cargo bench --locked --quiet --bench downtime
-  scripts/lab.sh down "$engine"
+  scripts/lab/lab.sh down "$engine"
   trap - EXIT
 done

@@ -15,14 +15,14 @@ ENGINE=docker-20.10
 WORK=$(mktemp -d)
 PREFIX=ws-demo-$$-
 TOKEN=demo-token
-OWN_ENGINE= REGISTRY_PID= WATCH_PID= REGISTRY=
+OWN_ENGINE='' REGISTRY_PID='' WATCH_PID='' REGISTRY=''
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 run() { printf '\n  $ %s\n' "$*"; "$@" 2>&1 | sed 's/^/    /'; }
 
 clean_up() {
   local id image
-  [[ -n $WATCH_PID ]] && kill "$WATCH_PID" 2>/dev/null && wait "$WATCH_PID" 2>/dev/null || true
+  if [[ -n $WATCH_PID ]] && kill "$WATCH_PID" 2>/dev/null; then wait "$WATCH_PID" 2>/dev/null || true; fi
   for id in $(docker ps -aq --filter "name=^$PREFIX" 2>/dev/null); do
     docker rm -fv "$id" >/dev/null 2>&1 || true
   done
@@ -31,8 +31,8 @@ clean_up() {
       docker rmi -f "$image" >/dev/null 2>&1 || true
     done
   fi
-  [[ -n $REGISTRY_PID ]] && kill "$REGISTRY_PID" 2>/dev/null || true
-  [[ -n $OWN_ENGINE ]] && scripts/lab.sh down "$ENGINE" || true
+  if [[ -n $REGISTRY_PID ]]; then kill "$REGISTRY_PID" 2>/dev/null || true; fi
+  if [[ -n $OWN_ENGINE ]]; then scripts/lab/lab.sh down "$ENGINE" || true; fi
   rm -rf "$WORK"
 }
 trap clean_up EXIT
@@ -50,17 +50,17 @@ await() {
 }
 
 say '1. What the demo needs'
-scripts/lab.sh install "$ENGINE"
+scripts/lab/lab.sh install "$ENGINE"
 rustup target add "$TARGET"
 cargo build --locked --release --target "$TARGET"
 BINARY=${CARGO_TARGET_DIR:-$PWD/target}/$TARGET/release/imagewatch
-ls -l "$BINARY" | awk '{print "  imagewatch: " $5 " bytes, static"}'
+echo "  imagewatch: $(stat -c %s "$BINARY") bytes, static"
 BEGUN=$SECONDS
 
 if docker info >/dev/null 2>&1; then
   echo '  engine: the one that runs here'
 else
-  DOCKER_HOST=unix://$(scripts/lab.sh up "$ENGINE")
+  DOCKER_HOST=unix://$(scripts/lab/lab.sh up "$ENGINE")
   OWN_ENGINE=yes
   export DOCKER_HOST
   echo "  engine: a private one at $DOCKER_HOST"

@@ -1,12 +1,11 @@
-//! The `imagewatch` command: reads its arguments and the environment, and is the only one to say
-//! how the process ends.
+//! The `imagewatch` command: reads the arguments and the environment, and decides the exit code of the process.
 
+use imagewatch::commands::Ended;
+use imagewatch::commands::Wish;
 use imagewatch::config::Config;
 use imagewatch::config::VARIABLES;
-use imagewatch::once::Ended;
-use imagewatch::once::Wish;
-use imagewatch::refresh::Extent;
-use imagewatch::status::Worst;
+use imagewatch::journal::Worst;
+use imagewatch::update::Extent;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -54,7 +53,7 @@ fn serve() -> ExitCode {
         env!("CARGO_PKG_VERSION"),
         config.summary()
     );
-    match imagewatch::serve::serve(&config) {
+    match imagewatch::commands::serve(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             log::error!("cannot start: {reason}");
@@ -75,7 +74,7 @@ fn check(arguments: &[&str]) -> ExitCode {
     let Some(config) = quiet_configuration() else {
         return ExitCode::from(USAGE);
     };
-    match imagewatch::check::check(&config) {
+    match imagewatch::commands::check(&config) {
         Err(reason) => {
             complain(&reason);
             ExitCode::from(FAILED)
@@ -93,81 +92,114 @@ fn check(arguments: &[&str]) -> ExitCode {
     }
 }
 
-fn refresh(arguments: &[&str]) -> ExitCode {
-    let (mut recreate, mut force, mut rehearse, mut as_json) = (true, false, false, false);
-    let mut names = Vec::new();
-    let mut words = arguments.iter();
-    while let Some(word) = words.next() {
-        match *word {
-            "--no-recreate" => recreate = false,
-            "--force" => force = true,
-            "--dry-run" => rehearse = true,
-            "--json" => as_json = true,
-            // As the platform's script was called.
-            "--runtime" if words.len() > 0 => names.extend(words.next().map(|&w| w.to_owned())),
-            name if !name.starts_with('-') && !name.is_empty() => names.push(name.to_owned()),
-            _ => {
-                complain(
-                    "usage: imagewatch refresh [NAME...] [--no-recreate] [--force] [--dry-run] [--json]",
-                );
-                return ExitCode::from(USAGE);
+/// The command line of `refresh`.
+struct Asked {
+    wish: Wish,
+    dry_run: bool,
+    as_json: bool,
+}
+
+impl Asked {
+    /// Reads the arguments. Returns `None` if they cannot be used.
+    fn parse(arguments: &[&str]) -> Option<Self> {
+        let (mut recreate, mut force, mut pull) = (true, false, false);
+        let (mut dry_run, mut as_json) = (false, false);
+        let mut names = Vec::new();
+        let mut words = arguments.iter();
+        while let Some(word) = words.next() {
+            match *word {
+                "--no-recreate" => recreate = false,
+                "--force" => force = true,
+                "--pull" => pull = true,
+                "--dry-run" => dry_run = true,
+                "--json" => as_json = true,
+                // The platform's script has this option.
+                "--runtime" if words.len() > 0 => names.extend(words.next().map(|&w| w.to_owned())),
+                name if !name.starts_with('-') && !name.is_empty() => names.push(name.to_owned()),
+                _ => return None,
             }
         }
+        let extent = match (recreate, force) {
+            (false, _) => Extent::Pull,
+            (true, false) => Extent::Recreate,
+            (true, true) => Extent::Force,
+        };
+        let wish = Wish {
+            names,
+            extent,
+            pull,
+        };
+        Some(Self {
+            wish,
+            dry_run,
+            as_json,
+        })
     }
-    let extent = match (recreate, force) {
-        (false, _) => Extent::Pull,
-        (true, false) => Extent::Recreate,
-        (true, true) => Extent::Force,
+}
+
+fn refresh(arguments: &[&str]) -> ExitCode {
+    let Some(asked) = Asked::parse(arguments) else {
+        complain(
+            "usage: imagewatch refresh [NAME...] [--no-recreate] [--force] [--pull] [--dry-run] [--json]",
+        );
+        return ExitCode::from(USAGE);
     };
     let Some(config) = quiet_configuration() else {
         return ExitCode::from(USAGE);
     };
-    let wish = Wish { names, extent };
-    if rehearse {
-        return match imagewatch::once::rehearse(&config, &wish) {
-            Ok(found) => {
-                let shown = print(&if as_json { json(&found) } else { found.text() });
-                if found.failed.is_empty() {
-                    shown
-                } else {
-                    ExitCode::from(FAILED)
-                }
-            }
-            Err(reason) => {
-                complain(&reason);
-                ExitCode::from(FAILED)
-            }
-        };
+    let outcome = if asked.dry_run {
+        dry_run(&config, &asked)
+    } else {
+        do_refresh(&config, &asked)
+    };
+    outcome.unwrap_or_else(|reason| {
+        complain(&reason);
+        ExitCode::from(FAILED)
+    })
+}
+
+fn dry_run(config: &Config, asked: &Asked) -> Result<ExitCode, String> {
+    let found = imagewatch::commands::dry_run(config, &asked.wish)?;
+    let text = if asked.as_json {
+        json(&found)
+    } else {
+        found.text()
+    };
+    let shown = print(&text);
+    Ok(if found.failed.is_empty() {
+        shown
+    } else {
+        ExitCode::from(FAILED)
+    })
+}
+
+fn do_refresh(config: &Config, asked: &Asked) -> Result<ExitCode, String> {
+    let (outcomes, troubles) = match imagewatch::commands::refresh(config, &asked.wish)? {
+        Ended::Done(outcomes, troubles) => (outcomes, troubles),
+        Ended::Broken => return Err("a bug in imagewatch ended this refresh; see above".to_owned()),
+        Ended::Interrupted => {
+            return Err("interrupted; every container is as it was, or recreated".to_owned());
+        }
+    };
+    for trouble in &troubles {
+        complain(trouble);
     }
-    match imagewatch::once::refresh(&config, &wish) {
-        Ok(Ended::Done(outcomes)) => {
-            if let Some(error) = &outcomes.list_error {
-                complain(&format!("container list: {error}"));
-            }
-            let shown = print(&if as_json {
-                json(&outcomes.report)
-            } else {
-                outcomes.report.text()
-            });
-            if Worst::of(&outcomes) == Worst::Done {
-                shown
-            } else {
-                ExitCode::from(FAILED)
-            }
-        }
-        Ok(Ended::Broken) => {
-            complain("a bug in imagewatch ended this refresh; see above");
-            ExitCode::from(FAILED)
-        }
-        Ok(Ended::Interrupted) => {
-            complain("interrupted; every container is as it was, or recreated");
-            ExitCode::from(FAILED)
-        }
-        Err(reason) => {
-            complain(&reason);
-            ExitCode::from(FAILED)
-        }
+    if let Some(error) = &outcomes.list_error {
+        complain(&format!("container list: {error}"));
     }
+    let text = if asked.as_json {
+        json(&outcomes.report)
+    } else {
+        outcomes.report.text()
+    };
+    let shown = print(&text);
+    Ok(
+        if Worst::of(&outcomes) == Worst::Done && troubles.is_empty() {
+            shown
+        } else {
+            ExitCode::from(FAILED)
+        },
+    )
 }
 
 fn json(value: &impl serde::Serialize) -> String {
@@ -176,15 +208,15 @@ fn json(value: &impl serde::Serialize) -> String {
     text
 }
 
-/// The configuration of a command whose answer says all there is to say: of the log only trouble is
-/// shown, unless more was asked for.
+/// Reads the configuration of a command whose answer is its output. The log shows only warnings and errors, unless
+/// `IMAGEWATCH_LOG` asks for another level.
 fn quiet_configuration() -> Option<Config> {
     let (config, warnings) = configuration()?;
     for warning in warnings {
         complain(&warning);
     }
     let filter = match config.log_filter.as_str() {
-        "info" => "error",
+        "info" => "warn",
         filter => filter,
     };
     imagewatch::logging::start(filter, config.log_format);
@@ -201,11 +233,10 @@ fn plan(arguments: &[&str]) -> ExitCode {
         complain("usage: imagewatch plan [--json] CONTAINER");
         return ExitCode::from(USAGE);
     };
-    let Some((config, _)) = configuration() else {
+    let Some(config) = quiet_configuration() else {
         return ExitCode::from(USAGE);
     };
-    imagewatch::logging::start(&config.log_filter, config.log_format);
-    match imagewatch::plan::plan(&config, name, !options.is_empty()) {
+    match imagewatch::commands::plan(&config, name, !options.is_empty()) {
         Ok(text) => print(&text),
         Err(reason) => {
             complain(&reason);
@@ -224,7 +255,7 @@ fn healthcheck() -> ExitCode {
         );
         return ExitCode::from(USAGE);
     };
-    match imagewatch::healthcheck::ask(address) {
+    match imagewatch::commands::ask(address) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             complain(&reason);
@@ -233,7 +264,7 @@ fn healthcheck() -> ExitCode {
     }
 }
 
-/// Reads the environment; says all that is wrong with it.
+/// Reads the environment, and prints every problem.
 fn configuration() -> Option<(Config, Vec<String>)> {
     match Config::from_env() {
         Ok(read) => Some(read),
@@ -252,9 +283,10 @@ fn help() -> String {
 
 Usage: imagewatch [serve]        watch and serve the admin endpoint
        imagewatch check [--json] what runs, what the registries have; pulls nothing
-       imagewatch refresh [NAME...] [--no-recreate] [--force] [--dry-run] [--json]
+       imagewatch refresh [NAME...] [--no-recreate] [--force] [--pull] [--dry-run] [--json]
                                  one refresh, of all that is watched or of these: a runtime,
-                                 a container or a reference
+                                 a container or a reference that something here runs; with
+                                 --pull also one that nobody runs
        imagewatch plan [--json] CONTAINER
                                  show what a swap would create, and what changes
        imagewatch healthcheck    ask the running server whether it is well
@@ -275,7 +307,7 @@ Environment (a secret X may also be given as X_FILE, the path of a file):
     text
 }
 
-/// Not `print!`, which panics when nobody reads.
+/// Prints to the standard output. `print!` would panic if the reader has gone.
 fn print(text: &str) -> ExitCode {
     match std::io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,

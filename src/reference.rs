@@ -9,9 +9,9 @@ use crate::error::Result;
 use std::fmt;
 use std::str::FromStr;
 
-/// The registry a reference without a host stands for.
+/// The registry of a reference without a host.
 pub const DOCKER_HUB: &str = "docker.io";
-/// Docker Hub's older name, still found in configuration files.
+/// Docker Hub's older name, which configuration files still use.
 const DOCKER_HUB_LEGACY: &str = "index.docker.io";
 /// Longest repository path (`distribution/reference`, `RepositoryNameTotalLengthMax`).
 const LONGEST_PATH: usize = 255;
@@ -46,7 +46,7 @@ impl Reference {
         self.tag.as_deref()
     }
 
-    /// The digest this reference is pinned to. Such a reference never moves.
+    /// The digest that this reference is pinned to. A pinned reference never moves.
     #[must_use]
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.as_ref()
@@ -62,10 +62,10 @@ impl Reference {
 impl FromStr for Reference {
     type Err = Error;
 
-    /// Parses and normalises.
+    /// Parses a reference, and brings it into canonical form.
     ///
     /// # Errors
-    /// [`Error::Reference`] says which part is wrong.
+    /// [`Error::Reference`], which names the part that is wrong.
     fn from_str(input: &str) -> Result<Self> {
         let fail = |reason: &str| Error::Reference {
             input: input.to_owned(),
@@ -126,14 +126,14 @@ impl Digest {
         &self.0
     }
 
-    /// Algorithm and the first twelve hex digits, for people.
+    /// The algorithm and the first twelve hex digits, for people.
     #[must_use]
     pub fn short(&self) -> &str {
         short(&self.0)
     }
 }
 
-/// Of a digest or an image's id, algorithm and the first twelve hex digits, for people.
+/// Shortens a digest or an image id to the algorithm and the first twelve hex digits, for people.
 #[must_use]
 pub fn short(digest: &str) -> &str {
     let begin = digest.find(':').map_or(0, |colon| colon + 1);
@@ -161,7 +161,7 @@ impl fmt::Display for Digest {
     }
 }
 
-/// Algorithms and lengths as registered in the OCI image spec, "Digests".
+/// Accepts the algorithms and lengths of the OCI image spec, "Digests".
 fn parse_digest(text: &str) -> std::result::Result<Digest, &'static str> {
     let (algorithm, hex) = text.split_once(':').ok_or("digest: no algorithm")?;
     let length = match algorithm {
@@ -176,7 +176,7 @@ fn parse_digest(text: &str) -> std::result::Result<Digest, &'static str> {
     Ok(Digest(text.to_owned()))
 }
 
-/// The tag begins after the last colon, unless a slash follows (then that colon is a port's).
+/// Splits the tag off. The tag begins after the last colon; if a slash follows, that colon is a port's.
 fn split_tag(text: &str) -> (&str, Option<&str>) {
     match text.rsplit_once(':') {
         Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
@@ -184,8 +184,8 @@ fn split_tag(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// The first component is a registry if it can be no repository: it has a dot, a colon or an
-/// upper-case letter, or is `localhost`. Everything else lives on Docker Hub.
+/// Splits the registry off. The first component is a registry if it is `localhost`, or has a dot, a colon or
+/// an upper-case letter: a repository cannot have those. Any other name is on Docker Hub.
 fn split_registry(name: &str) -> (Option<&str>, &str) {
     match name.split_once('/') {
         Some((first, rest))
@@ -271,7 +271,7 @@ fn check_path(path: &str) -> std::result::Result<(), &'static str> {
     }
 }
 
-/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
+/// Whether the text matches `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`.
 fn is_path_component(component: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     if !component.starts_with(plain) || !component.ends_with(plain) {
@@ -299,6 +299,16 @@ fn is_hex(text: &str, length: usize) -> bool {
         && text
             .chars()
             .all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c))
+}
+
+/// An image that is followed or updated, and its name in reports: a runtime's name, e.g. `claude-code`, or
+/// the reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The name in reports.
+    pub name: String,
+    /// The reference of the image.
+    pub reference: Reference,
 }
 
 #[cfg(test)]

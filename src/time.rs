@@ -4,7 +4,7 @@ use std::time::Duration;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
-/// RFC 3339 in UTC, to the second: `2026-11-21T05:04:00Z`.
+/// Prints a time as RFC 3339 in UTC, to the second: `2026-11-21T05:04:00Z`.
 #[must_use]
 pub fn rfc3339(time: SystemTime) -> String {
     let secs = time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
@@ -18,8 +18,53 @@ pub fn rfc3339(time: SystemTime) -> String {
     )
 }
 
-/// Days since 1970-01-01 as a date of the Gregorian calendar. Counting from 1 March of the year 0
-/// puts the leap day at the end of a year, and 400 years are always 146,097 days.
+/// Reads a time in RFC 3339 as peers write it: `2026-11-21T05:04:00.25+01:00`, with up to nine decimals.
+#[must_use]
+pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
+    let (date, rest) = text.split_once(['T', 't', ' '])?;
+    let at = rest.find(['Z', 'z', '+', '-'])?;
+    let (clock, zone) = rest.split_at(at);
+    let numbers = |text: &str, by: char| -> Option<[u32; 3]> {
+        let parts: Option<Vec<u32>> = text.split(by).map(|part| part.parse().ok()).collect();
+        parts?.try_into().ok()
+    };
+    let [year, month, day] = numbers(date, '-')?;
+    let (clock, decimals) = clock.split_once('.').unwrap_or((clock, "0"));
+    let [hours, minutes, seconds] = numbers(clock, ':')?;
+    let nanos: u32 = format!("{decimals:0<9}").get(..9)?.parse().ok()?;
+    let is_date =
+        (1..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+    if !is_date || hours > 23 || minutes > 59 || seconds > 60 {
+        return None;
+    }
+    let mut total = days_since_1970(year, month, day) * 86_400
+        + i64::from(hours * 3600 + minutes * 60 + seconds);
+    if let Some((hours, minutes)) = zone.get(1..)?.split_once(':') {
+        let ahead = i64::from(hours.parse::<u8>().ok()?) * 3600
+            + i64::from(minutes.parse::<u8>().ok()?) * 60;
+        total -= if zone.starts_with('-') { -ahead } else { ahead };
+    }
+    let from = UNIX_EPOCH.checked_add(Duration::from_nanos(nanos.into()))?;
+    let span = Duration::from_secs(total.unsigned_abs());
+    if total < 0 {
+        from.checked_sub(span)
+    } else {
+        from.checked_add(span)
+    }
+}
+
+/// Counts the days from 1970-01-01 to a date: the inverse of [`civil`].
+fn days_since_1970(year: u32, month: u32, day: u32) -> i64 {
+    let (year, month, day) = (i64::from(year), i64::from(month), i64::from(day));
+    let year = year - i64::from(month <= 2);
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// Turns days since 1970-01-01 into a date of the Gregorian calendar. The count begins at 1 March of the
+/// year 0, which puts the leap day at the end of a year. 400 years always have 146,097 days.
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let era = days / 146_097;
@@ -34,7 +79,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (year, month, day)
 }
 
-/// `30s`, `5m`, `1h30m`, `500ms`; a bare `0` is no time at all.
+/// Reads a duration: `30s`, `5m`, `1h30m`, `500ms`. A bare `0` is zero.
 #[must_use]
 pub fn parse_duration(text: &str) -> Option<Duration> {
     if text == "0" {
@@ -60,11 +105,11 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         total = total.checked_add(unit.checked_mul(number)?)?;
         rest = &rest[unit_length..];
     }
-    // A year is more than anybody means, and keeps every sum with a clock far from overflow.
+    // Nobody means more than a year. This limit also keeps every sum with a clock far from overflow.
     (!text.is_empty() && total <= Duration::from_secs(366 * 86_400)).then_some(total)
 }
 
-/// The shortest text that [`parse_duration`] reads back: `5m`, `1h30m`, `1500ms`.
+/// Prints a duration as the shortest text that [`parse_duration`] reads: `5m`, `1h30m`, `1500ms`.
 #[must_use]
 pub fn print_duration(duration: Duration) -> String {
     if duration.subsec_millis() != 0 {
@@ -106,6 +151,37 @@ mod tests {
         ] {
             let time = UNIX_EPOCH + Duration::from_secs(secs);
             assert_eq!(rfc3339(time), expected);
+        }
+    }
+
+    #[test]
+    fn moments_read_as_peers_write_them() {
+        for secs in [0, 951_782_399, 951_868_800, 1_732_147_440, 4_107_542_400] {
+            let time = UNIX_EPOCH + Duration::from_secs(secs);
+            assert_eq!(parse_rfc3339(&rfc3339(time)), Some(time));
+        }
+        let at = |millis| Some(UNIX_EPOCH + Duration::from_millis(millis));
+        for (text, expected) in [
+            ("1970-01-01T00:00:01.5Z", at(1_500)),
+            ("1970-01-01T02:00:00.25+02:00", at(250)),
+            ("1969-12-31T23:30:00-00:45", at(900_000)),
+            (
+                "1970-01-01T00:00:00.123456789Z",
+                at(0).map(|t| t + Duration::from_nanos(123_456_789)),
+            ),
+            (
+                "0001-01-01T00:00:00Z",
+                UNIX_EPOCH.checked_sub(Duration::from_secs(62_135_596_800)),
+            ),
+            ("", None),
+            ("1970-01-01", None),
+            ("1970-13-01T00:00:00Z", None),
+            ("1970-01-01T00:00:00", None),
+            ("1970-01-01T00:00:00.xZ", None),
+            ("1970-01-01T99:00:00Z", None),
+            ("99999-01-01T00:00:00Z", None),
+        ] {
+            assert_eq!(parse_rfc3339(text), expected, "{text}");
         }
     }
 

@@ -3,6 +3,7 @@
 
 use crate::support::Folder;
 use crate::support::program::Program;
+use crate::support::pulled_image;
 use crate::support::server::Answer;
 use crate::support::server::Server;
 use crate::support::tls::Authority;
@@ -12,10 +13,11 @@ use std::sync::Once;
 use std::time::Duration;
 use std::time::Instant;
 
-/// Bytes on disk, stripped. A plain build holds paths of the machine, which may be longer elsewhere.
-const SIZE: u64 = 2_900_000;
+/// Bytes on disk, stripped: the project's budget. A plain build holds paths of the machine, which may be longer
+/// elsewhere.
+const SIZE: u64 = 3_300_000;
 /// Bytes of memory of its own, and its share of what others use too, after 20 rounds.
-const PSS: u64 = 2_900_000;
+const PSS: u64 = 3_200_000;
 /// Threads at rest: main, `refresh`, `health`, `status`, `listener`, `watcher`; and six of the inner
 /// admin server, of which tiny_http always has five.
 const THREADS: usize = 12;
@@ -57,7 +59,7 @@ fn twenty_rounds_of_eight_images_over_tls_stay_small() {
             let value = format!("Bearer realm=\"{realm}\",service=\"ghcr.io\"");
             return Answer::new(401, &[("WWW-Authenticate", &value)], "");
         }
-        let digest = format!("sha256:{}", "a".repeat(64));
+        let digest = format!("sha256:{}", "0123".repeat(16));
         Answer::new(200, &[("Docker-Content-Digest", &digest)], "")
     });
     let folder = Folder::new();
@@ -66,7 +68,7 @@ fn twenty_rounds_of_eight_images_over_tls_stay_small() {
         "/_ping" => Answer::new(200, &[("Api-Version", "1.41")], "OK"),
         "/v1.41/version" => Answer::json(200, &json!({"Version": "20.10.24"})),
         "/v1.41/containers/json?all=1" => Answer::json(200, &json!([])),
-        other if other.contains("/images/") => Answer::json(200, &json!({"Id": "sha256:x"})),
+        other if other.contains("/images/") => Answer::json(200, &pulled_image("sha256:x", other)),
         other => panic!("unexpected: {other}"),
     });
     let host = format!("unix://{}", socket.display());

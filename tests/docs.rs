@@ -2,16 +2,16 @@
 
 mod api;
 mod completion;
-mod engine;
+mod engine_calls;
 mod examples;
 mod links;
 mod manual;
 mod reliability;
-mod troubles;
+mod troubleshooting;
 mod variables;
 
-pub(crate) use engine::listed as listed_calls;
-pub(crate) use engine::proxy_pattern;
+pub(crate) use engine_calls::listed as listed_calls;
+pub(crate) use engine_calls::proxy_pattern;
 
 use crate::support::Folder;
 use imagewatch::config::VARIABLES;
@@ -139,18 +139,39 @@ impl Document {
     }
 }
 
-/// What is written for people: the README and the folder `docs`.
+/// What is written for people: the README, what contributors read, and the folder `docs`.
 fn documents() -> Vec<Document> {
-    let folder = std::fs::read_dir(path_of("docs")).expect("a folder");
-    let mut paths: Vec<String> = folder
-        .map(|entry| entry.expect("an entry").file_name())
-        .map(|name| format!("docs/{}", name.to_str().expect("UTF-8")))
-        .collect();
-    paths.push("README.md".to_owned());
+    let mut paths = vec!["README.md".to_owned(), "CONTRIBUTING.md".to_owned()];
+    let mut folders = vec!["docs".to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(path_of(&folder)).expect("a folder") {
+            let entry = entry.expect("an entry");
+            let name = entry.file_name();
+            let path = format!("{folder}/{}", name.to_str().expect("UTF-8"));
+            match entry.path().is_dir() {
+                true => folders.push(path),
+                false => paths.push(path),
+            }
+        }
+    }
     paths.sort();
     let documents: Vec<Document> = paths.iter().map(|path| Document::of(path)).collect();
     assert!(documents.len() > 10, "{paths:?}");
     documents
+}
+
+/// Nobody finds a page to which the index does not lead.
+#[test]
+fn the_index_names_every_page() {
+    let index = Document::of("docs/README.md");
+    let pages = documents();
+    let pages = pages
+        .iter()
+        .filter_map(|page| page.path.strip_prefix("docs/"));
+    let missing: Vec<&str> = pages
+        .filter(|page| *page != "README.md" && !index.text.contains(&format!("]({page})")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 /// What stands between back quotes.

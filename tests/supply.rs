@@ -1,5 +1,5 @@
 //! What the program is made of: each package is known, allowed by `deny.toml` and explained in
-//! `docs/dependencies.md`, and a release's list of components says the same. All of it offline:
+//! `docs/dev/dependencies.md`, and a release's list of components says the same. All of it offline:
 //! advisories are for `cargo deny check`.
 
 use serde_json::Value;
@@ -10,7 +10,7 @@ use std::process::Command;
 
 const LOCK: &str = include_str!("../Cargo.lock");
 const DENY: &str = include_str!("../deny.toml");
-const DOCUMENT: &str = include_str!("../docs/dependencies.md");
+const DOCUMENT: &str = include_str!("../docs/dev/dependencies.md");
 /// The tables of the document, and which edges lead to what is in them and in those before.
 const TABLES: [(&str, &str); 3] = [
     ("In the binary", "normal,no-proc-macro"),
@@ -186,7 +186,10 @@ fn each_direct_dependency_has_a_reason_and_a_version() {
             "dev" => reasons.contains(&format!("For tests only: {quoted}")),
             _ => reasons.lines().any(row),
         };
-        assert!(explained, "{name} has no reason in docs/dependencies.md");
+        assert!(
+            explained,
+            "{name} has no reason in docs/dev/dependencies.md"
+        );
         assert_ne!(word(dependency, "req"), "*", "{name}: any version at all");
     }
 }
@@ -254,14 +257,17 @@ fn only_known_packages_run_something_while_building() {
 #[test]
 fn the_list_of_components_is_what_is_compiled() {
     if Command::new("python3").arg("-V").output().is_err() {
-        let words = b"left out: scripts/sbom.sh, because there is no python3 here\n";
+        let words = b"left out: scripts/release/sbom.sh, because there is no python3 here\n";
         return drop(std::io::stderr().write_all(words));
     }
     let list = || {
-        let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/sbom.sh"))
-            .env("CARGO_NET_OFFLINE", "true")
-            .output()
-            .expect("it runs");
+        let output = Command::new(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/scripts/release/sbom.sh"
+        ))
+        .env("CARGO_NET_OFFLINE", "true")
+        .output()
+        .expect("it runs");
         let complaint = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{complaint}");
         output.stdout
@@ -322,10 +328,13 @@ fn each_package_in_the_binary_brings_its_licence() {
     if Command::new("python3").arg("-V").output().is_err() {
         return;
     }
-    let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/licences.sh"))
-        .env("CARGO_NET_OFFLINE", "true")
-        .output()
-        .expect("it runs");
+    let output = Command::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/scripts/release/licences.sh"
+    ))
+    .env("CARGO_NET_OFFLINE", "true")
+    .output()
+    .expect("it runs");
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{complaint}");
     let text = String::from_utf8(output.stdout).expect("UTF-8");

@@ -1,7 +1,7 @@
 //! Everything that is tested from outside: the program and its modules over real sockets against
 //! servers that do as they are told (`wire`), with inputs changed at random (`fuzz`), the page in a
 //! real browser (`browser`), and against real Engines and a real registry (`engine`). The last two
-//! need `scripts/lab.sh`; `scripts/test.sh` runs it all.
+//! need `scripts/lab/lab.sh`; `scripts/test.sh` runs it all.
 
 mod architecture;
 mod browser;

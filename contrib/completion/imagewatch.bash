@@ -16,7 +16,7 @@ _imagewatch() {
     case $command in
       check | plan) fitting='--json' ;;
       refresh)
-        fitting='--no-recreate --force --dry-run --json'
+        fitting='--no-recreate --force --pull --dry-run --json'
         offered="--runtime $(_imagewatch_runtimes)"
         ;;
     esac

@@ -18,6 +18,7 @@ complete -c imagewatch -n __fish_use_subcommand -a help -d 'Show the commands an
 complete -c imagewatch -n '__fish_seen_subcommand_from check plan refresh' -l json -d 'Print JSON'
 complete -c imagewatch -n '__fish_seen_subcommand_from refresh' -l no-recreate -d 'Only pull'
 complete -c imagewatch -n '__fish_seen_subcommand_from refresh' -l force -d 'Recreate also what runs the newest image'
+complete -c imagewatch -n '__fish_seen_subcommand_from refresh' -l pull -d 'Take also a reference that nobody runs'
 complete -c imagewatch -n '__fish_seen_subcommand_from refresh' -l dry-run -d 'Only say what would be done'
 complete -c imagewatch -n '__fish_seen_subcommand_from refresh' -l runtime -x -a '(__imagewatch_runtimes)' -d 'Refresh this runtime'
 complete -c imagewatch -n '__fish_seen_subcommand_from refresh' -a '(__imagewatch_runtimes)' -d Runtime

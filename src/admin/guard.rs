@@ -1,21 +1,25 @@
-//! The guard before tiny_http: the only thing that talks to raw admin clients.
+//! The guard before tiny_http: the only code that talks to raw admin clients.
 //!
-//! tiny_http 0.12 must never meet one. `Content-Length: 8000000000000000000` without a body, 80
-//! bytes from anyone, aborts the process; a held body hangs every client; a handful of idle ones
-//! kills its accept thread for good. So the guard owns the port, reads each request whole under
-//! strict limits, and hands a copy, rebuilt from checked parts, to a tiny_http server on a private
-//! unix socket. It holds no opinion on paths, tokens or methods: those are the handler's.
+//! tiny_http 0.12 must never meet a raw client:
 //!
-//! A connection takes one request. It is *reading* until that is there, may be evicted by newer
-//! ones meanwhile, then *waits* for the answer, for as long as that takes, and can no longer be
-//! evicted. A half-closed client (`nc -N`) still gets its answer, so a FIN does not count as gone:
-//! one that was closed is noticed when it is written to, one that was reset within a second.
+//! - `Content-Length: 8000000000000000000` without a body, 80 bytes from anyone, aborts the process.
+//! - A body that is held back hangs every client.
+//! - A handful of idle clients kills the accept thread for good.
+//!
+//! So the guard owns the port, and reads each request whole under strict limits. A copy, rebuilt from
+//! checked parts, goes to a tiny_http server on a private unix socket. Paths, tokens and methods are
+//! left to the handler.
+//!
+//! A connection takes one request. The connection is *reading* until the whole request has arrived, and
+//! newer clients may evict it meanwhile. Then the connection is *waiting* for the answer, however long
+//! the answer takes, and is not evicted. A half-closed client (`nc -N`) still gets its answer, so a FIN
+//! does not end a connection. A closed client is noticed at the next write, and a reset within a second.
 
 mod answer;
-mod inner;
+mod backend;
+mod connections;
+mod limits;
 mod request;
-mod room;
-mod seats;
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -24,24 +28,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::debug::debug;
+use crate::logging::debug;
 use tiny_http::Request;
 
 use answer::{linger, refuse, relay};
-use inner::Inner;
+use backend::Backend;
+use connections::{Connection, Connections};
+use limits::Limits;
 use request::read_request;
-use room::Room;
-use seats::{Seat, Seats};
 
-/// From accept to the last byte of the request; a slow client cannot stretch it.
+/// The time from accept to the last byte of the request. A slow client cannot extend this time.
 const READ_DEADLINE: Duration = Duration::from_secs(5);
-/// After a failed accept, to let evicted connections give their descriptors back.
+/// The pause after a failed accept, in which evicted connections give their descriptors back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// For the connection that wakes accept to be stopped; it goes to ourselves.
+/// The limit for the connection to ourselves that wakes accept at a stop.
 const WAKE_TIMEOUT: Duration = Duration::from_secs(1);
-/// The same complaint is logged at most this often.
-const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
-/// The buffers are on the heap, and there may be many of these threads.
+/// The warning about failed accepts is logged at most this often.
+const WARNING_PAUSE: Duration = Duration::from_secs(60);
+/// Stack of a client's thread: the buffers are on the heap, and there may be many such threads.
 const CLIENT_STACK: usize = 64 * 1024;
 
 /// The admin port, bound but not yet served.
@@ -53,10 +57,10 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Binds the port; clients queue up in the kernel until [`Guard::serve`].
+    /// Binds the port. Clients queue up in the kernel until [`Guard::serve`].
     ///
     /// # Errors
-    /// When the address cannot be bound.
+    /// If the address cannot be bound.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
@@ -67,13 +71,13 @@ impl Guard {
         })
     }
 
-    /// Returns the address in use, with the real port where 0 was asked for.
+    /// Returns the address in use. If port 0 was asked for, this holds the real port.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Returns what ends [`Guard::serve`] from another thread.
+    /// Returns the handle that ends [`Guard::serve`] from another thread.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
         Stopper {
@@ -84,38 +88,39 @@ impl Guard {
 
     /// Serves on the calling thread until stopped.
     ///
-    /// The handler runs on one thread, so it must not block: a slow answer is given later, from
-    /// wherever the request was moved to. A panic in it is logged and costs only that request. To
-    /// wait with a body of over 1 KiB, read it and keep `into_writer()`: the request itself holds
-    /// a tiny_http thread. Use the writer, flushed, to stream too: `respond` buffers 8 KiB.
+    /// The handler runs on one thread, so the handler must not block: a slow request is moved to another
+    /// thread and answered there. A panic in the handler is logged, and costs only that request.
+    ///
+    /// A request with a body of over 1 KiB holds a tiny_http thread. To keep such a request waiting, read
+    /// the body and keep `into_writer()`. Use that writer, flushed, to stream too: `respond` buffers 8 KiB.
     ///
     /// # Errors
-    /// When the inner server cannot be made at the start; later it is made again.
+    /// If the inner server cannot be started. An inner server that dies later is replaced.
     pub fn serve<H>(self, handler: H) -> io::Result<()>
     where
         H: Fn(Request) + Send + Sync + 'static,
     {
-        let inner = Arc::new(Inner::start(Arc::new(handler))?);
-        let seats = Arc::new(Seats::new(Room::here()));
-        let mut complaint = Complaint::default();
+        let backend = Arc::new(Backend::start(Arc::new(handler))?);
+        let connections = Arc::new(Connections::new(Limits::of_process()));
+        let mut warning = AcceptWarning::default();
         while !self.stopped.load(Ordering::SeqCst) {
-            seats.wait_for_thread();
+            connections.wait_for_thread();
             let admitted = self
                 .listener
                 .accept()
-                .and_then(|(client, _)| admit(client, &seats, &inner));
+                .and_then(|(client, _)| admit(client, &connections, &backend));
             if let Err(error) = admitted {
-                complaint.warn(&error);
-                seats.evict_oldest();
+                warning.log(&error);
+                connections.evict_oldest();
                 thread::sleep(ACCEPT_PAUSE);
             }
         }
-        inner.current().retire();
+        backend.current().retire();
         Ok(())
     }
 }
 
-/// Ends [`Guard::serve`]; answers that are being waited for are not waited for.
+/// Ends [`Guard::serve`], without waiting for answers that are still to come.
 #[derive(Debug, Clone)]
 pub struct Stopper {
     address: SocketAddr,
@@ -133,48 +138,59 @@ impl Stopper {
                 IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
             });
         }
-        // Only to wake accept. Should it fail, other clients are at the door and wake it.
+        // This connection only wakes accept. If connecting fails, other clients are queued, and they wake
+        // accept as well.
         drop(TcpStream::connect_timeout(&address, WAKE_TIMEOUT));
     }
 }
 
-/// Gives a new client a seat and a thread. Without a thread it is closed, by the seat's drop.
-fn admit(client: TcpStream, seats: &Arc<Seats>, inner: &Arc<Inner>) -> io::Result<()> {
+/// Gives a new client an entry in the table and a thread. Without a thread, the drop of the entry closes
+/// the connection.
+fn admit(
+    client: TcpStream,
+    connections: &Arc<Connections>,
+    backend: &Arc<Backend>,
+) -> io::Result<()> {
     let deadline = Instant::now() + READ_DEADLINE;
-    let seat = Seats::take(seats, client);
-    let inner = Arc::clone(inner);
+    let connection = Connections::add(connections, client);
+    let backend = Arc::clone(backend);
     let name = "admin-client".to_owned();
     let thread = thread::Builder::new().name(name).stack_size(CLIENT_STACK);
     thread
-        .spawn(move || attend(seat, deadline, &inner))
+        .spawn(move || serve_client(connection, deadline, &backend))
         .map(drop)
-        .inspect_err(|_| seats.shrink())
+        .inspect_err(|_| connections.shrink())
 }
 
-/// One connection from its first byte to its last.
-fn attend(mut seat: Seat, deadline: Instant, inner: &Inner) {
-    seat.begin();
+/// Handles one connection, from its first byte to its last.
+fn serve_client(mut connection: Connection, deadline: Instant, backend: &Backend) {
+    connection.thread_runs();
     let mut received = Vec::new();
-    let outcome = read_request(&seat.client, &mut received, deadline).and_then(|request| {
-        seat.hand_in(received.starts_with(b"POST "))?;
-        relay(&seat.client, inner, &request)
+    let outcome = read_request(&connection.client, &mut received, deadline).and_then(|request| {
+        connection.start_waiting(received.starts_with(b"POST "))?;
+        relay(&connection.client, backend, &request)
     });
     if let Err(End::Refused(status, reason)) = outcome {
         debug(format_args!(
             "refused an admin request: {reason} status={status}"
         ));
-        refuse(&seat.client, status, reason, received.starts_with(b"HEAD "));
+        refuse(
+            &connection.client,
+            status,
+            reason,
+            received.starts_with(b"HEAD "),
+        );
     }
-    if seat.step_aside() {
-        linger(&seat.client);
+    if connection.make_evictable() {
+        linger(&connection.client);
     }
 }
 
-/// Why a connection ends before its answer was relayed.
+/// The reason why a connection ends before its answer was relayed.
 enum End {
-    /// Nobody is there to tell.
+    /// The client has left, so nothing is sent.
     Gone,
-    /// The client is told this status and reason.
+    /// The client gets this status and reason.
     Refused(u16, &'static str),
 }
 
@@ -182,18 +198,15 @@ fn timed_out(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-/// Says what keeps clients from being admitted, but not 20 times a second.
+/// Warns about failed accepts, but not 20 times a second.
 #[derive(Default)]
-struct Complaint {
+struct AcceptWarning {
     last: Option<Instant>,
 }
 
-impl Complaint {
-    fn warn(&mut self, error: &io::Error) {
-        if self
-            .last
-            .is_none_or(|last| last.elapsed() > COMPLAINT_PAUSE)
-        {
+impl AcceptWarning {
+    fn log(&mut self, error: &io::Error) {
+        if self.last.is_none_or(|last| last.elapsed() > WARNING_PAUSE) {
             self.last = Some(Instant::now());
             log::warn!("cannot take another admin client: {error}");
         }

@@ -1,40 +1,40 @@
-//! The admin endpoint: HTTP in, JSON out, no decisions; and one page that shows it to people.
+//! The admin endpoint: HTTP in, JSON out, no decisions. One page shows the status to people.
 //!
-//! [`guard`] stands before it and lets only whole, well-formed, small requests in. Nothing here
-//! waits: what takes time is answered later, from the thread that did it.
+//! `guard` stands before this endpoint, and lets in only whole, well-formed, small requests. Nothing here
+//! waits: slow work is answered later, from the thread that did the work.
 
-pub mod guard;
+mod guard;
 mod page;
 mod query;
+mod refresh;
 mod reply;
 mod route;
 mod stream;
 
-use crate::clerk::Clerk;
-use crate::credentials::Secret;
-use crate::debug::debug;
+pub use guard::Guard;
+pub use guard::Stopper;
+
 use crate::engine::Engine;
 use crate::engine::Image;
 use crate::error::Error;
-use crate::history::History;
-use crate::jobs::Answer;
-use crate::jobs::Asker;
-use crate::jobs::Jobs;
-use crate::jobs::Listener;
-use crate::metrics::FORMAT;
-use crate::metrics::Metrics;
-use crate::refresh::Order;
-use crate::refresh::Target;
+use crate::journal::Board;
+use crate::journal::Down;
+use crate::journal::FORMAT;
+use crate::journal::History;
+use crate::journal::Metrics;
+use crate::journal::Snapshot;
+use crate::journal::Standing;
+use crate::reference::Target;
 use crate::registry::Registry;
-use crate::report::Report;
-use crate::select::Seen;
-use crate::select::Selection;
-use crate::status::Board;
+use crate::secret::Secret;
+use crate::thread::Executor;
+use crate::update::Images;
+use crate::update::Jobs;
+use crate::update::Refresher;
+use crate::update::Seen;
 use reply::Reply;
+use reply::respond;
 use route::Action;
-use route::Answering;
-use route::JOBS;
-use serde::Serialize;
 use serde_json::Value;
 use serde_json::json;
 use std::collections::HashMap;
@@ -43,41 +43,40 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
-use stream::Stream;
-use tiny_http::Header;
 use tiny_http::Request;
-use tiny_http::Response;
 
-/// How long an answer of the Engine counts as "lately". It also keeps a flood of health questions,
-/// which need no token, from becoming a flood of pings.
-const LATELY: Duration = Duration::from_secs(1);
+/// How long the last ping of the Engine is used again. Health checks need no token, so this limit keeps a
+/// flood of them from becoming a flood of pings.
+const PING_IS_FRESH: Duration = Duration::from_secs(1);
 
-/// Answers requests.
+/// The admin endpoint: everything that an answer needs.
 #[derive(Debug)]
 pub struct Admin {
-    /// What callers must show.
+    /// The token that callers must show; `None` serves this box only.
     pub token: Option<Secret>,
-    /// The catalogue.
+    /// The runtimes that the platform names, and their images.
     pub catalogue: Vec<Target>,
-    /// Takes refreshes.
+    /// The queue that refreshes go into.
     pub jobs: Jobs,
-    /// What everybody may know.
+    /// The state of the watcher and of each reference.
     pub board: Arc<Board>,
-    /// What came of refreshes, and the rejected images.
+    /// The outcomes of past refreshes, and the rejected images.
     pub history: Arc<History>,
-    /// What was counted.
+    /// The containers that should run and do not.
+    pub down: Arc<Down>,
+    /// The counters for Prometheus.
     pub metrics: Arc<Metrics>,
-    /// The Engine.
+    /// The Engine, for pings and for the list of containers.
     pub engine: Arc<Engine>,
-    /// The registries.
+    /// The registries, for the hosts that are put off.
     pub registry: Arc<Registry>,
-    /// Which containers are managed.
-    pub selection: Selection,
-    /// Asks the Engine how it is.
-    pub health_clerk: Clerk,
-    /// Asks the Engine what it runs.
-    pub status_clerk: Clerk,
-    /// When the Engine was asked last, and what was wrong with it.
+    /// The selection of managed containers, and their survey.
+    pub refresher: Arc<Refresher>,
+    /// The thread that pings the Engine for `/health`.
+    pub health_executor: Executor,
+    /// The thread that lists containers for the status, and before a refresh of named images.
+    pub status_executor: Executor,
+    /// The time of the last ping, and the trouble that it found.
     pub last_ping: Mutex<Option<(Instant, Option<String>)>>,
 }
 
@@ -108,7 +107,15 @@ impl Admin {
         };
         match route::action(&asked, self.token.as_ref(), &self.catalogue) {
             Err(reply) => respond(request, reply),
-            Ok(Action::Refresh(order, answering)) => self.refresh(request, order, answering),
+            Ok(Action::Refresh(order, answering)) => match &order.images {
+                Images::Managed(only) if !only.is_empty() => {
+                    let answer = move |admin: &Self, request: Request| {
+                        admin.refresh_named(request, order, answering);
+                    };
+                    self.later(&self.status_executor, request, answer);
+                }
+                _ => self.refresh(request, order, answering),
+            },
             Ok(Action::Job(id)) => respond(
                 request,
                 match self.jobs.find(&id) {
@@ -118,45 +125,33 @@ impl Admin {
             ),
             Ok(Action::Metrics) => respond(request, self.metrics()),
             Ok(Action::Page) => page::respond(request),
-            Ok(Action::Health) => self.later(&self.health_clerk, request, Self::health),
-            Ok(Action::Status) => self.later(&self.status_clerk, request, Self::status),
+            Ok(Action::Health) => self.later(&self.health_executor, request, |admin, request| {
+                respond(request, admin.health());
+            }),
+            Ok(Action::Status) => self.later(&self.status_executor, request, |admin, request| {
+                respond(request, admin.status());
+            }),
         }
     }
 
-    fn refresh(&self, request: Request, order: Order, answering: Answering) {
-        let listener: Box<dyn Listener> = match answering {
-            Answering::Report => {
-                Box::new(|answer: &Answer| respond(request, refresh_reply(answer)))
-            }
-            Answering::Stream => match Stream::begin(request) {
-                Ok(stream) => Box::new(stream),
-                Err(error) => return log::warn!("no progress is shown: {error}"),
-            },
-            Answering::Job => {
-                let id = self
-                    .jobs
-                    .submit(order, Asker::Admin, Box::new(|_: &Answer| ()));
-                let mut reply = Reply::new(202, &json!({ "job": id }));
-                reply.location = Some(format!("{JOBS}{id}"));
-                return respond(request, reply);
-            }
-        };
-        self.jobs.submit(order, Asker::Admin, listener);
-    }
-
-    /// Has a clerk work out the answer.
-    fn later(self: &Arc<Self>, clerk: &Clerk, request: Request, answer: fn(&Self) -> Reply) {
+    /// Lets an executor answer, or answers 503 if the executor has too much to do.
+    fn later(
+        self: &Arc<Self>,
+        executor: &Executor,
+        request: Request,
+        answer: impl FnOnce(&Self, Request) + Send + 'static,
+    ) {
         let admin = Arc::clone(self);
-        // The request is shared with the clerk's question, so that it is still here to be answered
-        // if the clerk has no time for it.
+        // The executor drops a task that it cannot take. The request is shared, so that it can still be
+        // answered then.
         let shared = Arc::new(Mutex::new(Some(request)));
-        let for_clerk = Arc::clone(&shared);
-        let asked = clerk.ask(Box::new(move || {
-            if let Some(request) = take(&for_clerk) {
-                respond(request, answer(&admin));
+        let for_executor = Arc::clone(&shared);
+        let accepted = executor.ask(Box::new(move || {
+            if let Some(request) = take(&for_executor) {
+                answer(&admin, request);
             }
         }));
-        if asked.is_err() {
+        if accepted.is_err() {
             if let Some(request) = take(&shared) {
                 respond(request, Reply::error(503, "too many requests are waiting"));
             }
@@ -164,22 +159,27 @@ impl Admin {
     }
 
     fn health(&self) -> Reply {
-        match self.engine_trouble().or_else(|| self.board.stalled()) {
+        let trouble = self
+            .engine_trouble()
+            .or_else(|| self.down.in_words())
+            .or_else(|| self.board.stalled());
+        match trouble {
             None => Reply::new(200, &json!({"status": "ok"})),
             Some(reason) => Reply::new(503, &json!({"status": "unhealthy", "error": reason})),
         }
     }
 
-    /// What is wrong with the Engine, if it did not answer lately.
+    /// Returns the trouble that the last ping found. Pings again if that ping is too old.
     fn engine_trouble(&self) -> Option<String> {
         let mut last = self
             .last_ping
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some((asked, outcome)) = last.as_ref().filter(|(asked, _)| asked.elapsed() < LATELY)
+        if let Some((_, trouble)) = last
+            .as_ref()
+            .filter(|(asked, _)| asked.elapsed() < PING_IS_FRESH)
         {
-            debug_assert!(asked.elapsed() < LATELY);
-            return outcome.clone();
+            return trouble.clone();
         }
         let trouble = self
             .engine
@@ -191,9 +191,9 @@ impl Admin {
 
     fn status(&self) -> Reply {
         let snapshot = self.board.snapshot();
-        let (engine, containers) = match self.engine.about() {
+        let (engine, containers) = match self.engine.ask_about() {
             Ok(about) => {
-                let containers = self.containers();
+                let containers = self.containers(&snapshot);
                 let error = containers.as_ref().err().cloned();
                 let engine = json!({
                     "endpoint": self.engine.endpoint().to_string(),
@@ -217,6 +217,7 @@ impl Admin {
             "references": snapshot.references,
             "put_off": self.registry.put_offs(),
             "containers": containers,
+            "down": self.down.list(),
             "rejected": self.history.rejected().list(),
             "refreshes": snapshot.refreshes,
             "history": self.history.entries(),
@@ -229,26 +230,28 @@ impl Admin {
             &self.board.snapshot(),
             &self.registry.put_offs(),
             self.history.rejected().list().len(),
+            self.down.list().len(),
         );
         Reply::text(FORMAT, &page)
     }
 
-    fn containers(&self) -> Result<Vec<Value>, String> {
-        let seen = self.selection.seen(&self.engine);
+    fn containers(&self, snapshot: &Snapshot) -> Result<Vec<Value>, String> {
+        let seen = self.refresher.selection.seen(&self.engine);
         let seen = seen.map_err(|error| error.to_string())?;
-        // Many containers may run one image; it is asked about once.
+        // Many containers may run one image, so each image is inspected once.
         let mut images: HashMap<&str, Option<Image>> = HashMap::new();
         for one in &seen {
             if !images.contains_key(one.image_id.as_str()) {
                 let image = match self.engine.image(&one.image_id) {
                     Ok(image) => Some(image),
-                    // Others can still be had.
+                    // One image that cannot be read does not hide the others.
                     Err(Error::Refused { .. } | Error::Malformed { .. }) => None,
                     Err(error) => return Err(error.to_string()),
                 };
                 images.insert(&one.image_id, image);
             }
         }
+        let behind = self.behind(snapshot, &seen);
         let entry = |one: &Seen| {
             let mut entry = json!({
                 "name": one.name,
@@ -264,66 +267,45 @@ impl Admin {
                 };
             }
             match &one.made_from {
-                Ok(reference) => entry["image"] = json!(reference.to_string()),
+                Ok(reference) => {
+                    let reference = reference.to_string();
+                    if let Some(behind) = behind.get(reference.as_str()) {
+                        entry["behind"] = json!(behind.contains(&one.name));
+                    }
+                    entry["image"] = json!(reference);
+                }
                 Err(reason) => entry["left_alone"] = json!(reason),
             }
             entry
         };
         Ok(seen.iter().map(entry).collect())
     }
-}
 
-/// The answer to a refresh whose containers could not be listed.
-#[derive(Serialize)]
-struct Partial<'a> {
-    error: String,
-    partial_result: &'a Report,
-}
-
-/// The answer to a refresh.
-fn refresh_reply(answer: &Answer) -> Reply {
-    match answer {
-        Err(reason) => Reply::error(500, reason),
-        Ok(outcomes) => match &outcomes.list_error {
-            None => Reply::new(200, &outcomes.report),
-            Some(error) => Reply::new(
-                500,
-                &Partial {
-                    error: format!("container list: {error}"),
-                    partial_result: &outcomes.report,
-                },
-            ),
-        },
+    /// Returns, for each reference, the containers that run another image than its registry had at the last
+    /// look-up. Containers that were updated since then are left out.
+    fn behind<'s>(&self, snapshot: &'s Snapshot, seen: &[Seen]) -> HashMap<&'s str, Vec<String>> {
+        let mut behind = HashMap::new();
+        for entry in &snapshot.references {
+            let names = match (entry.state, &entry.registry_digest) {
+                (Standing::Unknown | Standing::Local, _) | (_, None) => continue,
+                (Standing::Current | Standing::Absent, _) => Vec::new(),
+                (_, Some(digest)) => {
+                    let (Ok(reference), Ok(digest)) = (entry.reference.parse(), digest.parse())
+                    else {
+                        continue;
+                    };
+                    let Ok(survey) = self.refresher.survey(&reference, &digest, seen) else {
+                        continue;
+                    };
+                    survey.behind.into_iter().map(|one| one.name).collect()
+                }
+            };
+            behind.insert(entry.reference.as_str(), names);
+        }
+        behind
     }
 }
 
 fn take<T>(shared: &Mutex<Option<T>>) -> Option<T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner).take()
-}
-
-/// Sends the answer. A client that is gone is none of our business.
-fn respond(request: Request, reply: Reply) {
-    let mut response =
-        Response::from_string(format!("{}\n", reply.body)).with_status_code(reply.status);
-    let headers = [
-        ("Content-Type", reply.kind),
-        ("Cache-Control", "no-store"),
-        ("X-Content-Type-Options", "nosniff"),
-    ];
-    let allow = reply.allow.map(|methods| ("Allow", methods));
-    let location = reply.location.as_deref().map(|path| ("Location", path));
-    let challenge = (reply.status == 401).then_some(("WWW-Authenticate", "Bearer"));
-    for (name, value) in headers
-        .into_iter()
-        .chain(allow)
-        .chain(location)
-        .chain(challenge)
-    {
-        if let Ok(header) = Header::from_bytes(name, value) {
-            response.add_header(header);
-        }
-    }
-    if let Err(error) = request.respond(response) {
-        debug(format_args!("an answer was not taken: {error}"));
-    }
 }

@@ -1,10 +1,10 @@
-//! The status as a page for people: one document, the same for everybody, with no data in it.
+//! The status as a page for people: one document, the same for everybody, without any data.
 //!
-//! What it shows it reads from `/admin/status`, with the token it asks for. The policy it is sent
-//! with lets it run its own script, talk to us, and nothing else; so even a name that were taken
-//! for HTML could neither act nor tell anybody.
+//! The page asks for the token, and reads its data from `/admin/status`. Its Content-Security-Policy
+//! allows only its own script and requests to imagewatch. So even if a name were taken for HTML, that
+//! HTML could neither run code nor send data away.
 
-use crate::debug::debug;
+use crate::logging::debug;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::digest::SHA256;
@@ -16,8 +16,8 @@ use tiny_http::Response;
 
 const DOCUMENT: &str = include_str!("page.html");
 
-/// The Content-Security-Policy (CSP Level 3). The hashes are taken from the document itself, so they
-/// cannot go stale.
+/// The Content-Security-Policy (CSP Level 3). The hashes are computed from the document itself, so they
+/// always fit it.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
     format!(
         "default-src 'none'; style-src '{}'; script-src '{}'; connect-src 'self'; img-src data:; \
@@ -27,7 +27,7 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Sends the page. A client that is gone is none of our business.
+/// Sends the page. If the client has left, only the debug log says so.
 pub(super) fn respond(request: Request) {
     let mut response = Response::from_data(DOCUMENT);
     for (name, value) in [
@@ -43,12 +43,12 @@ pub(super) fn respond(request: Request) {
         }
     }
     if let Err(error) = request.respond(response) {
-        debug(format_args!("the page was not taken: {error}"));
+        debug(format_args!("a client did not take the page: {error}"));
     }
 }
 
-/// What the policy calls the only element of this name. Without one it would be the hash of
-/// nothing, which lets nothing run.
+/// Returns the policy's source for the only element of this name. Without such an element this is the
+/// hash of an empty text, which allows nothing.
 fn hash(element: &str) -> String {
     let (open, close) = (format!("<{element}>"), format!("</{element}>"));
     let inside = DOCUMENT

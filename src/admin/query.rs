@@ -1,15 +1,15 @@
-//! What a refresh's query asks for: pure.
+//! The query of a refresh, read into an [`Order`]. Pure.
 
 use super::reply::Reply;
-use crate::refresh::Extent;
-use crate::refresh::Images;
-use crate::refresh::Order;
-use crate::refresh::Target;
-use crate::refresh::Wanted;
+use crate::reference::Target;
+use crate::update::Extent;
+use crate::update::Images;
+use crate::update::Order;
+use crate::update::Wanted;
 use serde_json::json;
 
-/// Reads `runtime`, `recreate`, `force` and `wait`. A misspelt parameter would refresh more than was
-/// meant, so it is an error.
+/// Reads `runtime`, `recreate`, `force` and `wait`. An unknown parameter is an error, because a misspelt
+/// one would refresh more than the caller meant.
 pub(super) fn refresh(query: &str, catalogue: &[Target]) -> Result<(Order, bool), Reply> {
     let (mut runtime, mut recreate, mut force, mut wait) = (None, None, None, None);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -35,26 +35,28 @@ pub(super) fn refresh(query: &str, catalogue: &[Target]) -> Result<(Order, bool)
         (true, false) => Extent::Recreate,
         (true, true) => Extent::Force,
     };
-    let targets = match runtime.filter(|name| !name.is_empty()) {
-        None => catalogue.to_vec(),
+    let images = match runtime.filter(|name| !name.is_empty()) {
+        None => Images::These(catalogue.to_vec()),
         Some(name) => match catalogue.iter().find(|target| target.name == name) {
-            Some(target) => vec![target.clone()],
+            Some(target) => Images::Named(vec![target.clone()]),
             None => return Err(unknown_runtime(&name, catalogue)),
         },
     };
-    let order = Order {
-        images: Images::These(targets),
-        extent,
-    };
-    Ok((order, is_waited_for(wait.as_deref())))
+    let order = Order { images, extent };
+    Ok((order, is_waited_for(wait.as_deref())?))
 }
 
-/// Only `false` means that nobody waits.
-fn is_waited_for(wait: Option<&str>) -> bool {
-    wait != Some("false")
+/// Whether the caller waits for the report.
+fn is_waited_for(wait: Option<&str>) -> Result<bool, Reply> {
+    match wait.map(str::to_ascii_lowercase).as_deref() {
+        None | Some("" | "true") => Ok(true),
+        Some("false") => Ok(false),
+        Some(_) => Err(Reply::error(400, "wait must be true or false")),
+    }
 }
 
-/// Watchtower's HTTP API: every managed container, or those of the images in `image`; and `wait`.
+/// Reads the query of Watchtower's HTTP API: `image` limits the update to the containers of some images.
+/// Without `image`, every managed container is meant. `wait` is ours.
 pub(super) fn update(query: &str) -> Result<(Order, bool), Reply> {
     let (mut only, mut wait) = (Vec::new(), None);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -70,11 +72,12 @@ pub(super) fn update(query: &str) -> Result<(Order, bool), Reply> {
             }
             _ => return Err(Reply::error(400, &format!("unknown parameter: {key}"))),
         }
-        for image in value
-            .split(',')
-            .map(str::trim)
-            .filter(|image| !image.is_empty())
-        {
+        let mut images = value.split(',').map(str::trim);
+        let is_blank = images.clone().all(str::is_empty);
+        if is_blank && !value.is_empty() {
+            return Err(Reply::error(400, "image names no image"));
+        }
+        for image in images.by_ref().filter(|image| !image.is_empty()) {
             let last = image.rsplit('/').next().unwrap_or(image);
             match image.parse() {
                 Ok(reference) => only.push(Wanted {
@@ -89,7 +92,7 @@ pub(super) fn update(query: &str) -> Result<(Order, bool), Reply> {
         images: Images::Managed(only),
         extent: Extent::Recreate,
     };
-    Ok((order, is_waited_for(wait.as_deref())))
+    Ok((order, is_waited_for(wait.as_deref())?))
 }
 
 fn unknown_runtime(name: &str, catalogue: &[Target]) -> Reply {
@@ -101,7 +104,7 @@ fn unknown_runtime(name: &str, catalogue: &[Target]) -> Reply {
     Reply::new(400, &json!({"error": error, "known_runtimes": known}))
 }
 
-/// `+` and `%xx` of a query (WHATWG URL, "application/x-www-form-urlencoded").
+/// Decodes `+` and `%xx` of a query (WHATWG URL, "application/x-www-form-urlencoded").
 fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -139,6 +142,9 @@ mod tests {
                 Ok(vec![("localhost:5000/x", true)]),
             ),
             ("images=a", Err(400)),
+            ("image=,", Err(400)),
+            ("image=%20", Err(400)),
+            ("wait=no", Err(400)),
         ] {
             let seen = update(query).map_err(|reply| reply.status);
             let wanted = |(text, any_tag): (&str, bool)| Wanted {

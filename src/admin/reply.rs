@@ -1,23 +1,29 @@
-//! An answer of the admin endpoint, before it is sent.
+//! An answer of the admin endpoint, and how it is sent.
 
+use crate::logging::debug;
 use serde::Serialize;
 use serde_json::json;
+use tiny_http::Header;
+use tiny_http::Request;
+use tiny_http::Response;
 
-/// An answer.
+/// An answer before it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reply {
     pub(super) status: u16,
-    /// What the body is.
+    /// The value of `Content-Type`.
     pub(super) kind: &'static str,
     pub(super) body: String,
-    /// The methods that would have been fine, for a 405.
+    /// The methods that this path allows, for a 405.
     pub(super) allow: Option<&'static str>,
-    /// Where what was asked for will be, for a 202.
+    /// The path of the job, for a 202.
     pub(super) location: Option<String>,
+    /// Seconds until the caller should try again, for a 429.
+    pub(super) retry_after: Option<&'static str>,
 }
 
 impl Reply {
-    /// Keys keep the order in which they are declared.
+    /// A JSON answer. Keys keep the order in which they are declared.
     pub(super) fn new(status: u16, body: &impl Serialize) -> Self {
         Self {
             status,
@@ -25,10 +31,11 @@ impl Reply {
             body: serde_json::to_string(body).unwrap_or_default(),
             allow: None,
             location: None,
+            retry_after: None,
         }
     }
 
-    /// A text of another kind than JSON.
+    /// An answer with status 200 that is not JSON.
     pub(super) fn text(kind: &'static str, body: &str) -> Self {
         Self {
             status: 200,
@@ -36,10 +43,40 @@ impl Reply {
             body: body.trim_end().to_owned(),
             allow: None,
             location: None,
+            retry_after: None,
         }
     }
 
     pub(super) fn error(status: u16, reason: &str) -> Self {
         Self::new(status, &json!({ "error": reason }))
+    }
+}
+
+/// Sends the answer. If the client has left, only the debug log says so.
+pub(super) fn respond(request: Request, reply: Reply) {
+    let mut response =
+        Response::from_string(format!("{}\n", reply.body)).with_status_code(reply.status);
+    let headers = [
+        ("Content-Type", reply.kind),
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+    ];
+    let allow = reply.allow.map(|methods| ("Allow", methods));
+    let location = reply.location.as_deref().map(|path| ("Location", path));
+    let retry = reply.retry_after.map(|seconds| ("Retry-After", seconds));
+    let challenge = (reply.status == 401).then_some(("WWW-Authenticate", "Bearer"));
+    for (name, value) in headers
+        .into_iter()
+        .chain(allow)
+        .chain(location)
+        .chain(retry)
+        .chain(challenge)
+    {
+        if let Ok(header) = Header::from_bytes(name, value) {
+            response.add_header(header);
+        }
+    }
+    if let Err(error) = request.respond(response) {
+        debug(format_args!("a client did not take its answer: {error}"));
     }
 }

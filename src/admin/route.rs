@@ -1,19 +1,19 @@
-//! From a request to what is to be done about it: pure.
+//! The action that a request asks for, or the answer that refuses it. Pure.
 
 use super::query::refresh;
 use super::query::update;
 use super::reply::Reply;
-use crate::credentials::Secret;
-use crate::refresh::Order;
-use crate::refresh::Target;
+use crate::reference::Target;
+use crate::secret::Secret;
+use crate::update::Order;
 use std::net::IpAddr;
 
-/// Where jobs are found.
+/// Path of every job; the job's id follows.
 pub(super) const JOBS: &str = "/admin/jobs/";
-/// One JSON document a line.
+/// The type of a stream with one JSON document per line.
 pub(super) const NDJSON: &str = "application/x-ndjson";
 
-/// A request, as far as it decides anything.
+/// The parts of a request that decide its action.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked<'a> {
     pub(super) method: &'a str,
@@ -24,7 +24,7 @@ pub(super) struct Asked<'a> {
     pub(super) accept: Option<&'a str>,
 }
 
-/// What is to be done.
+/// The work that a valid request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Action {
     Page,
@@ -38,7 +38,7 @@ pub(super) enum Action {
 /// How a refresh is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answering {
-    /// With its report, when it is over.
+    /// With the report, when the refresh is over.
     Report,
     /// At once, with the job's id.
     Job,
@@ -46,7 +46,7 @@ pub(super) enum Answering {
     Stream,
 }
 
-/// Decides; an `Err` is the answer already.
+/// Decides on the action. An `Err` is the complete answer of a refused request.
 pub(super) fn action(
     asked: &Asked,
     token: Option<&Secret>,
@@ -57,7 +57,7 @@ pub(super) fn action(
         only(asked.method, "GET, HEAD")?;
         return Ok(Action::Health);
     }
-    // The same for everybody, and without data.
+    // The page holds no data, so it needs no token.
     if path == "/" {
         only(asked.method, "GET, HEAD")?;
         return Ok(Action::Page);
@@ -127,9 +127,9 @@ fn authorise(asked: &Asked, token: Option<&Secret>) -> Result<(), Reply> {
     }
 }
 
-/// Without a token only this box is served, and its browsers are part of it: a page from elsewhere
-/// must not be able to act through one, be it by a request of its own (`Origin`) or under a name
-/// that it made resolve to this box (`Host`).
+/// Without a token, only this box may ask. A browser on this box may show a foreign page, and that page
+/// must not act through the browser. `Origin` reveals a request of such a page. `Host` reveals a foreign
+/// name that was made to resolve to this box.
 fn same_box(asked: &Asked) -> Result<(), Reply> {
     let host = asked.host.unwrap_or_default();
     let name = match host.strip_prefix('[') {
@@ -150,7 +150,7 @@ fn same_box(asked: &Asked) -> Result<(), Reply> {
     ))
 }
 
-/// Compares digests instead of the texts, so that the time it takes tells nothing about either.
+/// Compares digests instead of the texts, so that the duration reveals nothing about the texts.
 fn is_equal(shown: &str, token: &str) -> bool {
     let digest = |text: &str| ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     let (shown, token) = (digest(shown), digest(token));
@@ -161,8 +161,8 @@ fn is_equal(shown: &str, token: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::refresh::Extent;
-    use crate::refresh::Images;
+    use crate::update::Extent;
+    use crate::update::Images;
     use serde_json::Value;
     use serde_json::json;
 
@@ -221,7 +221,7 @@ mod tests {
             ),
         ] {
             let order = post(query).expect(query);
-            let Images::These(targets) = order.images else {
+            let (Images::These(targets) | Images::Named(targets)) = order.images else {
                 panic!("{query}: {:?}", order.images);
             };
             let seen: Vec<&str> = targets.iter().map(|t| t.name.as_str()).collect();
@@ -339,8 +339,8 @@ mod tests {
         }
     }
 
-    /// A corpus text holds a line for each part of a request: the first one, then `Authorization`,
-    /// `Origin`, `Host` and `Accept`; one that is empty is not there.
+    /// A corpus text holds a line for each part of a request: the request line, then `Authorization`,
+    /// `Origin`, `Host` and `Accept`. An empty line means that the header is absent.
     #[test]
     fn nobody_gets_in_without_the_token_whatever_is_asked() {
         const WORDS: &[&str] = &[
@@ -421,7 +421,7 @@ mod tests {
         });
     }
 
-    /// An answer is JSON and no success; what is done is known, and not for everybody.
+    /// Asserts that a refusal is JSON with an error status, and that only an allowed caller gets an action.
     fn check(outcome: Result<Action, Reply>, may: bool) {
         match outcome {
             Err(reply) => {
@@ -431,7 +431,7 @@ mod tests {
             Ok(Action::Health | Action::Page) => {}
             Ok(Action::Refresh(order, _)) => {
                 assert!(may);
-                if let Images::These(targets) = order.images {
+                if let Images::These(targets) | Images::Named(targets) = order.images {
                     assert!(targets.iter().all(|target| catalogue().contains(target)));
                 }
             }

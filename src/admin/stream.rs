@@ -1,26 +1,26 @@
-//! An answer that grows while a refresh goes on: one JSON document a line, the report last.
+//! An answer that grows while a refresh goes on: one JSON document per line, the report last.
 
-use super::refresh_reply;
+use super::refresh::reply_to;
 use super::route::NDJSON;
-use crate::debug::debug;
-use crate::jobs::Answer;
-use crate::jobs::Listener;
-use crate::progress::Step;
-use crate::queue::Inlet;
-use crate::queue::queue;
+use crate::journal::Step;
+use crate::logging::debug;
+use crate::thread::Inlet;
+use crate::thread::queue;
+use crate::update::Answer;
+use crate::update::Listener;
 use std::io;
 use std::io::Write;
 use tiny_http::HTTPVersion;
 use tiny_http::Request;
 
-/// Lines that may wait for a slow client. Beyond that it misses steps, and never the report.
+/// Lines that may wait for a slow client. Beyond this limit the client misses steps, but never the report.
 const WAITING: usize = 256;
 const STACK: usize = 64 * 1024;
 
-/// The refresh's side of it, which never blocks: a client that is slow or gone stops nothing.
+/// The refresh's end of the stream. It never blocks, so a slow or lost client delays no refresh.
 pub(super) struct Stream {
     lines: Inlet<String>,
-    /// What was said last of each layer's kind of step, so that not every byte is a line.
+    /// The last step that was written. The Engine repeats steps, and a repeated step is no new line.
     last: Option<Step>,
 }
 
@@ -28,7 +28,7 @@ impl Stream {
     /// Begins the answer, on a thread of its own.
     ///
     /// # Errors
-    /// When there is no thread to be had; the request is answered 500 then, by being dropped.
+    /// If no thread can be started. The request is then dropped, which answers 500.
     pub(super) fn begin(request: Request) -> io::Result<Self> {
         let (lines, outlet) = queue::<String>();
         let name = "admin-stream".to_owned();
@@ -44,7 +44,7 @@ impl Stream {
                 outcome = client.write(&line);
             }
             if let Err(error) = outcome.and_then(|()| client.end()) {
-                debug(format_args!("a client no longer follows: {error}"));
+                debug(format_args!("a client no longer reads its stream: {error}"));
             }
         })?;
         Ok(Self { lines, last: None })
@@ -53,7 +53,6 @@ impl Stream {
 
 impl Listener for Stream {
     fn step(&mut self, step: &Step) {
-        // The Engine repeats itself.
         if matches!(step, Step::Alive) || self.last.as_ref() == Some(step) {
             return;
         }
@@ -65,14 +64,14 @@ impl Listener for Stream {
     }
 
     fn end(self: Box<Self>, answer: &Answer) {
-        self.lines.push(refresh_reply(answer).body + "\n");
+        self.lines.push(reply_to(answer).body + "\n");
     }
 }
 
-/// The client's side.
+/// The client's end of the stream.
 struct Client {
     writer: Box<dyn Write + Send>,
-    /// HTTP/1.0 knows no chunks; there the answer ends with the connection.
+    /// HTTP/1.0 has no chunks; there the end of the connection ends the answer.
     chunked: bool,
 }
 

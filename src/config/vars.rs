@@ -1,24 +1,18 @@
-//! From strings to a [`Config`]: one method for each kind of value, and one for each variable that
-//! is a kind of its own.
+//! Makes a [`Config`] of strings: one method for each kind of value, and one for each variable with rules of its own.
 
 use super::Config;
-use super::Endpoint;
-use super::LogFormat;
 use super::Problem;
-use super::Proxies;
-use super::Recreate;
-use super::Runtime;
-use super::Select;
 use super::VARIABLES;
-use crate::credentials::GhcrLogin;
-use crate::credentials::Secret;
-use crate::credentials::Source;
-use crate::pem;
-use crate::receiver::FORMS;
-use crate::receiver::Receiver;
+use super::filter;
+use crate::labels::Consent;
+use crate::logging::LogFormat;
+use crate::process;
 use crate::reference::Reference;
-use crate::time::parse_duration;
-use crate::user;
+use crate::reference::Target;
+use crate::secret::Secret;
+use crate::text::nearest;
+use crate::update::Recreate;
+use crate::update::Select;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -26,16 +20,25 @@ use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-use ureq::tls::Certificate;
 
-/// Reads every variable; the second part of the answer are warnings.
+/// Variables that restrict updates, and that this version does not support.
+const RESTRICTIONS: [&str; 4] = [
+    "IMAGEWATCH_MIN_AGE",
+    "IMAGEWATCH_WINDOW",
+    "IMAGEWATCH_VERIFY",
+    "IMAGEWATCH_VERIFY_FOR",
+];
+
+/// Reads every variable. The second part of the result holds warnings.
 pub(super) fn read(
     vars: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<(Config, Vec<String>), Vec<Problem>> {
     let mut vars = Vars::new(vars);
+    vars.refuse_restrictions();
     vars.warn_of_unknown();
+    vars.warn_of_others();
     let config = Config {
-        auto_refresh: vars.auto_refresh(),
+        auto_refresh: vars.switch("IMAGE_AUTO_REFRESH"),
         interval: vars.duration("IMAGEWATCH_INTERVAL", Duration::from_secs(1)),
         runtimes: vars.runtimes(),
         prefix: vars.text("IMAGEWATCH_PREFIX"),
@@ -44,8 +47,13 @@ pub(super) fn read(
             "IMAGEWATCH_RECREATE",
             &[("swap", Recreate::Swap), ("remove", Recreate::Remove)],
         ),
-        cleanup: vars.choice("IMAGEWATCH_CLEANUP", &[("true", true), ("false", false)]),
-        catch_up: vars.choice("IMAGEWATCH_CATCH_UP", &[("true", true), ("false", false)]),
+        cleanup: vars.switch("IMAGEWATCH_CLEANUP"),
+        catch_up: vars.switch("IMAGEWATCH_CATCH_UP"),
+        mode: vars.choice(
+            "IMAGEWATCH_MODE",
+            &[("update", Consent::Update), ("notify", Consent::Notify)],
+        ),
+        include_stopped: vars.switch("IMAGEWATCH_INCLUDE_STOPPED"),
         settle: vars.duration("IMAGEWATCH_SETTLE", Duration::ZERO),
         health_timeout: Some(vars.duration("IMAGEWATCH_HEALTH_TIMEOUT", Duration::ZERO))
             .filter(|limit| !limit.is_zero()),
@@ -56,11 +64,11 @@ pub(super) fn read(
         login_files: vars.login_files(),
         engine: vars.engine(),
         platform: vars.platform(),
-        insecure_registries: vars.list("IMAGEWATCH_INSECURE_REGISTRIES"),
+        insecure_registries: vars.insecure_registries(),
         certificates: vars.certificates(),
         proxies: vars.proxies(),
         state: vars.state(),
-        log_filter: vars.text("IMAGEWATCH_LOG"),
+        log_filter: vars.log_filter(),
         log_format: vars.choice(
             "IMAGEWATCH_LOG_FORMAT",
             &[("text", LogFormat::Text), ("json", LogFormat::Json)],
@@ -73,14 +81,14 @@ pub(super) fn read(
     }
 }
 
-/// The environment while it is read, and what was found wrong with it so far.
+/// The environment, and the problems and warnings found so far.
 ///
-/// A getter that finds a problem notes it and answers any value: the configuration is thrown away
+/// A method that finds a problem adds it to the list and returns any value, because the configuration is thrown away
 /// then.
-struct Vars {
-    values: BTreeMap<String, String>,
-    problems: Vec<Problem>,
-    warnings: Vec<String>,
+pub(super) struct Vars {
+    pub(super) values: BTreeMap<String, String>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) warnings: Vec<String>,
 }
 
 impl Vars {
@@ -97,7 +105,7 @@ impl Vars {
             match value.into_string() {
                 Ok(value) => drop(all.values.insert(name, value)),
                 Err(_) if known(&name) => {
-                    // It may be a secret, or hold one.
+                    // The value may hold a secret.
                     all.problem(&name, "***", "UTF-8 text");
                 }
                 Err(_) => {}
@@ -106,96 +114,7 @@ impl Vars {
         all
     }
 
-    fn problem(&mut self, variable: &str, value: &str, expected: impl Into<String>) {
-        self.problems.push(Problem {
-            variable: variable.to_owned(),
-            value: value.to_owned(),
-            expected: expected.into(),
-        });
-    }
-
-    /// The value, unless unset or empty.
-    fn given(&self, name: &str) -> Option<String> {
-        self.values.get(name).filter(|v| !v.is_empty()).cloned()
-    }
-
-    /// The value or the table's default.
-    fn text(&self, name: &str) -> String {
-        let default = || VARIABLES.iter().find(|row| row.name == name);
-        self.given(name)
-            .unwrap_or_else(|| default().map_or("", |row| row.default).to_owned())
-    }
-
-    fn list(&self, name: &str) -> Vec<String> {
-        let mut items: Vec<String> = Vec::new();
-        for item in self.text(name).split(',') {
-            let item = item.trim().to_owned();
-            if !item.is_empty() && !items.contains(&item) {
-                items.push(item);
-            }
-        }
-        items
-    }
-
-    fn choice<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> T {
-        let value = self.text(name);
-        let lower = value.trim().to_ascii_lowercase();
-        if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == lower) {
-            return *choice;
-        }
-        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-        self.problem(name, &value, words.join(" or "));
-        choices[0].1
-    }
-
-    fn duration(&mut self, name: &str, least: Duration) -> Duration {
-        let value = self.text(name);
-        match parse_duration(value.trim()) {
-            Some(duration) if duration >= least => duration,
-            _ => {
-                let floor = match least.as_secs() {
-                    0 => String::new(),
-                    secs => format!(", at least {secs}s"),
-                };
-                self.problem(name, &value, format!("a time such as 30s, 5m or 1h{floor}"));
-                least
-            }
-        }
-    }
-
-    /// `X`, or what the file named by `X_FILE` holds, without white space around it.
-    fn secret(&mut self, name: &str) -> Option<String> {
-        let file_name = format!("{name}_FILE");
-        let given = self.given(name);
-        let Some(path) = self.given(&file_name) else {
-            return given.map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
-        };
-        if given.is_some() {
-            self.problem(
-                &file_name,
-                &path,
-                format!("only one of {name} and {file_name}"),
-            );
-        }
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Some(text.trim().to_owned())
-                .filter(|v| !v.is_empty())
-                .or_else(|| {
-                    self.problem(&file_name, &path, "a file that is not empty");
-                    None
-                }),
-            Err(error) => {
-                self.problem(
-                    &file_name,
-                    &path,
-                    format!("a readable file ({})", user::explain(&error)),
-                );
-                None
-            }
-        }
-    }
-
-    /// It has to arrive in a header.
+    /// Reads the token. The characters must fit into a header.
     fn admin_token(&mut self) -> Option<Secret> {
         let token = self.secret("ADMIN_TOKEN")?;
         if !token
@@ -207,42 +126,26 @@ impl Vars {
         Some(Secret::new(token))
     }
 
-    fn certificates(&mut self) -> Option<Vec<Certificate<'static>>> {
-        const NAME: &str = "SSL_CERT_FILE";
-        let path = self.given(NAME)?;
-        let read = std::fs::read(&path).map_err(|error| user::explain(&error));
-        match read.and_then(|bundle| pem::certificates(&bundle)) {
-            Ok(found) => Some(found),
-            Err(trouble) => {
-                self.problem(NAME, &path, format!("a PEM bundle ({trouble})"));
-                None
-            }
-        }
-    }
-
     fn state(&mut self) -> Option<PathBuf> {
         const NAME: &str = "IMAGEWATCH_STATE";
         let path = self.given(NAME)?;
         if let Err(error) = std::fs::read_dir(&path) {
-            let words = format!("a folder that is there ({})", user::explain(&error));
+            let words = format!("a folder that is there ({})", process::explain(&error));
             self.problem(NAME, &path, words);
         }
         Some(PathBuf::from(path))
     }
 
-    /// As the platform always had it, anything but `true` is false; a likely slip is pointed out.
-    fn auto_refresh(&mut self) -> bool {
-        let value = self.text("IMAGE_AUTO_REFRESH");
-        let lower = value.trim().to_ascii_lowercase();
-        if lower != "true" && lower != "false" {
-            self.warnings.push(format!(
-                "IMAGE_AUTO_REFRESH={value:?} is neither true nor false: the watcher stays off"
-            ));
-        }
-        lower == "true"
+    fn log_filter(&mut self) -> String {
+        const NAME: &str = "IMAGEWATCH_LOG";
+        let value = self.text(NAME);
+        filter::parse(&value).unwrap_or_else(|| {
+            self.problem(NAME, &value, filter::EXPECTED);
+            String::new()
+        })
     }
 
-    fn runtimes(&mut self) -> Vec<Runtime> {
+    fn runtimes(&mut self) -> Vec<Target> {
         let names = self.list("IMAGEWATCH_RUNTIMES");
         if names == ["none"] {
             return Vec::new();
@@ -260,7 +163,7 @@ impl Vars {
         for name in names {
             match template.replace("{runtime}", &name).parse::<Reference>() {
                 Ok(reference) if reference.digest().is_none() => {
-                    runtimes.push(Runtime { name, reference });
+                    runtimes.push(Target { name, reference });
                 }
                 Ok(_) => {
                     self.problem(
@@ -306,7 +209,8 @@ impl Vars {
         select
     }
 
-    /// Whoever reaches the admin endpoint can replace containers; the network needs the token.
+    /// Reads the address of the admin endpoint. A caller of the endpoint can replace containers, so an address that the
+    /// network can reach needs a token.
     fn listen(&mut self) -> Option<SocketAddr> {
         let value = self.text("IMAGEWATCH_LISTEN");
         if value.eq_ignore_ascii_case("off") {
@@ -334,147 +238,41 @@ impl Vars {
         Some(address)
     }
 
-    /// The same, to be read again later if it is in a file.
-    fn source(&mut self, name: &str) -> Option<Source> {
-        let text = self.secret(name)?;
-        let file = self.given(&format!("{name}_FILE")).map(PathBuf::from);
-        Some(file.map_or_else(|| Source::Given(Secret::new(text)), Source::File))
-    }
-
-    fn ghcr(&mut self) -> Option<GhcrLogin> {
-        match (self.source("GHCR_USER"), self.source("GHCR_TOKEN")) {
-            (Some(user), Some(token)) => Some(GhcrLogin { user, token }),
-            (None, None) => None,
-            _ => {
-                self.warnings.push(
-                    "GHCR_USER and GHCR_TOKEN only count together: ghcr.io is asked anonymously"
-                        .to_owned(),
-                );
-                None
+    /// Refuses variables of a later version that restrict updates. This version would ignore the restriction.
+    fn refuse_restrictions(&mut self) {
+        for name in RESTRICTIONS {
+            if let Some(value) = self.given(name) {
+                let words = "it to be unset: this version cannot restrict updates so";
+                self.problem(name, &value, words);
             }
         }
     }
 
-    /// Where `docker login` and `podman login` write (docker CLI; containers-auth.json(5)).
-    fn login_files(&self) -> Vec<PathBuf> {
-        let folder = |name: &str| self.given(name).map(PathBuf::from);
-        let in_home = |path: &str| folder("HOME").map(|home| home.join(path));
-        let docker = folder("DOCKER_CONFIG").or_else(|| in_home(".docker"));
-        let run = folder("XDG_RUNTIME_DIR");
-        let config = folder("XDG_CONFIG_HOME").or_else(|| in_home(".config"));
-        let podman = |folder: PathBuf| folder.join("containers/auth.json");
-        [
-            folder("REGISTRY_AUTH_FILE"),
-            docker.map(|folder| folder.join("config.json")),
-            run.map(podman),
-            config.map(podman),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
-    }
-
-    fn engine(&mut self) -> Endpoint {
-        let value = self.text("DOCKER_HOST");
-        match value.split_once("://") {
-            Some(("unix", path)) if path.starts_with('/') => Endpoint::Unix(PathBuf::from(path)),
-            Some(("tcp", address)) if is_authority(address.trim_end_matches('/')) => {
-                Endpoint::Tcp(address.trim_end_matches('/').to_owned())
-            }
-            _ => {
-                let shown = if value.contains('@') { "***" } else { &value };
-                self.problem(
-                    "DOCKER_HOST",
-                    shown,
-                    "unix:///path/to/socket or tcp://host:port",
-                );
-                Endpoint::Unix(PathBuf::new())
-            }
-        }
-    }
-
-    /// The one variable for which empty is not unset: it means "never force one".
-    fn platform(&mut self) -> Option<String> {
-        const NAME: &str = "MOLECULE_IMAGE_PLATFORM";
-        let Some(value) = self.values.get(NAME).cloned() else {
-            let apple = cfg!(all(target_os = "macos", target_arch = "aarch64"));
-            return apple.then(|| "linux/amd64".to_owned());
-        };
-        let value = value.trim().to_owned();
-        let parts: Vec<&str> = value.split('/').collect();
-        let word = |part: &&str| {
-            !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '.')
-        };
-        if value.is_empty() {
-            None
-        } else if (2..=3).contains(&parts.len()) && parts.iter().all(word) {
-            Some(value)
-        } else {
-            self.problem(NAME, &value, "os/architecture such as linux/amd64");
-            None
-        }
-    }
-
-    /// The value is a secret from end to end, so what is wrong with it is said by number.
-    fn receivers(&mut self) -> Vec<Receiver> {
-        const NAME: &str = "IMAGEWATCH_NOTIFY";
-        let text = self.secret(NAME).unwrap_or_default();
-        let mut receivers = Vec::new();
-        for (index, url) in text.split_whitespace().enumerate() {
-            match Receiver::parse(url) {
-                Ok(found) => receivers.extend(found),
-                Err(form) => {
-                    let number = index + 1;
-                    let words = if form == FORMS {
-                        format!(
-                            "URLs that begin with {FORMS}, separated by spaces (URL {number} does not)"
-                        )
-                    } else {
-                        format!("URL {number} as {form}")
-                    };
-                    self.problem(NAME, "***", words);
-                }
-            }
-        }
-        receivers
-    }
-
-    /// As everybody does: the lower-case name wins.
-    fn proxies(&mut self) -> Proxies {
-        let pick = |vars: &Self, name: &str| {
-            vars.given(&name.to_ascii_lowercase())
-                .or_else(|| vars.given(name))
-        };
-        let mut proxy = |name: &str| {
-            let value = pick(self, name)?;
-            if ureq::Proxy::new(&value).is_err() || value.starts_with("socks") {
-                self.problem(name, "***", "http://[user:password@]host:port");
-            }
-            Some(value)
-        };
-        let https = proxy("HTTPS_PROXY");
-        let http = proxy("HTTP_PROXY");
-        let exceptions = pick(self, "NO_PROXY").unwrap_or_default();
-        Proxies {
-            https,
-            http,
-            exceptions: exceptions
-                .split([',', ' '])
-                .filter(|item| !item.is_empty())
-                .map(str::to_owned)
-                .collect(),
-        }
-    }
-
-    /// A misspelt variable would otherwise be a default that nobody asked for.
+    /// Warns of unknown variables. Without the warning, a misspelt name would silently leave the default.
     fn warn_of_unknown(&mut self) {
         for name in self.values.keys() {
-            if name.starts_with("IMAGEWATCH_") && !known(name) {
-                self.warnings.push(match nearest(name) {
-                    Some(near) => format!("unknown variable {name}: did you mean {near}?"),
-                    None => format!("unknown variable {name}"),
-                });
+            let is_known = known(name) || RESTRICTIONS.contains(&name.as_str());
+            if name.starts_with("IMAGEWATCH_") && !is_known {
+                self.warnings
+                    .push(match nearest(name, VARIABLES.iter().map(|row| row.name)) {
+                        Some(near) => format!("unknown variable {name}: did you mean {near}?"),
+                        None => format!("unknown variable {name}"),
+                    });
             }
+        }
+    }
+
+    /// Warns of Watchtower's variables, which have no effect here although their owner may expect one.
+    fn warn_of_others(&mut self) {
+        let names = self.values.keys().map(String::as_str);
+        let names: Vec<&str> = names
+            .filter(|name| name.starts_with("WATCHTOWER_"))
+            .collect();
+        if !names.is_empty() {
+            self.warnings.push(format!(
+                "{}: Watchtower's, without effect here; docs/from-watchtower.md says what to set instead",
+                names.join(", ")
+            ));
         }
     }
 }
@@ -483,30 +281,6 @@ fn known(name: &str) -> bool {
     VARIABLES
         .iter()
         .any(|row| row.name == name || row.secret && name.strip_suffix("_FILE") == Some(row.name))
-}
-
-/// The variable whose name takes the fewest edits to reach.
-fn nearest(name: &str) -> Option<&'static str> {
-    VARIABLES
-        .iter()
-        .map(|row| (edits(name, row.name), row.name))
-        .min()
-        .map(|(_, near)| near)
-}
-
-/// Levenshtein distance.
-fn edits(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let substitute = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substitute.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 fn parse_listen(text: &str) -> Option<SocketAddr> {
@@ -519,20 +293,12 @@ fn parse_listen(text: &str) -> Option<SocketAddr> {
     text.parse().ok()
 }
 
-fn is_authority(text: &str) -> bool {
-    match text.rsplit_once(':') {
-        Some((host, port)) => {
-            !host.is_empty()
-                && !host.contains(['/', '@', ' ', '?', '#'])
-                && port.parse::<u16>().is_ok_and(|port| port != 0)
-        }
-        None => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::host;
+    use crate::credentials::GhcrLogin;
+    use crate::credentials::Source;
 
     type Outcome = Result<(Config, Vec<String>), Vec<Problem>>;
 
@@ -643,13 +409,100 @@ mod tests {
     }
 
     #[test]
-    fn only_true_starts_the_watcher() {
-        for (value, expected) in [("true", true), ("TRUE", true), ("1", false), ("", false)] {
-            assert_eq!(
-                good(&[("IMAGE_AUTO_REFRESH", value)]).auto_refresh,
-                expected
+    fn a_switch_is_read_or_refused() {
+        for (value, expected) in [
+            ("true", true),
+            ("TRUE", true),
+            (" \"true\" ", true),
+            ("1", true),
+            ("yes", true),
+            ("on", true),
+            ("false", false),
+            ("0", false),
+            ("off", false),
+            ("", false),
+        ] {
+            let config = good(&[
+                ("IMAGE_AUTO_REFRESH", value),
+                ("IMAGEWATCH_CATCH_UP", value),
+                ("IMAGEWATCH_CLEANUP", value),
+            ]);
+            let found = [config.auto_refresh, config.catch_up, config.cleanup];
+            assert_eq!(found, [expected; 3], "{value:?}");
+        }
+        for name in [
+            "IMAGE_AUTO_REFRESH",
+            "IMAGEWATCH_CATCH_UP",
+            "IMAGEWATCH_CLEANUP",
+        ] {
+            let words = format!("{name}=\"ture\": expected true or false");
+            assert_eq!(problems(&[(name, "ture")]), [words]);
+        }
+    }
+
+    #[test]
+    fn an_unknown_word_for_the_log_is_refused_and_not_silence() {
+        for value in ["verbose", "imagewatch=loud"] {
+            let words = format!("IMAGEWATCH_LOG={value:?}: expected {}", filter::EXPECTED);
+            assert_eq!(problems(&[("IMAGEWATCH_LOG", value)]), [words]);
+        }
+        assert_eq!(good(&[("IMAGEWATCH_LOG", "Warning")]).log_filter, "warn");
+        assert_eq!(good(&[("IMAGEWATCH_LOG", "")]).log_filter, "info");
+    }
+
+    #[test]
+    fn tls_to_the_engine_is_refused_as_long_as_there_is_none() {
+        let (tcp, unix) = (
+            ("DOCKER_HOST", "tcp://e:2376"),
+            ("DOCKER_HOST", "unix:///e"),
+        );
+        let (verify, path) = (("DOCKER_TLS_VERIFY", "0"), ("DOCKER_CERT_PATH", "/c"));
+        for vars in [
+            &[tcp, verify][..],
+            &[tcp, path],
+            &[verify],
+            &[verify, path],
+            &[("DOCKER_TLS", "1")],
+        ] {
+            let words = problems(vars).join("\n");
+            assert!(
+                words.contains("TLS to the Engine is not supported"),
+                "{vars:?}: {words}"
             );
         }
+        for vars in [&[tcp][..], &[path], &[tcp, ("DOCKER_TLS_VERIFY", "")]] {
+            assert_eq!(read(vars).expect("usable").1, [""; 0], "{vars:?}");
+        }
+        let (_, warnings) = read(&[unix, verify]).expect("usable");
+        assert_eq!(
+            warnings,
+            ["DOCKER_TLS_VERIFY has no effect on a unix socket"]
+        );
+    }
+
+    #[test]
+    fn insecure_registries_are_hosts_or_refused() {
+        let name = "IMAGEWATCH_INSECURE_REGISTRIES";
+        let config = good(&[(name, "http://A.lan:5000/, b.lan")]);
+        assert_eq!(config.insecure_registries, ["a.lan:5000", "b.lan"]);
+        let words = problems(&[(name, "a.lan, 10.0.0.0/8, https://u:hunter2@b")]).join("\n");
+        let first = format!("{name}=\"10.0.0.0/8\": expected {}", host::EXPECTED);
+        assert!(
+            words.starts_with(&first) && !words.contains("hunter2"),
+            "{words}"
+        );
+    }
+
+    #[test]
+    fn what_watchtower_left_is_one_warning() {
+        let (_, warnings) = read(&[
+            ("WATCHTOWER_POLL_INTERVAL", "30"),
+            ("WATCHTOWER_HTTP_API_TOKEN", "s3cret"),
+        ])
+        .expect("usable");
+        let expected = "WATCHTOWER_HTTP_API_TOKEN, WATCHTOWER_POLL_INTERVAL: Watchtower's, without effect here; \
+                        docs/from-watchtower.md says what to set instead";
+        assert_eq!(warnings, [expected]);
     }
 
     #[test]
@@ -684,7 +537,7 @@ mod tests {
             )]),
             [
                 r#"IMAGEWATCH_NOTIFY="***": expected URL 2 as discord://token@webhookid[?thread_id=…&username=…&title=…]"#,
-                r#"IMAGEWATCH_NOTIFY="***": expected URLs that begin with https://, http://, ntfy://, gotify://, discord://, slack:// or telegram://, separated by spaces (URL 3 does not)"#,
+                r#"IMAGEWATCH_NOTIFY="***": expected URLs that begin with https://, http://, ntfy://, gotify://, discord://, slack://, telegram:// or generic://, separated by spaces (URL 3 does not)"#,
             ]
         );
     }
@@ -696,6 +549,19 @@ mod tests {
             warnings,
             ["unknown variable IMAGEWATCH_INTERVALL: did you mean IMAGEWATCH_INTERVAL?"]
         );
+    }
+
+    #[test]
+    fn a_restriction_that_cannot_be_kept_is_refused() {
+        for name in RESTRICTIONS {
+            let refused = format!(
+                "{name}=\"x\": expected it to be unset: this version cannot restrict updates so"
+            );
+            assert_eq!(problems(&[(name, "x")]), [refused]);
+            good(&[(name, "")]);
+        }
+        assert_eq!(good(&[("IMAGEWATCH_MODE", "notify")]).mode, Consent::Notify);
+        assert_eq!(good(&[]).mode, Consent::Update);
     }
 
     #[test]

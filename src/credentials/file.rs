@@ -1,43 +1,53 @@
-//! Login files: the Docker CLI's `config.json`, and Podman's `auth.json` (containers-auth.json(5)),
-//! which has the same form.
+//! Login files: the Docker CLI's `config.json`, and Podman's `auth.json` (containers-auth.json(5)). Both
+//! have the same form.
 
 use super::BASE64;
 use super::DOCKER_HUB_KEY;
 use super::Login;
 use super::Secret;
 use super::helper::Helpers;
+use crate::process;
 use crate::reference::DOCKER_HUB;
 use crate::reference::Reference;
-use crate::user;
 use base64::Engine as _;
 use serde_json::Value;
 use std::path::Path;
 
-/// Other spellings of Docker Hub's key, as Podman and older tools write them.
+/// Other keys for Docker Hub, as Podman and older tools write them.
 const DOCKER_HUB_ALIASES: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 
-/// One such file.
+/// The contents of a login file.
 pub(super) struct LoginFile(Value);
 
-/// One login of it. `{}` is a helper's marker and means "not here".
+/// One login of a file. An empty object is the marker of a helper, and holds no login.
 struct Entry<'a>(&'a Value);
 
-/// What is wrong with the file, in words that hold none of its contents.
+/// An error is the fault of the file, in words that hold none of its contents.
 type Reading<T> = std::result::Result<T, String>;
 
-/// Reads a file; one that does not exist is empty.
+/// Reads a file. A file that does not exist has no logins.
 pub(super) fn read(path: &Path) -> Reading<LoginFile> {
     match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map(LoginFile)
-            .map_err(|_| "is not valid JSON".to_owned()),
+        Ok(bytes) => parse(&bytes),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(LoginFile(Value::Null)),
-        Err(error) => Err(format!("cannot be read ({})", user::explain(&error))),
+        Err(error) => Err(format!("cannot be read ({})", process::explain(&error))),
     }
 }
 
+/// Parses a file as the Docker CLI does: an empty file has no logins, and text that is not UTF-8 does not hide
+/// the other logins.
+fn parse(bytes: &[u8]) -> Reading<LoginFile> {
+    let text = String::from_utf8_lossy(bytes);
+    if text.trim().is_empty() {
+        return Ok(LoginFile(Value::Null));
+    }
+    let json = serde_json::from_str(&text);
+    json.map(LoginFile)
+        .map_err(|_| "is not valid JSON".to_owned())
+}
+
 impl LoginFile {
-    /// The login for an image: a helper's, as with the Docker CLI, before one in the file.
+    /// The login for an image. As with the Docker CLI, a helper's login comes before one in the file.
     pub(super) fn login(&self, reference: &Reference, helpers: &Helpers) -> Reading<Option<Login>> {
         let helped = match self.helper(reference.registry()) {
             None => Ok(None),
@@ -53,7 +63,7 @@ impl LoginFile {
         }
     }
 
-    /// Which helper keeps a registry's login, and under which key.
+    /// The helper that keeps a registry's login, and the key that it keeps the login under.
     fn helper<'s>(&'s self, registry: &'s str) -> Option<(&'s str, &'s str)> {
         let keys = if registry == DOCKER_HUB {
             [DOCKER_HUB_KEY, DOCKER_HUB]
@@ -67,8 +77,8 @@ impl LoginFile {
         (!name.is_empty()).then_some((name, keys[0]))
     }
 
-    /// The most specific key first (`host/namespace/name`, …, `host`), then any whose URL is the
-    /// host's.
+    /// Finds the entry for an image. The most specific key comes first (`host/namespace/name`, …, `host`), then
+    /// any key that is a URL of the host.
     fn entry(&self, reference: &Reference) -> Option<Entry<'_>> {
         let auths = self.0["auths"].as_object()?;
         let registry = reference.registry();
@@ -101,27 +111,25 @@ impl Entry<'_> {
             let token = Secret::new(field("identitytoken"));
             return Ok(Some(Login::IdentityToken(token)));
         }
-        let (username, password) = match field("auth").trim() {
-            "" => (field("username").to_owned(), field("password").to_owned()),
-            auth => {
-                let bytes = BASE64.decode(auth).ok();
-                let pair = bytes
-                    .and_then(|bytes| String::from_utf8(bytes).ok())
-                    .ok_or("has an `auth` that is not base64 of text")?;
-                let pair = pair
-                    .split_once(':')
-                    .ok_or("has an `auth` without a colon")?;
-                (pair.0.to_owned(), pair.1.trim_end_matches('\0').to_owned())
+        // `base64` and `openssl` break long lines, and the Docker CLI accepts that.
+        let auth: String = field("auth").split_ascii_whitespace().collect();
+        let login = if auth.is_empty() {
+            Login::Password {
+                username: field("username").to_owned(),
+                password: Secret::new(field("password")),
             }
+        } else {
+            let pair = BASE64.decode(auth).ok();
+            let pair = pair.ok_or("has an `auth` that is not base64")?;
+            let end = pair.iter().rposition(|byte| *byte != 0);
+            let pair = &pair[..end.map_or(0, |end| end + 1)];
+            Login::of_pair(pair).ok_or("has an `auth` without a colon")?
         };
-        Ok((!username.is_empty()).then_some(Login::Password {
-            username,
-            password: Secret::new(password),
-        }))
+        Ok(Some(login).filter(Login::has_user))
     }
 }
 
-/// `https://host:port/v1/` → `host:port`; `None` if it is a namespace's key.
+/// The host of a key: `https://host:port/v1/` → `host:port`. `None` if the key is a namespace's.
 fn host_of(key: &str) -> Option<&str> {
     let rest = key.split_once("://").map_or(key, |(_, rest)| rest);
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -165,6 +173,40 @@ mod tests {
         ] {
             assert_eq!(look_up(file, image), Ok(expected), "{image}");
         }
+    }
+
+    #[test]
+    fn an_auth_is_read_as_the_docker_cli_reads_it() {
+        let latin = Login::of_pair(b"me:p\xe9ss");
+        for (auth, expected) in [
+            ("bWU6cGFzc3dvcmQ=", Some(password("me", "password"))),
+            ("bWU6cGFzc3dvcmQ", Some(password("me", "password"))),
+            ("bWU6\r\ncGFz\nc3dvcmQ=\n", Some(password("me", "password"))),
+            (" bWU6cGFzc3dvcmQ= ", Some(password("me", "password"))),
+            ("bWU6cGFzc3dvcmR=", Some(password("me", "password"))),
+            ("bWU6cDpxAAA=", Some(password("me", "p:q"))),
+            ("bWU6", Some(password("me", ""))),
+            ("bWU6cOlzcw==", latin),
+            ("OnB3", None),
+            ("\n", None),
+        ] {
+            let file = serde_json::json!({"auths": {"a.b": {"auth": auth}}}).to_string();
+            assert_eq!(look_up(&file, "a.b/c"), Ok(expected), "{auth:?}");
+        }
+        let latin = look_up(r#"{"auths":{"a.b":{"auth":"bWU6cOlzcw=="}}}"#, "a.b/c");
+        let basic = latin.expect("read").expect("a login").basic();
+        assert_eq!(basic, Some(Secret::new("Basic bWU6cOlzcw==")));
+    }
+
+    #[test]
+    fn one_bad_byte_or_an_empty_file_keeps_no_other_login_away() {
+        assert!(parse(b" \n").expect("empty").0.is_null());
+        assert!(parse(b"{").is_err());
+        let file = b"{\"auths\":{\"a.b\":{\"auth\":\"dTpw\"},\"c.d\":{\"username\":\"\xe9\"}}}";
+        let file = parse(file).expect("JSON");
+        let image = "a.b/x".parse().expect("a reference");
+        let login = file.login(&image, &Helpers::default());
+        assert_eq!(login, Ok(Some(password("u", "p"))));
     }
 
     #[test]
@@ -225,7 +267,7 @@ mod tests {
             let Ok(json) = serde_json::from_slice(input) else {
                 return;
             };
-            // Only what stands in it: a changed name of a helper must not run a program.
+            // Only logins in the file count: a changed name of a helper must not run a program.
             let file = LoginFile(json);
             for image in [
                 "redis",

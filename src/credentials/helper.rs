@@ -1,10 +1,10 @@
 //! Credential helpers: programs that keep logins for the Docker CLI (docker-credential-helpers,
-//! "Development"). `docker-credential-NAME get` reads a key from its standard input and prints
-//! JSON.
+//! "Development"). `docker-credential-NAME get` reads a key from its standard input, and prints JSON.
 
 use super::Login;
 use super::Secret;
 use super::lock;
+use crate::thread::queue;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::io::Read;
@@ -13,25 +13,24 @@ use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
 use std::sync::Mutex;
-use std::sync::mpsc::channel;
 use std::time::Duration;
 use std::time::Instant;
 
-/// How long one may take; some ask a cloud.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// The longest that a helper may take. Some helpers ask a cloud.
+const LONGEST_RUN: Duration = Duration::from_secs(15);
 /// How long an answer is used again.
 const KEPT: Duration = Duration::from_secs(300);
-/// Longest answer that is read.
-const LONGEST: u64 = 64 * 1024;
-/// How one says that it has no such login, on its standard output.
+/// The longest answer that is read, in bytes.
+const LONGEST_ANSWER: u64 = 64 * 1024;
+/// The text with which a helper says that it has no such login, on its standard output.
 const NOT_FOUND: &str = "credentials not found in native keychain";
 /// The user name that stands for an identity token.
 const TOKEN_USER: &str = "<token>";
 
-/// Asks helpers, and remembers what they said.
+/// Asks helpers, and remembers their answers.
 #[derive(Debug, Default)]
 pub(super) struct Helpers {
-    /// By name and key.
+    /// The answers, by the helper's name and the key.
     answers: Mutex<HashMap<(String, String), Answer>>,
 }
 
@@ -42,10 +41,10 @@ struct Answer {
 }
 
 impl Helpers {
-    /// The login that helper `name` has under `key`.
+    /// The login that helper `name` keeps under `key`.
     ///
     /// # Errors
-    /// Why it could not be asked, in words that hold none of its output.
+    /// The reason why the helper gave no answer, in words that hold none of its output.
     pub(super) fn ask(&self, name: &str, key: &str) -> Result<Option<Login>, String> {
         let both = (name.to_owned(), key.to_owned());
         if let Some(answer) = lock(&self.answers).get(&both) {
@@ -53,8 +52,8 @@ impl Helpers {
                 return answer.outcome.clone();
             }
         }
-        // A failure is kept as well: with hundreds of images, each would wait for a helper that hangs.
-        let outcome = run(name, key, PATIENCE);
+        // A failure is remembered too. Otherwise each of hundreds of images would wait for a helper that hangs.
+        let outcome = run(name, key, LONGEST_RUN);
         let answer = Answer {
             outcome: outcome.clone(),
             at: Instant::now(),
@@ -63,17 +62,19 @@ impl Helpers {
         outcome
     }
 
-    /// Forgets all answers: one of them turned out to be no good.
+    /// Forgets all answers, because a registry refused one of the logins.
     pub(super) fn forget(&self) {
         lock(&self.answers).clear();
     }
 }
 
-fn run(name: &str, key: &str, patience: Duration) -> Result<Option<Login>, String> {
+fn run(name: &str, key: &str, limit: Duration) -> Result<Option<Login>, String> {
     let program = format!("docker-credential-{name}");
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if !name.bytes().all(plain) {
-        return Err(format!("{program:?} is no name of a credential helper"));
+        return Err(format!(
+            "{program:?} is not the name of a credential helper"
+        ));
     }
     let mut child = Command::new(&program)
         .arg("get")
@@ -84,8 +85,8 @@ fn run(name: &str, key: &str, patience: Duration) -> Result<Option<Login>, Strin
         .map_err(|error| {
             format!("the credential helper {program}, which has the login for {key}, cannot be run ({error}): install it here, or put the login into `auths`")
         })?;
-    let outcome = talk(&mut child, key, patience);
-    // One that has not ended by now is not worth waiting for.
+    let outcome = exchange(&mut child, key, limit);
+    // A helper that still runs has given its answer, or has taken too long.
     let _ = child.kill();
     let status = child.wait();
     let output = outcome.map_err(|reason| format!("{program}, asked for {key}, {reason}"))?;
@@ -112,27 +113,27 @@ fn run(name: &str, key: &str, patience: Duration) -> Result<Option<Login>, Strin
     }
 }
 
-/// Everything it prints, once it is done printing.
-fn talk(child: &mut Child, key: &str, patience: Duration) -> Result<Vec<u8>, String> {
+/// Sends the key, and returns everything that the helper prints.
+fn exchange(child: &mut Child, key: &str, limit: Duration) -> Result<Vec<u8>, String> {
     let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
         return Err("has no pipes".to_owned());
     };
-    // One that does not read its key will say what it wants instead.
+    // A helper that does not read its key explains itself in its output.
     let _ = input.write_all(key.as_bytes());
     drop(input);
-    let (tell, told) = channel();
+    let (sender, received) = queue();
     let read = move || {
         let mut bytes = Vec::new();
-        let outcome = output.take(LONGEST).read_to_end(&mut bytes);
-        let _ = tell.send(outcome.map(|_| bytes));
+        let outcome = output.take(LONGEST_ANSWER).read_to_end(&mut bytes);
+        sender.push(outcome.map(|_| bytes));
     };
     std::thread::Builder::new()
         .name("helper".to_owned())
         .spawn(read)
         .map_err(|error| format!("cannot be read ({error})"))?;
-    let said = told.recv_timeout(patience);
-    let said = said.map_err(|_| format!("did not answer within {} s", patience.as_secs()))?;
-    let bytes = said.map_err(|error| format!("cannot be read ({error})"))?;
+    let read = received.pop_within(limit);
+    let read = read.ok_or_else(|| format!("did not answer within {} s", limit.as_secs()))?;
+    let bytes = read.map_err(|error| format!("cannot be read ({error})"))?;
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(1) {
         match child.try_wait() {

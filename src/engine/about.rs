@@ -1,6 +1,6 @@
-//! Which Engine it is, and which version of its API is spoken with it.
+//! The kind and version of an Engine, and the version of its API that is spoken with it.
 
-/// The newest API version we speak: from 1.52 on, inspect no longer shows a MAC address that the
+/// The newest API version that this program speaks. From 1.52 on, inspect no longer shows a MAC address that the
 /// owner set.
 pub(super) const NEWEST_API: ApiVersion = ApiVersion(1, 51);
 
@@ -9,10 +9,13 @@ pub(super) const NEWEST_API: ApiVersion = ApiVersion(1, 51);
 pub struct ApiVersion(pub u32, pub u32);
 
 impl ApiVersion {
-    /// The first that takes a signal with a stop.
+    /// The first version that takes a signal with a stop.
     pub const STOP_SIGNAL: Self = Self(1, 42);
-    /// From this one on, all networks are given at creation, and the MAC address with its network.
+    /// The first version that takes all networks at creation, and the MAC address with its network.
     pub const MANY_NETWORKS: Self = Self(1, 44);
+
+    /// The first version that shows the origin of an image.
+    pub(super) const IDENTITY: Self = Self(1, 53);
 
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (major, minor) = text.trim().split_once('.')?;
@@ -26,16 +29,16 @@ impl std::fmt::Display for ApiVersion {
     }
 }
 
-/// What `/_ping` and `/version` tell of the Engine.
+/// The answers of `/_ping` and `/version`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct About {
     /// E.g. `Docker Engine` or `Podman Engine`.
     pub name: String,
     /// E.g. `28.5.2`.
     pub version: String,
-    /// The API version we speak with it.
+    /// The API version that is spoken with the Engine.
     pub api: ApiVersion,
-    /// The architecture it runs on, in Go's word, e.g. `amd64`.
+    /// The architecture of the Engine's host, in Go's word, e.g. `amd64`.
     pub arch: String,
 }
 

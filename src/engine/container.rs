@@ -1,34 +1,48 @@
-//! What the Engine says of containers and images: the few fields we read by name, and the rest as
-//! the JSON it came in, so that what we do not know survives.
+//! A container as the Engine shows it: a few fields are read by name. The rest stays JSON, so that unknown
+//! fields survive.
 
-use crate::reference::Reference;
+use crate::labels;
 use serde_json::Map;
 use serde_json::Value;
 use std::time::Duration;
 
-/// Watchtower's: what a container wants to be stopped with.
-pub const STOP_SIGNAL_LABEL: &str = "com.centurylinklabs.watchtower.stop-signal";
-/// Names the reference that a container follows which had to be made from an id: its tag meant another
-/// image by then.
-pub const FOLLOWED_LABEL: &str = "io.imagewatch.image";
-/// When a container that was never started was started.
+/// The start time of a container that was never started.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
-/// What a container is doing.
+/// The state of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Its process runs.
+    /// The container's process runs.
     Running,
-    /// Its process exited and the restart policy will start it again.
+    /// The process exited, and the restart policy will start it again.
     Restarting,
-    /// Frozen.
+    /// The process is frozen.
     Paused,
-    /// Never started.
+    /// The container was never started.
     Created,
-    /// Not running.
+    /// The process exited. Podman shows this state between two runs of a crash loop as well.
     Exited,
-    /// Being removed, or broken beyond use.
+    /// The container is being removed, or broken beyond use.
     Gone,
+}
+
+impl State {
+    /// Reads the Engine's word.
+    pub(super) fn of(word: &str) -> Self {
+        match word {
+            "running" => Self::Running,
+            "restarting" => Self::Restarting,
+            "paused" => Self::Paused,
+            "created" | "configured" | "initialized" => Self::Created,
+            "removing" | "dead" => Self::Gone,
+            _ => Self::Exited,
+        }
+    }
+
+    /// Whether the state is neither running, restarting nor paused.
+    pub(super) fn is_stopped(self) -> bool {
+        matches!(self, Self::Created | Self::Exited | Self::Gone)
+    }
 }
 
 /// The answer of `GET /containers/{id}/json`.
@@ -44,7 +58,7 @@ impl Container {
         Self { json }
     }
 
-    /// All of the answer.
+    /// The whole answer.
     #[must_use]
     pub fn json(&self) -> &Value {
         &self.json
@@ -68,25 +82,25 @@ impl Container {
         text(&self.json["Name"]).trim_start_matches('/')
     }
 
-    /// The id of the image it runs.
+    /// The id of the container's image.
     #[must_use]
     pub fn image_id(&self) -> &str {
         text(&self.json["Image"])
     }
 
-    /// The reference it was made from, as its owner wrote it, even if it was made anew from that
+    /// The reference that the container was created from, as its owner wrote it, even if it was recreated from the
     /// image's id since.
     #[must_use]
     pub fn image_name(&self) -> &str {
         let name = text(&self.json["Config"]["Image"]);
         let bare = |id: &str| id.trim_start_matches("sha256:").to_owned();
-        match self.label(FOLLOWED_LABEL) {
+        match self.label(labels::FOLLOWED) {
             Some(followed) if bare(name) == bare(self.image_id()) => followed,
             _ => name,
         }
     }
 
-    /// Whether it says what to run.
+    /// Whether the container has an entry point or a command.
     #[must_use]
     pub fn has_command(&self) -> bool {
         ["Entrypoint", "Cmd"].iter().any(|key| {
@@ -95,70 +109,80 @@ impl Container {
         })
     }
 
-    /// What it runs: its entry point and command, resolved.
+    /// The command line that the container runs: its entry point and command, resolved.
     pub fn command(&self) -> impl Iterator<Item = &str> {
         let args = self.json["Args"].as_array().into_iter().flatten();
         std::iter::once(text(&self.json["Path"])).chain(args.map(text))
     }
 
-    /// What its owner, the image and the Engine agreed on.
+    /// The settings that owner, image and Engine made together.
     #[must_use]
     pub fn config(&self) -> &Map<String, Value> {
         object(&self.json["Config"])
     }
 
-    /// What its owner wants of the host.
+    /// The owner's settings about the host.
     #[must_use]
     pub fn host_config(&self) -> &Map<String, Value> {
         object(&self.json["HostConfig"])
     }
 
-    /// The networks it is in, by name.
+    /// The networks of the container, by name.
     #[must_use]
     pub fn networks(&self) -> &Map<String, Value> {
         object(&self.json["NetworkSettings"]["Networks"])
     }
 
-    /// What is mounted, named volumes and binds alike.
+    /// The mounts of the container, volumes and binds alike.
     #[must_use]
     pub fn mounts(&self) -> &[Value] {
         self.json["Mounts"].as_array().map_or(&[], Vec::as_slice)
     }
 
-    /// A label's value.
+    /// The value of one label.
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&str> {
         self.json["Config"]["Labels"][name].as_str()
     }
 
-    /// What it is doing.
-    #[must_use]
-    pub fn state(&self) -> State {
-        let state = &self.json["State"];
-        match text(&state["Status"]) {
-            "running" => State::Running,
-            "restarting" => State::Restarting,
-            "paused" => State::Paused,
-            "created" | "configured" | "initialized" => State::Created,
-            "removing" | "dead" => State::Gone,
-            _ => State::Exited,
-        }
+    /// The names and values of all labels.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        let labels = object(&self.json["Config"]["Labels"]).iter();
+        labels.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))
     }
 
-    /// What it is doing, in the Engine's word.
+    /// The container's state.
+    #[must_use]
+    pub fn state(&self) -> State {
+        State::of(self.state_name())
+    }
+
+    /// Whether the Engine shows the container as neither running nor restarting.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        !self.state_name().is_empty() && self.state().is_stopped()
+    }
+
+    /// The container's state, in the Engine's word.
     #[must_use]
     pub fn state_name(&self) -> &str {
         text(&self.json["State"]["Status"])
     }
 
-    /// The exit code of its last run.
+    /// The exit code of the last run.
     #[must_use]
     pub fn exit_code(&self) -> i64 {
         self.json["State"]["ExitCode"].as_i64().unwrap_or(0)
     }
 
-    /// Whether the Engine starts it again, now that it ended like this. (It stops doing so after as many tries
-    /// as its policy may name.)
+    /// Whether the kernel ended the last run for want of memory.
+    #[must_use]
+    pub fn was_out_of_memory(&self) -> bool {
+        self.json["State"]["OOMKilled"] == true
+    }
+
+    /// Whether the restart policy starts the container again after such an end. (The policy may limit the number of
+    /// tries. That limit is not looked at.)
     #[must_use]
     pub fn starts_again(&self) -> bool {
         match self.restart_policy()["Name"].as_str() {
@@ -168,28 +192,49 @@ impl Container {
         }
     }
 
-    /// The Engine's own words on why it does not run.
+    /// The Engine's own words on why the container does not run.
     #[must_use]
     pub fn error(&self) -> &str {
         text(&self.json["State"]["Error"])
     }
 
-    /// When its process was last started, in the Engine's format.
+    /// Whether the Engine knows a process of the container.
+    #[must_use]
+    pub fn has_process(&self) -> bool {
+        self.json["State"]["Pid"]
+            .as_u64()
+            .is_some_and(|pid| pid > 0)
+    }
+
+    /// The time of the last start, in the Engine's format.
     #[must_use]
     pub fn started_at(&self) -> &str {
         text(&self.json["State"]["StartedAt"])
     }
 
-    /// Whether it was ever started.
+    /// The end of the last run, in the Engine's format.
+    #[must_use]
+    pub fn finished_at(&self) -> &str {
+        text(&self.json["State"]["FinishedAt"])
+    }
+
+    /// Whether this container was created after another one. (The Engine omits zeros at the end of a second's fraction.)
+    #[must_use]
+    pub fn is_younger_than(&self, other: &Self) -> bool {
+        let created = |one: &Self| text(&one.json["Created"]).trim_end_matches('Z').to_owned();
+        created(self) > created(other)
+    }
+
+    /// Whether the container was ever started.
     #[must_use]
     pub fn was_started(&self) -> bool {
         !matches!(self.started_at(), "" | NEVER)
     }
 
-    /// Whether it has a network namespace of its own, or is still giving it back.
+    /// Whether the container has a network namespace of its own, or is still giving it back.
     ///
     /// Docker 20.10 shows the namespace of a container that is stopped for good, but no endpoint in it
-    /// any more; Podman gives neither an id.
+    /// any more. Podman shows no ids for either.
     #[must_use]
     pub fn holds_network(&self) -> bool {
         let settings = &self.json["NetworkSettings"];
@@ -199,27 +244,27 @@ impl Container {
         !text(&settings["SandboxKey"]).is_empty() && !is_left_over
     }
 
-    /// How often the restart policy started it.
+    /// How often the restart policy started the container.
     #[must_use]
     pub fn restart_count(&self) -> u64 {
         self.json["RestartCount"].as_u64().unwrap_or(0)
     }
 
-    /// `starting`, `healthy` or `unhealthy`; `None` without a health check.
+    /// The health: `starting`, `healthy` or `unhealthy`; `None` without a health check.
     #[must_use]
     pub fn health(&self) -> Option<&str> {
         let status = self.json["State"]["Health"]["Status"].as_str()?;
         (!matches!(status, "" | "none")).then_some(status)
     }
 
-    /// Whether there was a health check since its start.
+    /// Whether a health check was made since the start.
     #[must_use]
     pub fn was_checked(&self) -> bool {
         let log = self.json["State"]["Health"]["Log"].as_array();
         log.is_some_and(|log| !log.is_empty())
     }
 
-    /// What the last health check printed.
+    /// The output of the last health check.
     #[must_use]
     pub fn health_output(&self) -> &str {
         let log = self.json["State"]["Health"]["Log"].as_array();
@@ -227,18 +272,15 @@ impl Container {
             .map_or("", |last| text(&last["Output"]))
     }
 
-    /// The signal that Watchtower's label wants it stopped with.
+    /// The stop signal in Watchtower's label.
     #[must_use]
     pub fn stop_signal_label(&self) -> Option<&str> {
-        let signal = self.label(STOP_SIGNAL_LABEL)?.trim();
-        let plain = signal
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'+');
-        (plain && !signal.is_empty()).then_some(signal)
+        let signal = labels::signal(self.label(labels::WATCHTOWER_STOP_SIGNAL)?)?;
+        (!signal.is_empty()).then_some(signal)
     }
 
-    /// Time between the stop signal and the kill: its owner's, or the Engine's own 10 s. "Never" (negative)
-    /// counts as an hour, after which its real state is looked at.
+    /// The time between the stop signal and the kill: the owner's, or the Engine's own 10 s. "Never" (negative)
+    /// counts as an hour. After that, the real state is looked at.
     #[must_use]
     pub fn stop_time(&self) -> Duration {
         const NEVER: u64 = 3600;
@@ -246,7 +288,7 @@ impl Container {
         Duration::from_secs(u64::try_from(seconds).map_or(NEVER, |seconds| seconds.min(NEVER)))
     }
 
-    /// Whether the Engine removes it when it stops (`--rm`).
+    /// Whether the Engine removes the container when it stops (`--rm`).
     #[must_use]
     pub fn is_auto_removed(&self) -> bool {
         self.json["HostConfig"]["AutoRemove"] == true
@@ -259,104 +301,13 @@ impl Container {
     }
 }
 
-/// The answer of `GET /images/{name}/json`.
-#[derive(Debug, Clone)]
-pub struct Image {
-    json: Value,
-}
-
-impl Image {
-    /// Takes the answer as it came.
-    #[must_use]
-    pub fn new(json: Value) -> Self {
-        Self { json }
-    }
-
-    /// The id: the digest of its configuration, or on the containerd store of its index.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        text(&self.json["Id"])
-    }
-
-    /// What it gives to a container whose owner does not say otherwise.
-    #[must_use]
-    pub fn config(&self) -> &Map<String, Value> {
-        object(&self.json["Config"])
-    }
-
-    /// When it was built (RFC 3339).
-    #[must_use]
-    pub fn created(&self) -> &str {
-        text(&self.json["Created"])
-    }
-
-    /// E.g. `linux/arm64/v8`.
-    #[must_use]
-    pub fn platform(&self) -> String {
-        let parts = ["Os", "Architecture", "Variant"].map(|key| text(&self.json[key]));
-        parts.join("/").trim_end_matches('/').to_owned()
-    }
-
-    /// Its platform, if it is for another architecture than the Engine's `arch`, as far as either is known.
-    #[must_use]
-    pub fn foreign_platform(&self, arch: &str) -> Option<String> {
-        let own = text(&self.json["Architecture"]);
-        (!own.is_empty() && !arch.is_empty() && own != arch).then(|| self.platform())
-    }
-
-    /// Whether any tag names it.
-    #[must_use]
-    pub fn is_tagged(&self) -> bool {
-        let tags = self.json["RepoTags"].as_array();
-        let is_real = |tag: &Value| text(tag) != "<none>:<none>";
-        tags.is_some_and(|tags| tags.iter().any(is_real))
-    }
-
-    /// Whether both are the same image for one platform, under whatever index: on the containerd store
-    /// an id is an index's digest, which moves for other platforms as well.
-    #[must_use]
-    pub fn is_same_as(&self, other: &Self) -> bool {
-        let same = |key| !self.json[key].is_null() && self.json[key] == other.json[key];
-        let alike = |key| self.json[key] == other.json[key];
-        same("Architecture")
-            && same("RootFS")
-            && same("Config")
-            && ["Os", "Variant", "Created", "Author"]
-                .into_iter()
-                .all(alike)
-    }
-
-    /// As which digests it was pulled from the repository of `reference`. These may be several: that of
-    /// an index and of the manifest in it, or of two indexes that hold the same manifest.
-    pub fn digests_of(&self, reference: &Reference) -> impl Iterator<Item = &str> {
-        let own = reference.name();
-        self.repo_digests().filter_map(move |entry| {
-            let (name, digest) = entry.split_once('@')?;
-            let name = name.parse::<Reference>().ok()?.name();
-            (name == own).then_some(digest)
-        })
-    }
-
-    /// Whether it comes from no registry, as far as the Engine knows.
-    #[must_use]
-    pub fn is_local(&self) -> bool {
-        self.repo_digests().next().is_none()
-    }
-
-    /// `name@digest` of everything it was pulled as.
-    fn repo_digests(&self) -> impl Iterator<Item = &str> {
-        let list = self.json["RepoDigests"].as_array();
-        list.into_iter().flatten().filter_map(Value::as_str)
-    }
-}
-
-/// A string, or nothing.
-fn text(value: &Value) -> &str {
+/// The string, or an empty one.
+pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// An object, or an empty one: the Engine writes `null` for what is not set.
-fn object(value: &Value) -> &Map<String, Value> {
+/// The object, or an empty one: the Engine writes `null` for settings that are not set.
+pub(super) fn object(value: &Value) -> &Map<String, Value> {
     static EMPTY: std::sync::OnceLock<Map<String, Value>> = std::sync::OnceLock::new();
     value
         .as_object()

@@ -1,9 +1,9 @@
 //! Commands run inside a container (Engine API, "Exec").
 
 use super::Engine;
-use super::call::Call;
-use super::call::Deadline;
 use super::logs::demultiplexed;
+use super::request::Call;
+use super::request::Deadline;
 use super::segment;
 use crate::error::Error;
 use crate::error::Result;
@@ -12,15 +12,15 @@ use std::io::Read;
 use std::time::Duration;
 use ureq::http::Method;
 
-/// How much of what a command prints is kept, from its end.
+/// How many bytes of a command's output are kept, counted from its end.
 const KEPT: usize = 4096;
 
-/// What came of a command.
+/// The result of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ran {
-    /// Its exit code.
+    /// The exit code of the command.
     pub code: i64,
-    /// The end of what it printed.
+    /// The end of the command's output.
     pub output: String,
 }
 
@@ -29,8 +29,8 @@ impl Engine {
     /// (`POST /containers/{id}/exec`, `POST /exec/{id}/start`, `GET /exec/{id}/json`).
     ///
     /// # Errors
-    /// When the Engine refuses, and when the command takes longer than `deadline`: then it goes on
-    /// without us.
+    /// When the Engine refuses, and when the command takes longer than `deadline`. Such a command is left
+    /// running.
     pub fn exec(&self, id: &str, command: &str, deadline: Duration) -> Result<Ran> {
         let body =
             json!({"Cmd": ["sh", "-c", command], "AttachStdout": true, "AttachStderr": true});
@@ -56,7 +56,7 @@ impl Engine {
             if read == 0 {
                 break;
             }
-            // The first frames are needed to take the rest apart, so nothing is cut off before.
+            // The output is split into frames from its beginning, so only its end may be missing.
             if output.len() < 16 * KEPT {
                 output.extend_from_slice(&chunk[..read]);
             }

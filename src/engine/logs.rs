@@ -1,4 +1,26 @@
-//! The form in which an Engine hands out what a container printed.
+//! The output of containers, and the frames in which an Engine sends it.
+
+use super::Engine;
+use super::request::Call;
+use super::segment;
+use crate::error::Result;
+use ureq::http::Method;
+
+/// Longest piece of a container's log that is read.
+const LOG_LIMIT: u64 = 64 * 1024;
+
+impl Engine {
+    /// The last lines a container printed, of both streams (`GET /containers/{id}/logs`).
+    pub fn last_lines(&self, id: &str, count: u32) -> Result<String> {
+        let path = format!(
+            "/containers/{}/logs?stdout=1&stderr=1&tail={count}",
+            segment(id)
+        );
+        let call = Call::new(Method::GET, &path, self.deadlines.call);
+        let bytes = self.read(&call, LOG_LIMIT)?;
+        Ok(String::from_utf8_lossy(&demultiplexed(&bytes)).into_owned())
+    }
+}
 
 /// Takes the payloads out of the Engine's log frames: eight bytes of header, the last four of
 /// which are the length (Engine API, "ContainerAttach"). A terminal's output has no frames.

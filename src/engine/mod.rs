@@ -1,104 +1,102 @@
-//! The Engine: one method for each call of the Docker Engine API that we need, and no policy.
+//! The Engine: one method for each call of the Docker Engine API that the program needs, and no policy.
 //!
-//! Paths carry the API version: the newest one both sides know, asked for with `/_ping` and asked
-//! for again whenever the connection had to be made anew or the Engine says that it changed.
+//! Paths carry the API version: the newest one that both sides know. `/_ping` tells the Engine's version. The ping is
+//! repeated after each lost connection, and when the Engine says that the version changed.
 //! Sources: Docker Engine API v1.41 to v1.51.
 
 mod about;
-mod call;
+mod archive;
 mod container;
+mod endpoint;
+mod events;
 mod exec;
+mod image;
+mod images;
+mod inspector;
 mod logs;
+mod origin;
 mod permission;
 mod pull;
 mod refusal;
+mod request;
 mod socket;
 mod summary;
+mod transport;
 
 pub use about::About;
 pub use about::ApiVersion;
-pub use call::Deadlines;
-pub use call::Removal;
+pub use archive::Change;
+pub use archive::Entry;
+pub use archive::PathKind;
+pub use archive::PathStat;
 pub use container::Container;
-pub use container::FOLLOWED_LABEL;
-pub use container::Image;
-pub use container::STOP_SIGNAL_LABEL;
 pub use container::State;
+pub use endpoint::Endpoint;
+pub use events::Event;
+pub use image::Image;
+pub use inspector::Inspector;
+pub use origin::Origin;
 pub use pull::PullLine;
 pub use refusal::is_denial;
-pub use refusal::is_full;
+pub use request::Deadlines;
+pub use request::Removal;
 pub use summary::Summary;
 
-use crate::config::Endpoint;
-use crate::credentials::Secret;
-use crate::debug::debug;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::one_line;
 use crate::http;
-use crate::reference::Reference;
+use crate::logging::debug;
 use about::NEWEST_API;
-use call::Call;
-use call::Deadline;
-use logs::demultiplexed;
-use refusal::hint;
-use refusal::is_unsure_of_image;
-use refusal::pull_error;
 use refusal::refused;
-use refusal::said;
+use request::Call;
+use request::Deadline;
 use serde_json::Value;
 use serde_json::json;
 use socket::NoResolver;
 use socket::UnixConnector;
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use transport::ANSWER_LIMIT;
 use ureq::Agent;
-use ureq::AsSendBody;
-use ureq::Body;
 use ureq::http::Method;
-use ureq::http::Response;
 
 /// The list of containers, stopped ones too.
 const LIST: &str = "/containers/json?all=1";
-/// Largest list of containers that is read; 1,000 of them make 2 MiB.
+/// Largest list of containers that is read. 1,000 containers make 2 MiB.
 const LIST_LIMIT: u64 = 64 * 1024 * 1024;
-/// Largest other answer that is read. Real ones are below 100 KiB; as JSON in memory, they may take
-/// twenty times as much.
-const ANSWER_LIMIT: u64 = 4 * 1024 * 1024;
-/// Longest piece of a container's log that is read.
-const LOG_LIMIT: u64 = 64 * 1024;
-/// A GET that failed this fast met a connection the Engine had just closed, and is sent once more.
-const STALE_CONNECTION: Duration = Duration::from_secs(1);
-/// How often, and after what pause, an image is asked for again that the Engine is unsure of.
-const UNSURE_RETRIES: u32 = 3;
-const UNSURE_PAUSE: Duration = Duration::from_millis(300);
+/// How many names of containers that are gone are remembered.
+const MOST_GONE: usize = 1000;
 
-/// A client of one Engine. Cheap to share; each thread that calls has its own connection.
+/// A client of one Engine. Threads share it; each thread that calls has its own connection.
 #[derive(Debug)]
 pub struct Engine {
     endpoint: Endpoint,
     agent: Agent,
     base: String,
     deadlines: Deadlines,
-    api: Mutex<Option<ApiVersion>>,
-    /// The path of the last GET that was left without an answer, or of the list if that was refused, until
-    /// it gets one.
+    /// The newest API version that the Engine speaks, once it is known.
+    offered: Mutex<Option<ApiVersion>>,
+    /// Kind and version of the Engine, once they are known.
+    about: Mutex<Option<About>>,
+    /// The path of the last GET without an answer, or of the list if it was refused. The path is kept until that
+    /// call is answered.
     unanswered: Mutex<Option<String>>,
+    /// The names of containers by id, from all lists so far.
+    names: Mutex<HashMap<String, String>>,
 }
 
 impl Engine {
-    /// A client; nothing is sent before the first call.
+    /// A client. Nothing is sent before the first call.
     #[must_use]
     pub fn new(endpoint: &Endpoint) -> Self {
         Self::with_deadlines(endpoint, Deadlines::default())
     }
 
-    /// The same with other deadlines than the usual ones.
+    /// A client with other deadlines than the usual ones.
     #[must_use]
     pub fn with_deadlines(endpoint: &Endpoint, deadlines: Deadlines) -> Self {
         let config = http::agent_config().build();
@@ -114,21 +112,23 @@ impl Engine {
             agent,
             base,
             deadlines,
-            api: Mutex::new(None),
+            offered: Mutex::new(None),
+            about: Mutex::new(None),
             unanswered: Mutex::new(None),
+            names: Mutex::default(),
         }
     }
 
-    /// Where it listens.
+    /// The address at which the Engine listens.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// Whether the Engine answers, and the API version to speak with it (`GET /_ping`).
+    /// Asks whether the Engine answers, and for the API version to speak with it (`GET /_ping`).
     ///
     /// # Errors
-    /// See [`Error`]; so for every method here.
+    /// See [`Error`], here and for every other method.
     pub fn ping(&self) -> Result<ApiVersion> {
         let request = self.named(&Method::GET, "/_ping");
         let answer = self.send(
@@ -147,14 +147,13 @@ impl Engine {
             });
         };
         http::read_body(&request, answer, ANSWER_LIMIT)?;
-        let agreed = offered.min(NEWEST_API);
-        *lock(&self.api) = Some(agreed);
-        Ok(agreed)
+        *lock(&self.offered) = Some(offered);
+        Ok(offered.min(NEWEST_API))
     }
 
-    /// What is wrong with the Engine, if it does not answer now. One that answers a ping may hang in
-    /// all else, or stand behind somebody who refuses it, so the last question that it left unanswered is
-    /// asked again, until it is not.
+    /// The error of an Engine that does not answer now. An Engine that answers a ping may hang in all other calls,
+    /// and a proxy in front of it may refuse them. So the last unanswered call is made again until it is
+    /// answered.
     #[must_use]
     pub fn trouble(&self) -> Option<Error> {
         if let Err(error) = self.ping() {
@@ -166,30 +165,52 @@ impl Engine {
         lock(&self.unanswered).is_some().then_some(error)
     }
 
-    /// The API version to speak; asks the Engine if it is not known.
+    /// The API version to speak. If it is not known, the Engine is asked.
     pub fn api(&self) -> Result<ApiVersion> {
-        let known = *lock(&self.api);
-        known.map_or_else(|| self.ping(), Ok)
+        match self.offered() {
+            Some(offered) => Ok(offered.min(NEWEST_API)),
+            None => self.ping(),
+        }
     }
 
-    /// Name and version (`GET /version`). Podman starts other programs to find out, so this is no ping.
+    /// The newest API version that the Engine speaks, if it is known.
+    fn offered(&self) -> Option<ApiVersion> {
+        *lock(&self.offered)
+    }
+
+    /// Kind and version of the Engine. They are asked again after each restart, which may bring another version.
+    ///
+    /// # Errors
+    /// When the Engine cannot be asked.
     pub fn about(&self) -> Result<About> {
+        let known = lock(&self.about).clone();
+        known.map_or_else(|| self.ask_about(), Ok)
+    }
+
+    /// Kind and version, asked now (`GET /version`). Podman starts other programs for that, so this call does not
+    /// replace the ping.
+    ///
+    /// # Errors
+    /// When the Engine cannot be asked.
+    pub fn ask_about(&self) -> Result<About> {
         let json = self.get("/version", self.deadlines.call)?;
         let component = json["Components"][0]["Name"].as_str();
         let name = match component {
             Some("Engine") | None => "Docker Engine",
             Some(other) => other,
         };
-        Ok(About {
+        let about = About {
             name: name.to_owned(),
             version: json["Version"].as_str().unwrap_or_default().to_owned(),
             api: self.api()?,
             arch: json["Arch"].as_str().unwrap_or_default().to_owned(),
-        })
+        };
+        *lock(&self.about) = Some(about.clone());
+        Ok(about)
     }
 
-    /// Every container, stopped ones too, the newest first (`GET /containers/json`). Podman lists them in any
-    /// order; of two that were created in the same second, the Engine's counts.
+    /// Every container, stopped ones too, the newest first (`GET /containers/json`). The list is sorted here, because
+    /// Podman lists containers in any order. Containers of the same second stay in the Engine's order.
     pub fn containers(&self) -> Result<Vec<Summary>> {
         let request = self.named(&Method::GET, LIST);
         let call = Call::new(Method::GET, LIST, self.deadlines.call);
@@ -197,11 +218,36 @@ impl Engine {
         let mut list: Vec<Summary> =
             serde_json::from_slice(&bytes).map_err(|error| Error::Malformed {
                 request,
-                // It quotes what was found, however long that is.
+                // The error quotes the text that it found, which may have any length.
                 reason: one_line(&format!("not a list of containers ({error})")),
             })?;
         list.sort_by_key(|one| Reverse(one.created()));
+        self.remember_names(&list);
         Ok(list)
+    }
+
+    fn remember_names(&self, list: &[Summary]) {
+        let mut names = lock(&self.names);
+        if names.len() > list.len() + MOST_GONE {
+            names.clear();
+        }
+        names.extend(
+            list.iter()
+                .map(|one| (one.id().to_owned(), one.name().to_owned())),
+        );
+    }
+
+    /// The last name of a container that is gone, if an earlier list or an event of the Engine shows it.
+    pub fn last_name(&self, id: &str) -> Result<Option<String>> {
+        let known = lock(&self.names).get(id).cloned();
+        if known.is_some() {
+            return Ok(known);
+        }
+        match self.name_in_events(id) {
+            // A proxy may forbid this call. Then the name is not known.
+            Err(Error::Refused { .. }) => Ok(None),
+            outcome => outcome,
+        }
     }
 
     /// One container, by id or name (`GET /containers/{id}/json`).
@@ -210,7 +256,7 @@ impl Engine {
         self.get(&path, self.deadlines.call).map(Container::new)
     }
 
-    /// The same, where it is no error that there is none.
+    /// The same. The result is `None` if there is no such container.
     pub fn find(&self, id: &str) -> Result<Option<Container>> {
         match self.container(id) {
             Ok(container) => Ok(Some(container)),
@@ -219,99 +265,13 @@ impl Engine {
         }
     }
 
-    /// One image, by id or reference (`GET /images/{name}/json`).
-    pub fn image(&self, name: &str) -> Result<Image> {
-        let path = format!("/images/{}/json", http::percent_encode(name, "/:@"));
-        let mut found = self.get(&path, self.deadlines.call);
-        for _ in 0..UNSURE_RETRIES {
-            if !found.as_ref().is_err_and(is_unsure_of_image) {
-                break;
-            }
-            thread::sleep(UNSURE_PAUSE);
-            found = self.get(&path, self.deadlines.call);
-        }
-        found.map(Image::new)
-    }
-
-    /// The same, where it is no error that there is none.
-    pub fn find_image(&self, name: &str) -> Result<Option<Image>> {
-        match self.image(name) {
-            Ok(image) => Ok(Some(image)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// One image as Podman itself shows it (`GET /libpod/images/{name}/json`), made to look like
-    /// Docker's: the health check, which is only here, moved to where that has it.
-    pub fn podman_image(&self, name: &str) -> Result<Image> {
-        let path = format!("/libpod/images/{}/json", http::percent_encode(name, "/:@"));
-        let mut json = self.get(&path, self.deadlines.call)?;
-        let health_check = json.get_mut("Healthcheck").map(Value::take);
-        if let Some(Value::Object(config)) = json.get_mut("Config") {
-            config.insert("Healthcheck".to_owned(), health_check.unwrap_or_default());
-        }
-        Ok(Image::new(json))
-    }
-
-    /// One container as Podman itself shows it (`GET /libpod/containers/{id}/json`).
+    /// One container as Podman's own API shows it (`GET /libpod/containers/{id}/json`).
     pub fn podman_container(&self, id: &str) -> Result<Value> {
         let path = format!("/libpod/containers/{}/json", segment(id));
         self.get(&path, self.deadlines.call)
     }
 
-    /// Pulls an image (`POST /images/create`) and reads the stream to its end.
-    ///
-    /// # Errors
-    /// Also when the error stands inside the stream of a 200, or when the stream stops for longer
-    /// than five minutes.
-    pub fn pull(
-        &self,
-        reference: &Reference,
-        platform: Option<&str>,
-        auth: Option<&Secret>,
-        on_line: impl FnMut(&PullLine),
-    ) -> Result<()> {
-        let tag = reference.digest().map_or_else(
-            || reference.tag().unwrap_or("latest").to_owned(),
-            ToString::to_string,
-        );
-        let mut path = format!(
-            "/images/create?fromImage={}&tag={}",
-            http::percent_encode(&reference.name(), ""),
-            http::percent_encode(&tag, "")
-        );
-        if let Some(platform) = platform {
-            path.push_str(&format!("&platform={}", http::percent_encode(platform, "")));
-        }
-        let request = format!("pull {reference} at {}", self.endpoint);
-        let call = Call {
-            method: Method::POST,
-            path: &path,
-            body: None,
-            auth,
-            deadline: Deadline::Idle(self.deadlines.silence),
-        };
-        let answer = self
-            .call(&call)
-            .map_err(|error| pull_error(error, &request, reference))?;
-        match pull::read(answer.into_body().into_reader(), on_line) {
-            pull::End::Done => Ok(()),
-            pull::End::Failed(words) => {
-                let error = Error::Refused {
-                    request: request.clone(),
-                    status: 200,
-                    message: format!("and then: {}", said(&words)),
-                    retry_after: None,
-                };
-                Err(pull_error(error, &request, reference))
-            }
-            pull::End::Broken(error) => Err(http::read_failure(&request, &error)),
-        }
-    }
-
-    /// Creates a container and answers its id (`POST /containers/create`). What the Engine warns
-    /// of is logged.
+    /// Creates a container and returns its id (`POST /containers/create`). Warnings of the Engine are logged.
     pub fn create(&self, name: &str, platform: Option<&str>, body: &Value) -> Result<String> {
         let mut path = format!("/containers/create?name={}", http::percent_encode(name, ""));
         if let Some(platform) = platform {
@@ -330,17 +290,17 @@ impl Engine {
         }
     }
 
-    /// Starts a container; one that runs already is fine (`POST /containers/{id}/start`).
+    /// Starts a container (`POST /containers/{id}/start`). A container that runs already is no error.
     pub fn start(&self, id: &str) -> Result<()> {
         let path = format!("/containers/{}/start", segment(id));
         self.post(&path, self.deadlines.heavy)
     }
 
-    /// Stops a container with its owner's signal and timeout; one that is stopped already is fine
-    /// (`POST /containers/{id}/stop`). Our deadline is longer than the owner's timeout.
+    /// Stops a container with its owner's signal and timeout (`POST /containers/{id}/stop`). A container that is
+    /// stopped already is no error. The deadline of the call is longer than the owner's timeout.
     ///
-    /// Before API 1.42, and with Podman, a stop knows no signal, so one asked for by label is sent by
-    /// itself (`POST /containers/{id}/kill`), and the stop follows once its time is over
+    /// Before API 1.42, and with Podman, a stop takes no signal. There, a signal from a label is sent in a call of
+    /// its own (`POST /containers/{id}/kill`). The stop follows after the owner's timeout
     /// (`POST /containers/{id}/wait`).
     pub fn stop(&self, container: &Container) -> Result<()> {
         let id = segment(container.id());
@@ -354,7 +314,7 @@ impl Engine {
                     &format!("/containers/{id}/kill?signal={signal}"),
                     self.deadlines.call,
                 )?;
-                // Whatever comes of this, the stop goes by what is there then.
+                // A failed wait does not matter: the stop acts on the state at that time.
                 let _ = self.post(&format!("/containers/{id}/wait"), container.stop_time());
             }
         }
@@ -367,20 +327,13 @@ impl Engine {
         self.post(&path, self.stop_deadline(container) + self.deadlines.heavy)
     }
 
-    /// Removes an image that nothing uses (`DELETE /images/{name}`, not forced).
-    pub fn remove_image(&self, id: &str) -> Result<()> {
-        let path = format!("/images/{}", http::percent_encode(id, ":"));
-        self.finish(&Call::new(Method::DELETE, &path, self.deadlines.heavy))
-            .map(drop)
-    }
-
     /// Renames a container (`POST /containers/{id}/rename`).
     pub fn rename(&self, id: &str, name: &str) -> Result<()> {
         let encoded = http::percent_encode(name, "");
         let path = format!("/containers/{}/rename?name={encoded}", segment(id));
         let outcome = self.post(&path, self.deadlines.call);
         outcome.map_err(|error| match error {
-            // Podman does not say which name it is about.
+            // Podman's message does not contain the name.
             Error::Refused {
                 request,
                 status,
@@ -396,8 +349,8 @@ impl Engine {
         })
     }
 
-    /// Joins a container to a network (`POST /networks/{id}/connect`); for Engines that take only
-    /// one network at creation, those before API 1.44.
+    /// Joins a container to a network (`POST /networks/{id}/connect`), for Engines before API 1.44, which take only
+    /// one network at creation.
     pub fn connect(&self, network: &str, id: &str, endpoint: &Value) -> Result<()> {
         let path = format!("/networks/{}/connect", segment(network));
         let body = json!({"Container": id, "EndpointConfig": endpoint});
@@ -405,7 +358,7 @@ impl Engine {
             body: Some(&body),
             ..Call::new(Method::POST, &path, self.deadlines.call)
         };
-        // Docker answers nothing, Podman 4.3 `OK`.
+        // Docker's answer is empty, Podman 4.3 answers `OK`.
         self.finish(&call).map(drop)
     }
 
@@ -426,181 +379,6 @@ impl Engine {
         let path = format!("/containers/{}?{query}", segment(id));
         let call = Call::new(Method::DELETE, &path, self.deadlines.heavy);
         self.finish(&call).map(drop)
-    }
-
-    /// The last lines a container printed, of both streams (`GET /containers/{id}/logs`).
-    pub fn last_lines(&self, id: &str, count: u32) -> Result<String> {
-        let path = format!(
-            "/containers/{}/logs?stdout=1&stderr=1&tail={count}",
-            segment(id)
-        );
-        let call = Call::new(Method::GET, &path, self.deadlines.call);
-        let bytes = self.read(&call, LOG_LIMIT)?;
-        Ok(String::from_utf8_lossy(&demultiplexed(&bytes)).into_owned())
-    }
-
-    fn get(&self, path: &str, deadline: Duration) -> Result<Value> {
-        let bytes = self.finish(&Call::new(Method::GET, path, deadline))?;
-        self.parse(&Method::GET, path, &bytes)
-    }
-
-    fn post(&self, path: &str, deadline: Duration) -> Result<()> {
-        self.finish(&Call::new(Method::POST, path, deadline))
-            .map(drop)
-    }
-
-    fn post_json(&self, path: &str, body: &Value, deadline: Duration) -> Result<Value> {
-        let call = Call {
-            body: Some(body),
-            ..Call::new(Method::POST, path, deadline)
-        };
-        let bytes = self.finish(&call)?;
-        if bytes.is_empty() {
-            return Ok(Value::Null);
-        }
-        self.parse(&Method::POST, path, &bytes)
-    }
-
-    fn parse(&self, method: &Method, path: &str, bytes: &[u8]) -> Result<Value> {
-        serde_json::from_slice(bytes).map_err(|error| Error::Malformed {
-            request: self.named(method, path),
-            reason: format!("not JSON ({error})"),
-        })
-    }
-
-    /// Makes the call and reads the whole answer.
-    fn finish(&self, call: &Call) -> Result<Vec<u8>> {
-        self.read(call, ANSWER_LIMIT)
-    }
-
-    /// The same for an answer of another length.
-    fn read(&self, call: &Call, limit: u64) -> Result<Vec<u8>> {
-        let answer = self.call(call);
-        let outcome = answer.and_then(|answer| {
-            http::read_body(&self.named(&call.method, call.path), answer, limit)
-        });
-        if call.method == Method::GET {
-            self.remember(call.path, &outcome);
-        }
-        outcome
-    }
-
-    /// Remembers a question that was left without an answer, until it gets one; see `unanswered`.
-    fn remember(&self, path: &str, outcome: &Result<Vec<u8>>) {
-        let mut unanswered = lock(&self.unanswered);
-        let is_unanswered = match outcome {
-            Err(Error::Unreachable { .. }) => true,
-            Err(Error::Refused { .. }) => path == LIST,
-            _ => false,
-        };
-        if is_unanswered {
-            *unanswered = Some(path.to_owned());
-        } else if unanswered.as_deref() == Some(path) {
-            *unanswered = None;
-        }
-    }
-
-    /// How long the Engine may take to stop a container.
-    fn stop_deadline(&self, container: &Container) -> Duration {
-        container.stop_time() + self.deadlines.stop_margin
-    }
-
-    /// Makes the call under the agreed version; once more if the Engine turns out to be another
-    /// one by now, or had just hung up on an idle connection.
-    fn call(&self, call: &Call) -> Result<Response<Body>> {
-        let begun = Instant::now();
-        match self.call_once(call) {
-            Err(Error::Refused {
-                status: 400,
-                message,
-                ..
-            }) if message.contains("client version") => {
-                self.forget_version();
-                self.call_once(call)
-            }
-            Err(error @ Error::Unreachable { .. }) => {
-                self.forget_version();
-                if call.method == Method::GET && begun.elapsed() < STALE_CONNECTION {
-                    return self.call_once(call);
-                }
-                Err(error)
-            }
-            outcome => outcome,
-        }
-    }
-
-    fn call_once(&self, call: &Call) -> Result<Response<Body>> {
-        let path = format!("/v{}{}", self.api()?, call.path);
-        let answer = self.send(call, &path)?;
-        match answer.status().as_u16() {
-            // 304: the container was started, or stopped, already.
-            200..=299 | 304 => Ok(answer),
-            _ => Err(refused(&self.named(&call.method, call.path), answer)),
-        }
-    }
-
-    fn send(&self, call: &Call, path: &str) -> Result<Response<Body>> {
-        let mut builder = ureq::http::Request::builder()
-            .method(&call.method)
-            .uri(format!("{}{path}", self.base));
-        if let Some(auth) = call.auth {
-            builder = builder.header("X-Registry-Auth", auth.reveal());
-        }
-        // A POST without a body still says so: its length is 0. Without that the Engine would be sent
-        // an empty chunked body, which it refuses for a start.
-        let sent = if call.method == Method::POST {
-            let body = call.body.map(Value::to_string).unwrap_or_default();
-            if !body.is_empty() {
-                builder = builder.header("Content-Type", "application/json");
-            }
-            let request = builder.body(body.into_bytes());
-            request.map(|request| self.run(request, call.deadline))
-        } else {
-            let request = builder.body(());
-            request.map(|request| self.run(request, call.deadline))
-        };
-        let sent = sent.map_err(ureq::Error::Http).and_then(|sent| sent);
-        let request = || self.named(&call.method, call.path);
-        sent.map_err(|error| self.explained(http::failure(&request(), &error)))
-    }
-
-    fn run(
-        &self,
-        request: ureq::http::Request<impl AsSendBody>,
-        deadline: Deadline,
-    ) -> std::result::Result<Response<Body>, ureq::Error> {
-        let configured = self.agent.configure_request(request);
-        let request = match deadline {
-            Deadline::Total(limit) => configured.timeout_global(Some(limit)),
-            // Interim answers (1xx) without end are no silence, but no answer either.
-            Deadline::Idle(limit) => configured
-                .timeout_connect(Some(limit))
-                .timeout_recv_response(Some(limit))
-                .timeout_per_read(Some(limit)),
-        };
-        self.agent.run(request.build())
-    }
-
-    fn forget_version(&self) {
-        *lock(&self.api) = None;
-    }
-
-    /// `METHOD unix:///path /containers/…`, without the query: names and ids say enough.
-    fn named(&self, method: &Method, path: &str) -> String {
-        let path = path.split('?').next().unwrap_or(path);
-        format!("{method} {} {path}", self.endpoint)
-    }
-
-    /// Adds what to do about an Engine that cannot be reached.
-    fn explained(&self, error: Error) -> Error {
-        let Error::Unreachable { request, reason } = error else {
-            return error;
-        };
-        let hint = hint(&self.endpoint, &reason);
-        Error::Unreachable {
-            request,
-            reason: format!("{reason}{hint}"),
-        }
     }
 }
 

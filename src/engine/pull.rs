@@ -1,5 +1,4 @@
-//! The stream of `POST /images/create`: one JSON object a line, and the error, if there is one,
-//! inside a 200.
+//! The stream of `POST /images/create`: one JSON object a line. An error is a line of a 200.
 
 use crate::error::one_line;
 use serde_json::Value;
@@ -8,20 +7,20 @@ use std::io::BufRead;
 use std::io::BufReader;
 use std::io::Read;
 
-/// Longest line that is read whole; real ones are below 1 KiB.
+/// Longest line that is read whole. Real lines are below 1 KiB.
 const LINE_LIMIT: u64 = 64 * 1024;
 
-/// One line of the stream, as far as it is of use. Wordings differ between Engines, so they are
-/// only ever shown, never acted on.
+/// The useful fields of one line of the stream. Their words differ between Engines, so they are
+/// only shown, and no decision depends on them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullLine {
     /// E.g. `Downloading`.
     pub status: String,
     /// The layer, or the tag.
     pub id: String,
-    /// How many bytes of that layer are done; 0 where the Engine does not say.
+    /// How many bytes of that layer are done; 0 if the Engine does not say.
     pub current: u64,
-    /// How many bytes it has; 0 where the Engine does not say.
+    /// How many bytes that layer has; 0 if the Engine does not say.
     pub total: u64,
 }
 
@@ -41,15 +40,14 @@ impl PullLine {
 /// How a stream ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// Normally.
     Done,
-    /// With the Engine's report of an error.
+    /// The Engine reported an error.
     Failed(String),
-    /// It broke off.
+    /// The connection failed.
     Broken(io::Error),
 }
 
-/// Reads the stream to its end, handing each line to `on_line`.
+/// Reads the stream to its end, and calls `on_line` for each line.
 pub(super) fn read(stream: impl Read, mut on_line: impl FnMut(&PullLine)) -> End {
     let mut reader = BufReader::with_capacity(8 * 1024, stream);
     let mut failure = None;

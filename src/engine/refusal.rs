@@ -1,21 +1,25 @@
-//! What an Engine says when it says no.
+//! The refusals of an Engine: their words, their kinds, and hints for the operator.
 
-use crate::config::Endpoint;
+use crate::engine::Endpoint;
 use crate::error::Error;
+use crate::error::Obstacle;
 use crate::error::one_line;
 use crate::http;
+use crate::process;
 use crate::reference::Reference;
-use crate::user;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::os::unix::fs::MetadataExt;
 use ureq::Body;
 use ureq::http::Response;
 
-/// What follows a refusal of somebody who lets only some calls through.
+/// The call that starts a container, as [`rule`] spells it.
+const START: &str = "POST /containers/{id}/start";
+
+/// The hint after a refusal by a proxy or plugin that allows only some calls.
 const ALLOW: &str = " (the socket proxy or authorization plugin has to allow ";
 
-/// The Engine's `{"message": …}`, or the words of somebody before it.
+/// The error for a refusal: the Engine's `{"message": …}`, or the words of a proxy in front of it.
 pub(super) fn refused(request: &str, answer: Response<Body>) -> Error {
     let status = answer.status().as_u16();
     let words = http::read_words(answer);
@@ -29,15 +33,70 @@ pub(super) fn refused(request: &str, answer: Response<Body>) -> Error {
     };
     let text = without_tags(&words);
     let message = message.unwrap_or(&text);
+    let (request, status) = (request.to_owned(), meant(request, status, message));
+    let shown = format!("{}{hint}", said(message));
+    // A proxy answers 502 to 504 for an Engine that does not answer.
+    if rule == START && !matches!(status, 502..=504) {
+        return Error::NotStarted {
+            request,
+            status,
+            message: shown,
+            obstacle: obstacle(message),
+        };
+    }
     Error::Refused {
-        request: request.to_owned(),
-        status: meant(request, status, message),
-        message: format!("{}{hint}", said(message)),
+        request,
+        status,
+        message: shown,
         retry_after: None,
     }
 }
 
-/// An Engine's words on one line, and what may be done about it where that is known.
+/// The obstacle to a start. The image is at fault only if the words are about executing the container's own
+/// command, or about its users. Each of these texts was seen on an Engine (see the tests). Many other errors also
+/// speak of missing files and programs.
+fn obstacle(words: &str) -> Obstacle {
+    const OF_CRUN: [&str; 4] = [
+        "executable file `",
+        "cannot find `",
+        "open executable: ",
+        "the path `",
+    ];
+    const OF_RUNC: [&str; 3] = ["exec: ", "exec /", "exec user process caused"];
+    const OF_USERS: [&str; 2] = ["unable to find user ", "unable to find group "];
+    let of_crun = words.strip_prefix("crun: ");
+    let of_runc = process_trouble(words);
+    let is_command = of_runc
+        .is_some_and(|trouble| OF_RUNC.iter().any(|begin| trouble.starts_with(begin)))
+        || of_crun.is_some_and(|trouble| OF_CRUN.iter().any(|begin| trouble.starts_with(begin)));
+    if is_command || OF_USERS.iter().any(|begin| words.starts_with(begin)) {
+        Obstacle::Image
+    } else if words.contains("already in use") || words.contains("already allocated") {
+        Obstacle::Taken
+    } else {
+        Obstacle::Surroundings
+    }
+}
+
+/// The part of runc's words that says what went wrong with the container's process.
+fn process_trouble(words: &str) -> Option<&str> {
+    const BEGINNINGS: [&str; 2] = [
+        "unable to start container process",
+        "starting container process caused",
+    ];
+    let mut found = BEGINNINGS
+        .iter()
+        .filter_map(|begin| words.split_once(begin));
+    let (_, trouble) = found.next()?;
+    let trouble = trouble.trim_start_matches([':', ' ', '"']);
+    Some(
+        trouble
+            .strip_prefix("error during container init: ")
+            .unwrap_or(trouble),
+    )
+}
+
+/// An Engine's words on one line, with a hint if there is one.
 pub(super) fn said(words: &str) -> String {
     let hint = if tells_of_a_full_disk(words) {
         " (the Engine's disk is full: docker system df shows with what; docker image prune gives some back, and \
@@ -52,13 +111,7 @@ fn tells_of_a_full_disk(words: &str) -> bool {
     words.contains("no space left on device")
 }
 
-/// Whether the Engine's disk is full, as far as words tell.
-#[must_use]
-pub fn is_full(error: &Error) -> bool {
-    matches!(error, Error::Refused { message, .. } if message.contains("disk is full"))
-}
-
-/// What a page says, because a proxy answers with one. Anything else stays as it is.
+/// The text of an HTML page, which a proxy may answer. Any other text stays as it is.
 fn without_tags(words: &str) -> Cow<'_, str> {
     if !words.starts_with('<') {
         return Cow::Borrowed(words);
@@ -67,12 +120,12 @@ fn without_tags(words: &str) -> Cow<'_, str> {
     Cow::Owned(texts.map(|(_, text)| text).collect::<Vec<_>>().join(" "))
 }
 
-/// Whether it is the Engine that forbids something: a pull because a registry did, a network that
-/// cannot be joined, or an address there that somebody else has.
+/// Whether the Engine itself forbids the call. That happens for a pull that a registry forbids, a network that cannot
+/// be joined, or an address that is in use.
 fn is_engines_own(rule: &str, message: Option<&str>) -> bool {
     let is_of_rule = match rule {
         "POST /images/create" | "POST /networks/{id}/connect" => true,
-        "POST /containers/{id}/start" => message == Some("Address already in use"),
+        START => message.is_some_and(|words| obstacle(words) == Obstacle::Taken),
         _ => false,
     };
     is_of_rule && message.is_some_and(|words| !words.contains("authorization denied by plugin"))
@@ -97,8 +150,8 @@ fn rule(request: &str) -> String {
     }
 }
 
-/// The status of Docker's that an answer means. Podman (5.8) answers 500 where another call came in
-/// between, and only its words tell what happened.
+/// The status that Docker would answer. Podman (5.8) answers 500 if another call came in between, and only its
+/// words tell what happened.
 fn meant(request: &str, status: u16, message: &str) -> u16 {
     const TAKEN: [&str; 3] = [
         "container already exists",
@@ -108,14 +161,14 @@ fn meant(request: &str, status: u16, message: &str) -> u16 {
     let is_post = request.starts_with("POST ");
     match status {
         500 if is_post && TAKEN.iter().any(|words| message.contains(words)) => 409,
-        // To a POST it may be said of another container, which that one needs.
+        // After a POST, the words may be about another container, which this one needs.
         500 if !is_post && message.ends_with("no such container") => 404,
         _ => status,
     }
 }
 
-/// Whether the Engine does not know for now whether there is an image: Podman (4.3) answers so of one
-/// that is there, while another process changes what it keeps.
+/// Whether the Engine is unsure for now whether an image exists. Podman (4.3) answers so for an existing image
+/// while another process changes its store.
 pub(super) fn is_unsure_of_image(error: &Error) -> bool {
     let Error::Refused { message, .. } = error else {
         return false;
@@ -123,7 +176,7 @@ pub(super) fn is_unsure_of_image(error: &Error) -> bool {
     error.status() == Some(500) && message.contains("image not known")
 }
 
-/// What to do about an Engine that cannot be reached, as far as the reason tells.
+/// The hint for an Engine that cannot be reached.
 pub(super) fn hint(endpoint: &Endpoint, reason: &str) -> String {
     if reason.contains("No such file") {
         return " (is the Engine running, and its socket mounted here?)".to_owned();
@@ -138,14 +191,14 @@ pub(super) fn hint(endpoint: &Endpoint, reason: &str) -> String {
         Endpoint::Unix(path) => std::fs::metadata(path).ok(),
         Endpoint::Tcp(_) => None,
     };
-    let me = user::name();
+    let me = process::name();
     if me == "user 0" {
         return format!(
             " (this is {me}: does SELinux forbid it? security_opt: [\"label=disable\"])"
         );
     }
     let Some(socket) = socket else {
-        // Nor may its folder be looked into.
+        // The folder of the socket cannot be read either.
         return format!(" (this is {me}: run as root, or in the socket's group)");
     };
     let (owner, group, mode) = (socket.uid(), socket.gid(), socket.mode() & 0o777);
@@ -159,7 +212,7 @@ pub(super) fn hint(endpoint: &Endpoint, reason: &str) -> String {
     )
 }
 
-/// Whether a registry let the Engine know that it may not read an image, as far as words tell.
+/// Whether a registry refused the Engine an image for want of rights, as far as the words tell.
 #[must_use]
 pub fn is_denial(error: &Error) -> bool {
     const DENIALS: [&str; 5] = [
@@ -176,7 +229,7 @@ pub fn is_denial(error: &Error) -> bool {
     DENIALS.iter().any(|word| lower.contains(word))
 }
 
-/// Names a refused pull by its image, and says what may be done about a denial.
+/// Names the image in the error of a refused pull, and adds a hint about a denial.
 pub(super) fn pull_error(error: Error, request: &str, reference: &Reference) -> Error {
     let is_denial = is_denial(&error);
     let Error::Refused {
@@ -214,10 +267,7 @@ mod tests {
             message: said(&words),
             retry_after: None,
         };
-        assert!(
-            is_full(&error) && error.to_string().contains("docker system df"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("docker system df"), "{error}");
     }
 
     #[test]
@@ -284,6 +334,219 @@ mod tests {
                 is_engines_own(rule, message),
                 expected,
                 "{rule} {message:?}"
+            );
+        }
+    }
+
+    /// Texts of Docker 28.5 (runc 1.3), Docker 20.10 (runc 1.1), Podman 5.8 (crun) and, from their sources, older ones.
+    #[test]
+    fn only_what_an_image_can_help_is_laid_to_its_charge() {
+        const D28: &str = "failed to create task for container: failed to create shim task: OCI runtime create failed: \
+                           runc create failed: unable to start container process: error during container init: ";
+        const D20: &str = "failed to create shim task: OCI runtime create failed: runc create failed: \
+                           unable to start container process: ";
+        const NOT_FOUND: &str = "No such file or directory: OCI runtime attempted to invoke a command that was not found";
+        let (image, taken, other) = (Obstacle::Image, Obstacle::Taken, Obstacle::Surroundings);
+        for (before, words, expected) in [
+            (
+                D28,
+                "exec: \"/start\": stat /start: no such file or directory",
+                image,
+            ),
+            (
+                D28,
+                "exec: \"start\": executable file not found in $PATH",
+                image,
+            ),
+            (D28, "exec: \"/start\": permission denied", image),
+            (
+                D28,
+                "exec: \"/bin\": is a directory: permission denied",
+                image,
+            ),
+            (
+                D20,
+                "exec: \"/start\": stat /start: no such file or directory: unknown",
+                image,
+            ),
+            (
+                D20,
+                "exec: \"start\": executable file not found in $PATH: unknown",
+                image,
+            ),
+            (D20, "exec /start: exec format error: unknown", image),
+            (
+                "",
+                "OCI runtime create failed: container_linux.go:349: starting container process caused \
+                  \"exec: \\\"start\\\": executable file not found in $PATH\": unknown",
+                image,
+            ),
+            (
+                "",
+                "unable to find user app: no matching entries in passwd file",
+                image,
+            ),
+            (
+                "",
+                "unable to find group app: no matching entries in group file",
+                image,
+            ),
+            (
+                "crun: ",
+                "executable file `/start` not found: No such file or directory",
+                image,
+            ),
+            (
+                "crun: ",
+                "executable file `start` not found in $PATH: No such file or directory",
+                image,
+            ),
+            (
+                "crun: ",
+                "the path `/start` exists but it is not executable: Operation not permitted",
+                image,
+            ),
+            (
+                "crun: ",
+                "the path `/bin` is not a regular file: Operation not permitted",
+                image,
+            ),
+            (
+                "crun: ",
+                "cannot find `` in $PATH: No such file or directory",
+                image,
+            ),
+            (
+                "runc: runc create failed: ",
+                "unable to start container process: exec: \"/start\": stat /start: \
+              no such file or directory: OCI runtime attempted to invoke a command that was not found",
+                image,
+            ),
+            (
+                "",
+                "Bind for 0.0.0.0:80 failed: port is already allocated",
+                taken,
+            ),
+            (
+                "",
+                "failed to set up container networking: Address already in use",
+                taken,
+            ),
+            (
+                "",
+                "cannot listen on the TCP port: listen tcp4 127.0.0.1:80: bind: address already in use",
+                taken,
+            ),
+            (
+                D28,
+                "error mounting \"/a\" to rootfs at \"/bin/app\": not a directory: Are you trying to mount a \
+                   directory onto a file (or vice-versa)?",
+                other,
+            ),
+            (
+                D28,
+                "error mounting \"/a\" to rootfs at \"/m\": make mountpoint \"/m\": read-only file system",
+                other,
+            ),
+            (
+                D28,
+                "error setting rlimit type 7: operation not permitted",
+                other,
+            ),
+            (
+                D28,
+                "open sysctl net.ipv4.nosuch file: no such file or directory",
+                other,
+            ),
+            (
+                D28,
+                "error running prestart hook #0: exec: \"nvidia\": executable file not found in $PATH",
+                other,
+            ),
+            (
+                D20,
+                "error during container init: error running hook #0: no such file or directory",
+                other,
+            ),
+            (
+                "",
+                "exec: \"docker-init\": executable file not found in $PATH: unknown",
+                other,
+            ),
+            (
+                "",
+                "failed to start shim: exec: \"containerd-shim-runc-v2\": executable file not found in $PATH",
+                other,
+            ),
+            (
+                "",
+                "OCI runtime create failed: runc create failed: string X is not a valid action for seccomp",
+                other,
+            ),
+            (
+                "",
+                "error gathering device information while adding custom device \"/dev/x\": no such file",
+                other,
+            ),
+            (
+                "",
+                "CDI device injection failed: unresolvable CDI devices vendor.com/class=x",
+                other,
+            ),
+            (
+                "",
+                "could not select device driver \"nvidia\" with capabilities: [[gpu]]",
+                other,
+            ),
+            (
+                "",
+                "invalid mount config for type \"bind\": bind source path does not exist: /a",
+                other,
+            ),
+            (
+                "",
+                "cannot join network namespace of a non running container: container vpn is exited",
+                other,
+            ),
+            (
+                "",
+                "joining network namespace of container: No such container: 42",
+                other,
+            ),
+            (
+                "",
+                "failed to join PID namespace: No such container: 42",
+                other,
+            ),
+            (
+                "",
+                "Cannot link to a non running container: /db AS /web/db",
+                other,
+            ),
+            (
+                "",
+                "failed to initialize logging driver: dial tcp 127.0.0.1:1: connect: connection refused",
+                other,
+            ),
+            ("", "authorization denied by plugin opa: no", other),
+            ("crun: cannot stat `/a`: ", NOT_FOUND, other),
+            ("crun: open `/proc/sys/net/ipv4/nosuch`: ", NOT_FOUND, other),
+            (
+                "crun: ",
+                "mount `/a` to `bin/app`: Not a directory: OCI runtime error",
+                other,
+            ),
+            (
+                "crun: ",
+                "setrlimit `RLIMIT_NOFILE`: Operation not permitted: OCI permission denied",
+                other,
+            ),
+            ("", "", other),
+        ] {
+            assert_eq!(
+                obstacle(&format!("{before}{words}")),
+                expected,
+                "{before}{words}"
             );
         }
     }

@@ -1,6 +1,6 @@
-//! ureq over a unix socket: a [`Connector`], its [`Transport`], and a resolver that asks nobody.
+//! ureq over a unix socket: a [`Connector`], its [`Transport`], and a resolver that looks nothing up.
 
-use crate::queue::queue;
+use crate::thread::queue;
 use std::io;
 use std::io::Read;
 use std::io::Write;
@@ -26,7 +26,7 @@ use ureq::unversioned::transport::NextTimeout;
 use ureq::unversioned::transport::ShutdownHandle;
 use ureq::unversioned::transport::Transport;
 
-/// Threads that may wait for an Engine to take a connection. With more, nobody else tries.
+/// How many threads may wait until an Engine takes a connection. Beyond that, a connection fails at once.
 const MOST_WAITING: usize = 8;
 
 /// Connects to one unix socket, whatever the URL says.
@@ -44,9 +44,9 @@ impl UnixConnector {
         }
     }
 
-    /// An Engine that hangs takes connections until its backlog is full, and then connecting hangs too.
-    /// The standard library knows no deadline for that, so it is done by another thread, which is left
-    /// behind if it takes too long.
+    /// Opens a connection within a limit. An Engine that hangs takes connections until its backlog is full, and then
+    /// connecting hangs too. The standard library has no deadline for that. So another thread connects, and is
+    /// left behind if it takes too long.
     fn open(&self, limit: Option<Duration>) -> io::Result<UnixStream> {
         let (inlet, outlet) = queue();
         if self.waiting.fetch_add(1, Ordering::SeqCst) >= MOST_WAITING {
@@ -99,7 +99,7 @@ struct Socket(Arc<UnixStream>);
 
 impl ShutdownHandle for Socket {
     fn shutdown(&self) {
-        // An error means that it is closed already.
+        // An error means that the socket is closed already.
         let _ = self.0.shutdown(Shutdown::Both);
     }
 }
@@ -141,7 +141,8 @@ impl Transport for UnixTransport {
 }
 
 impl UnixTransport {
-    /// Nothing may be waiting on an idle connection: bytes are rubbish, an end is the Engine's.
+    /// Whether an idle connection can be used again. Bytes that wait on it are rubbish, and an end means that the
+    /// Engine closed it.
     fn probe(&mut self) -> io::Result<bool> {
         self.stream.set_nonblocking(true)?;
         let probed = (&*self.stream).read(&mut [0]);
@@ -156,7 +157,7 @@ impl std::fmt::Debug for UnixTransport {
     }
 }
 
-/// A read that is not cut short by signals: with a timeout set, Linux does not restart it.
+/// Reads, and goes on after a signal: with a timeout set, Linux does not restart an interrupted read.
 fn read(stream: &UnixStream, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<usize> {
     let begun = Instant::now();
     loop {
@@ -183,7 +184,7 @@ fn timed_out(error: io::Error, timeout: NextTimeout) -> Error {
     }
 }
 
-/// A unix socket has no address to look up; asking DNS for a made-up host would fail.
+/// Looks nothing up: a unix socket has no host name, and DNS does not know a made-up one.
 #[derive(Debug)]
 pub(super) struct NoResolver;
 

@@ -1,20 +1,18 @@
-//! What the list of containers says of each: only what we ask it for, because boxes with hundreds of
-//! containers are small as well.
+//! One entry of the list of containers, with only the fields that are used: even small machines may have hundreds
+//! of containers.
 
+use super::container::State;
+use crate::labels;
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::de::IgnoredAny;
 use serde::de::MapAccess;
 use serde::de::Visitor;
+use std::collections::HashMap;
 use std::fmt;
 
-/// Beginnings of the labels that are kept.
-const NAMESPACES: [&str; 4] = [
-    "com.docker.compose.depends_on",
-    "imagewatch.",
-    "io.imagewatch.",
-    "com.centurylinklabs.watchtower.",
-];
+/// A label that is kept besides those of `labels`.
+const DEPENDS_ON: &str = "com.docker.compose.depends_on";
 
 /// One entry of `GET /containers/json`.
 #[derive(Debug, Clone, Deserialize)]
@@ -32,7 +30,32 @@ pub struct Summary {
     #[serde(default)]
     created: Option<i64>,
     #[serde(default)]
+    host_config: Option<HostConfig>,
+    #[serde(default)]
+    network_settings: Option<NetworkSettings>,
+    #[serde(default)]
     labels: Labels,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct HostConfig {
+    #[serde(default)]
+    network_mode: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct NetworkSettings {
+    #[serde(default)]
+    networks: Option<HashMap<String, Endpoint>>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Endpoint {
+    #[serde(default)]
+    aliases: Option<Vec<String>>,
 }
 
 impl Summary {
@@ -42,7 +65,7 @@ impl Summary {
         &self.id
     }
 
-    /// The container's own name: of several the one without a second slash, which links have.
+    /// The container's own name: the one without a second slash. Names with a second slash are links.
     #[must_use]
     pub fn name(&self) -> &str {
         let names = self.names.iter().flatten();
@@ -53,44 +76,95 @@ impl Summary {
             .unwrap_or(&self.id)
     }
 
-    /// The id of the image it runs.
+    /// The id of the container's image.
     #[must_use]
     pub fn image_id(&self) -> &str {
         self.image_id.as_deref().unwrap_or_default()
     }
 
-    /// What it is doing, in the Engine's word.
+    /// The container's state, in the Engine's word.
     #[must_use]
     pub fn state(&self) -> &str {
         self.state.as_deref().unwrap_or_default()
     }
 
-    /// When it was created, in seconds since 1970.
+    /// Whether the list shows the container as neither running nor restarting.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        !self.state().is_empty() && State::of(self.state()).is_stopped()
+    }
+
+    /// Whether the container is being removed, or broken beyond use.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        State::of(self.state()) == State::Gone
+    }
+
+    /// The network mode that the owner chose, for example `container:…`. Podman does not list it.
+    #[must_use]
+    pub fn network_mode(&self) -> Option<&str> {
+        let mode = self.host_config.as_ref()?.network_mode.as_deref()?;
+        (!mode.is_empty()).then_some(mode)
+    }
+
+    /// The networks of the container, as listed.
+    pub fn networks(&self) -> impl Iterator<Item = &str> {
+        self.endpoints().map(|(name, _)| name.as_str())
+    }
+
+    /// The container's aliases in its networks. For a container in another one's network, Podman lists the other
+    /// one's aliases.
+    pub fn aliases(&self) -> impl Iterator<Item = &str> {
+        let aliases = self.endpoints().filter_map(|(_, one)| one.aliases.as_ref());
+        aliases.flatten().map(String::as_str)
+    }
+
+    fn endpoints(&self) -> impl Iterator<Item = (&String, &Endpoint)> {
+        let settings = self.network_settings.as_ref();
+        let networks = settings.and_then(|settings| settings.networks.as_ref());
+        networks.into_iter().flatten()
+    }
+
+    /// The names of the containers that are linked to this one. A link is listed as `/consumer/alias`.
+    pub fn consumers(&self) -> impl Iterator<Item = &str> {
+        let names = self.names.iter().flatten();
+        names.filter_map(|name| {
+            name.trim_start_matches('/')
+                .split_once('/')
+                .map(|(one, _)| one)
+        })
+    }
+
+    /// The time of creation, in seconds since 1970.
     #[must_use]
     pub fn created(&self) -> i64 {
         self.created.unwrap_or_default()
     }
 
-    /// The reference it was made from; an id instead if that means another image by now, or if its
-    /// owner gave one.
+    /// The reference that the container was created from. It is an id if the reference names another image by now,
+    /// or if the owner gave an id.
     #[must_use]
     pub fn image_name(&self) -> &str {
         self.image.as_deref().unwrap_or_default()
+    }
+
+    /// Names and values of the labels that are kept.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        let labels = self.labels.0.iter();
+        labels.map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// The value of a label of ours or of Watchtower's, or of Compose's `depends_on`.
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&str> {
         debug_assert!(is_kept(name), "{name} is not kept");
-        let mut labels = self.labels.0.iter();
-        labels
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        let mut labels = self.labels();
+        labels.find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 }
 
 fn is_kept(name: &str) -> bool {
-    NAMESPACES.iter().any(|start| name.starts_with(start))
+    name == DEPENDS_ON || labels::is_kept(name)
 }
 
 /// The labels that are kept.
@@ -108,7 +182,7 @@ impl<'de> Deserialize<'de> for Labels {
                 f.write_str("labels")
             }
 
-            /// `null`: there are none.
+            /// `null` means no labels.
             fn visit_unit<E>(self) -> Result<Labels, E> {
                 Ok(Labels::default())
             }

@@ -1,94 +1,91 @@
-//! What has been told already: one message per container, digest and outcome, however often a
-//! round comes to the same end.
+//! The memory of sent messages. Each container, digest and outcome gets one message, even if every round has
+//! the same outcome.
 
-use super::event::Event;
-use crate::progress::Outcome;
-use crate::progress::Step;
-use crate::progress::steady;
+use super::message::Message;
+use crate::journal::Outcome;
+use crate::journal::Step;
+use crate::journal::steady;
 
-/// What was told last; the oldest is forgotten first.
+/// The last messages. The oldest one is forgotten first.
 #[derive(Default)]
-pub(super) struct Memory(Vec<Told>);
+pub(super) struct Memory(Vec<Sent>);
 
-/// Far more than there are containers on a box.
+/// The most messages that are remembered: far more than a box has containers.
 const MOST: usize = 1024;
 
 #[derive(PartialEq, Eq)]
-struct Told {
+struct Sent {
     outcome: Outcome,
-    /// The container; of a pull, the image.
+    /// The container; for a pull, the image.
     subject: String,
-    /// The digest or id; of a pull, why it failed.
+    /// The digest or id; for a pull, the reason of the failure.
     what: String,
 }
 
 impl Memory {
-    /// The event in this step, unless it has been told.
+    /// Makes a message from the event of a step, unless that event was sent already.
     ///
-    /// What ends well is a new beginning: a pull that fails again after one that did not, or a
-    /// container that goes back to an image and on again, is news.
-    pub(super) fn news(&mut self, step: &Step) -> Option<Event> {
+    /// A success is a new beginning for its subject. So a pull that fails again after a success is news. A
+    /// container that goes down once more, or returns to an earlier image, is news too.
+    pub(super) fn news(&mut self, step: &Step) -> Option<Message> {
         if let Step::Pulled { image, .. } = step {
-            self.0.retain(|told| told.subject != *image);
+            self.0.retain(|sent| sent.subject != *image);
         }
-        let event = Event::of(step)?;
-        let subject = event.container.as_ref().unwrap_or(&event.image);
+        let event = step.event().filter(|event| event.is_news())?;
         let why = || event.reason.as_deref().map(steady);
-        let what = event.new.clone().or_else(why);
-        let told = Told {
+        let sent = Sent {
             outcome: event.outcome,
-            subject: subject.clone(),
-            what: what.unwrap_or_default(),
+            subject: event.subject().to_owned(),
+            what: event.new.clone().or_else(why).unwrap_or_default(),
         };
-        if self.0.contains(&told) {
+        if self.0.contains(&sent) {
             return None;
         }
-        if event.outcome == Outcome::Recreated {
-            self.0.retain(|other| other.subject != told.subject);
+        if matches!(
+            event.outcome,
+            Outcome::Recreated | Outcome::Down | Outcome::Back
+        ) {
+            self.0.retain(|other| other.subject != sent.subject);
         }
         if self.0.len() >= MOST {
             self.0.remove(0);
         }
-        self.0.push(told);
-        Some(event)
+        self.0.push(sent);
+        Some(Message::new(event.clone()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::Event;
 
     fn updated(new: &str) -> Step {
-        Step::Recreated {
-            container: "web".into(),
-            image: "i".into(),
-            old: "o".into(),
-            new: new.into(),
-            downtime_seconds: None,
-        }
+        Step::Outcome(Event::of(Outcome::Recreated, "web", "i").from_to("o", new))
     }
 
     fn rolled_back(new: &str) -> Step {
-        Step::RolledBack {
-            container: "web".into(),
-            image: "i".into(),
-            old: "o".into(),
-            new: new.into(),
-            reason: "r".into(),
-        }
+        let event = Event::of(Outcome::RolledBack, "web", "i").from_to("o", new);
+        Step::Outcome(event.because("r"))
     }
 
     fn pull_failed(reason: &str) -> Step {
-        Step::PullFailed {
-            image: "i".into(),
-            reason: reason.into(),
-        }
+        Step::Outcome(Event::pull_failed("i", reason))
     }
 
     fn pulled() -> Step {
         Step::Pulled {
             image: "i".into(),
             seconds: 1.0,
+        }
+    }
+
+    #[test]
+    fn what_changes_nothing_is_not_told() {
+        let left_alone = Event::of(Outcome::LeftAlone, "web", "i").because("busy");
+        let pulling = Step::Pulling { image: "i".into() };
+        for step in [Step::Alive, pulling, Step::Outcome(left_alone)] {
+            assert!(Memory::default().news(&step).is_none(), "{step:?}");
         }
     }
 

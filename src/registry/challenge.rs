@@ -1,22 +1,31 @@
-//! The `WWW-Authenticate` header (RFC 9110 §11.6.1): how a registry wants to be asked.
+//! Challenges: the `WWW-Authenticate` header (RFC 9110 §11.6.1), with which a registry asks for a login.
 
 /// One way to authenticate that a registry offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Challenge {
-    /// User name and password with every request (RFC 7617).
+    /// User name and password in every request (RFC 7617).
     Basic,
     /// A token from `realm` (distribution spec, "Token Authentication").
     Bearer {
         /// The token endpoint's URL.
         realm: String,
-        /// Passed on to the token endpoint where given.
+        /// The name of the service, which is passed on to the token endpoint.
         service: Option<String>,
+        /// The scopes of the token, as the registry names them.
+        scopes: Vec<String>,
     },
 }
 
+/// The most scopes of one challenge that are used. Real challenges have one or two.
+const MOST_SCOPES: usize = 8;
+/// The longest scope that is used, in bytes. Real scopes are short.
+const LONGEST_SCOPE: usize = 512;
+/// The scope that GHCR sends as an example, without a particular repository.
+const EXAMPLE: &str = "repository:user/image:pull";
+
 impl Challenge {
-    /// The best challenge of all header values: Bearer if it has a realm, else Basic. Unknown
-    /// schemes are skipped; a malformed header ends the reading of that header.
+    /// The best challenge of all header values: Bearer if it has a realm, else Basic. Unknown schemes are
+    /// skipped. A malformed header is read up to its fault.
     #[must_use]
     pub fn best<'a>(headers: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         let mut best = None;
@@ -28,8 +37,11 @@ impl Challenge {
                 };
                 match (scheme.as_str(), parameter("realm")) {
                     ("bearer", Some(realm)) => {
-                        let service = parameter("service");
-                        return Some(Self::Bearer { realm, service });
+                        return Some(Self::Bearer {
+                            realm,
+                            service: parameter("service"),
+                            scopes: scopes(&parameters),
+                        });
                     }
                     ("basic", _) => best = Some(Self::Basic),
                     _ => {}
@@ -38,12 +50,34 @@ impl Challenge {
         }
         best
     }
+
+    /// Takes the scopes out. They belong to one repository; the rest belongs to the whole host.
+    #[must_use]
+    pub fn take_scopes(&mut self) -> Vec<String> {
+        match self {
+            Self::Bearer { scopes, .. } => std::mem::take(scopes),
+            Self::Basic => Vec::new(),
+        }
+    }
+}
+
+/// The scopes of a challenge. A blank separates two scopes, and the parameter may be repeated.
+fn scopes(parameters: &[(String, String)]) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let values = parameters.iter().filter(|(key, _)| key == "scope");
+    for scope in values.flat_map(|(_, value)| value.split_ascii_whitespace()) {
+        let is_new = scope != EXAMPLE && !found.iter().any(|one| one == scope);
+        if is_new && scope.len() <= LONGEST_SCOPE && found.len() < MOST_SCOPES {
+            found.push(scope.to_owned());
+        }
+    }
+    found
 }
 
 /// A scheme in lower case and its parameters, their keys in lower case.
 type Parsed = (String, Vec<(String, String)>);
 
-/// All challenges of one header value, up to the first place that breaks the grammar.
+/// Reads all challenges of one header value, up to the first fault.
 fn parse(header: &str) -> Vec<Parsed> {
     let mut challenges: Vec<Parsed> = Vec::new();
     let mut rest = header.trim_start();
@@ -65,7 +99,7 @@ fn parse(header: &str) -> Vec<Parsed> {
             match rest.strip_prefix(',') {
                 Some(after) => rest = after.trim_start(),
                 None if rest.is_empty() => {}
-                // Two parameters without a comma between them: the last one is not to be trusted.
+                // The comma between two parameters is missing, so the last one is not trusted.
                 None => {
                     parameters.pop();
                     break;
@@ -79,14 +113,14 @@ fn parse(header: &str) -> Vec<Parsed> {
     challenges
 }
 
-/// A token (RFC 9110 §5.6.2) and what follows it.
+/// Splits a token (RFC 9110 §5.6.2) off.
 fn token(text: &str) -> (&str, &str) {
     let legal = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     let end = text.find(|c| !legal(c)).unwrap_or(text.len());
     text.split_at(end)
 }
 
-/// A quoted string with its escapes resolved, or everything up to the next comma or space.
+/// Reads a quoted string without its escapes, or everything up to the next comma or space.
 fn read_value(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([',', ' ', '\t']).unwrap_or(text.len());
@@ -112,7 +146,47 @@ mod tests {
         Some(Challenge::Bearer {
             realm: realm.to_owned(),
             service: service.map(str::to_owned),
+            scopes: Vec::new(),
         })
+    }
+
+    /// The best challenge without its scopes. Scopes have a test of their own.
+    fn best(header: &str) -> Option<Challenge> {
+        let mut best = Challenge::best([header]);
+        let _ = best.as_mut().map(Challenge::take_scopes);
+        best
+    }
+
+    #[test]
+    fn scopes_are_read_in_every_form() {
+        let long = "x".repeat(LONGEST_SCOPE + 1);
+        let many: String = (0..20).map(|number| format!("{number} ")).collect();
+        let first: Vec<String> = (0..MOST_SCOPES).map(|number| number.to_string()).collect();
+        let first: Vec<&str> = first.iter().map(String::as_str).collect();
+        for (parameters, expected) in [
+            ("", Vec::new()),
+            (r#",scope="""#, Vec::new()),
+            (
+                r#",scope="repository:a/b:pull""#,
+                vec!["repository:a/b:pull"],
+            ),
+            (
+                r#",Scope="repository:a/b:pull,push""#,
+                vec!["repository:a/b:pull,push"],
+            ),
+            (
+                r#",scope="repository:a/b:pull  repository:c/d:pull""#,
+                vec!["repository:a/b:pull", "repository:c/d:pull"],
+            ),
+            (r#",scope="a",scope="b a",scope=c"#, vec!["a", "b", "c"]),
+            (&format!(r#",scope="{long} a""#), vec!["a"]),
+            (&format!(r#",scope="{many}""#), first),
+        ] {
+            let header = format!(r#"Bearer realm="https://a/t"{parameters}"#);
+            let mut challenge = Challenge::best([&*header]).expect("a challenge");
+            assert_eq!(challenge.take_scopes(), expected, "{header}");
+            assert_eq!(Some(challenge), bearer("https://a/t", None), "{header}");
+        }
     }
 
     #[test]
@@ -158,7 +232,7 @@ mod tests {
             ("=,=\"", None),
             ("Negotiate", None),
         ] {
-            assert_eq!(Challenge::best([header]), expected, "{header}");
+            assert_eq!(best(header), expected, "{header}");
         }
     }
 

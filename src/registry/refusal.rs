@@ -1,17 +1,17 @@
-//! What a registry says when it does not answer with what was asked for.
+//! Refusals: a registry's answer with another status than 200, turned into an error.
 
-use crate::credentials::Secret;
-use crate::credentials::without;
 use crate::error::Error;
 use crate::error::one_line;
 use crate::http;
+use crate::secret::Secret;
+use crate::secret::without;
 use std::time::Duration;
 use std::time::SystemTime;
 use ureq::Body;
 use ureq::http::Response;
 
-/// Turns an answer that is not 200 into an error with the registry's words and our hint.
-/// Nothing of `secrets`, which were sent there, is repeated.
+/// Turns a refusal into an error with the registry's words and a hint. Of `secrets`, which were sent to the
+/// registry, nothing is repeated.
 pub(super) fn refused(
     request: &str,
     answer: Response<Body>,
@@ -35,6 +35,7 @@ pub(super) fn refused(
         (401 | 403, false) => " (set credentials for this registry)",
         (401 | 403, true) => " (the credentials for this registry were refused: are they expired?)",
         (404, _) => " (does the tag exist? a private repository may answer so as well)",
+        (407, _) => " (the proxy wants a login: http://USER:PASSWORD@HOST:PORT in HTTP_PROXY)",
         (429, _) => " (too many requests: left alone for a while)",
         _ => "",
     };
@@ -46,15 +47,15 @@ pub(super) fn refused(
     }
 }
 
-/// GHCR says in words how long to wait: `retry-after: 880.092µs, allowed: 44000/minute`.
+/// Reads a pause from the words. GHCR writes `retry-after: 880.092µs, allowed: 44000/minute`.
 fn in_words(words: &str, now: SystemTime) -> Option<Duration> {
     let lower = words.to_lowercase();
     let (_, rest) = lower.split_once("retry-after:")?;
     http::parse_retry_after(rest.split(',').next().unwrap_or(rest), now)
 }
 
-/// The registry's own words: the error list of the distribution spec, Docker Hub's `message`, the
-/// `details` of its token endpoint, or plain text; never a page of HTML.
+/// The registry's own words: the error list of the distribution spec, Docker Hub's `message`, the `details`
+/// of its token endpoint, or plain text. A page of HTML is only named.
 fn words(body: &str, secrets: &[Secret]) -> String {
     let line = |text: &str| one_line(&without(secrets, text));
     let Ok(json) = serde_json::from_str::<serde_json::Value>(body) else {

@@ -1,35 +1,36 @@
-//! The token endpoint's answer (distribution spec, "Token Authentication") and how long it lasts.
+//! Tokens: the answer of a token endpoint (distribution spec, "Token Authentication"), and its lifetime.
 
 use crate::credentials::Login;
-use crate::credentials::Secret;
 use crate::http;
+use crate::secret::Secret;
 use serde_json::Value;
 use std::time::Duration;
 use std::time::Instant;
+use ureq::http::Uri;
 
-/// Registries must accept a token for at least this long, whatever they say.
+/// The shortest lifetime. The spec asks registries for at least 60 seconds, whatever `expires_in` says.
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);
-/// Nor is one trusted for longer than this.
+/// The longest time that a token is trusted.
 const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
-/// Longer than any server takes a header; real ones are below 4 KiB.
+/// The longest token, in bytes. No server accepts a longer header, and real tokens are below 4 KiB.
 const LONGEST_TOKEN: usize = 16 * 1024;
-/// A token is given up this much before its time, so that it does not expire on the way.
-const SAFETY: Duration = Duration::from_secs(5);
+/// A token is dropped so long before its end, so that it does not expire on the way.
+const MARGIN: Duration = Duration::from_secs(5);
 
 /// A bearer token for one repository.
 #[derive(Debug, Clone)]
 pub(super) struct Token {
     /// The value of the `Authorization` header.
     pub(super) header: Secret,
-    /// Whom it was given to.
+    /// The login that got the token.
     pub(super) owner: Option<Login>,
-    /// When it is no longer used; `None` if the registry did not say (GHCR, Quay, Gitea): then it
-    /// is used until it is refused.
+    /// The end of its use. If the registry names none (GHCR, Quay, Gitea), the token is used until it is
+    /// refused.
     expires: Option<Instant>,
 }
 
 impl Token {
-    /// Reads the answer's body; an error says what was expected without quoting what was sent.
+    /// Reads the body of the answer. An error says what was expected, and quotes nothing of the body.
     pub(super) fn parse(body: &[u8], now: Instant) -> Result<Self, &'static str> {
         let answer: Value =
             serde_json::from_slice(body).map_err(|_| "not the JSON of a token answer")?;
@@ -52,7 +53,7 @@ impl Token {
         Ok(Self {
             header: Secret::new(format!("Bearer {token}")),
             owner: None,
-            expires: life.map(|life| now + life - SAFETY),
+            expires: life.map(|life| now + life - MARGIN),
         })
     }
 
@@ -61,13 +62,45 @@ impl Token {
     }
 }
 
-/// Asks to exchange a refresh token (distribution spec, "OAuth2 Token Authentication").
-pub(super) fn refresh_form(token: &Secret, service: Option<&str>, scope: &str) -> Secret {
+/// The scopes of a token: those of the registry's challenge, and the pull of the repository. The two differ
+/// behind a proxy that rewrites names.
+///
+/// The registry's scopes come first, because some token endpoints use only the first scope. Ours is left out
+/// if they cover it, because other endpoints refuse two scopes.
+pub(super) fn scopes(of_challenge: &[String], repository: &str) -> Vec<String> {
+    let covers = |scope: &String| {
+        let rest = scope.strip_prefix("repository:");
+        let actions = rest.and_then(|rest| rest.strip_prefix(repository)?.strip_prefix(':'));
+        actions.is_some_and(|actions| actions.split(',').any(|one| one == "pull" || one == "*"))
+    };
+    let mut all = of_challenge.to_vec();
+    if !of_challenge.iter().any(covers) {
+        all.push(format!("repository:{repository}:pull"));
+    }
+    all
+}
+
+/// The URL of a request for a token (distribution spec, "Requesting a Token").
+pub(super) fn url(realm: &Uri, service: Option<&str>, scopes: &[String]) -> String {
+    let mut url = realm.to_string();
+    let mut separator = if realm.query().is_some() { '&' } else { '?' };
+    let scopes = scopes.iter().map(|scope| ("scope", scope.as_str()));
+    let service = service.map(|service| ("service", service));
+    for (key, value) in service.into_iter().chain(scopes) {
+        url.push(separator);
+        url.push_str(&format!("{key}={}", http::percent_encode(value, ":/")));
+        separator = '&';
+    }
+    url
+}
+
+/// The form that exchanges a refresh token (distribution spec, "OAuth2 Token Authentication").
+pub(super) fn refresh_form(token: &Secret, service: Option<&str>, scopes: &[String]) -> Secret {
     let encode = |text: &str| http::percent_encode(text, "");
     Secret::new(format!(
         "grant_type=refresh_token&client_id=imagewatch&service={}&scope={}&refresh_token={}",
         encode(service.unwrap_or_default()),
-        encode(scope),
+        encode(&scopes.join(" ")),
         encode(token.reveal())
     ))
 }
@@ -75,6 +108,63 @@ pub(super) fn refresh_form(token: &Secret, service: Option<&str>, scope: &str) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_is_asked_for_what_the_registry_named_and_one_repository() {
+        for (of_challenge, expected) in [
+            (&[][..], &["repository:acme/api:pull"][..]),
+            (&["repository:acme/api:pull"], &["repository:acme/api:pull"]),
+            (
+                &["repository:acme/api:push,pull"],
+                &["repository:acme/api:push,pull"],
+            ),
+            (&["repository:acme/api:*"], &["repository:acme/api:*"]),
+            (
+                &["repository:up/acme/api:pull", "registry:catalog:*"],
+                &[
+                    "repository:up/acme/api:pull",
+                    "registry:catalog:*",
+                    "repository:acme/api:pull",
+                ],
+            ),
+            (
+                &["repository:acme/api:push"],
+                &["repository:acme/api:push", "repository:acme/api:pull"],
+            ),
+            (
+                &["repository:acme/api2:pull"],
+                &["repository:acme/api2:pull", "repository:acme/api:pull"],
+            ),
+        ] {
+            let of_challenge: Vec<String> = of_challenge.iter().map(ToString::to_string).collect();
+            assert_eq!(scopes(&of_challenge, "acme/api"), expected);
+        }
+    }
+
+    #[test]
+    fn the_url_names_service_and_scopes() {
+        let scopes =
+            |all: &[&str]| -> Vec<String> { all.iter().map(ToString::to_string).collect() };
+        let realm: Uri = "https://auth.example/token?a=b".parse().expect("URL");
+        assert_eq!(
+            url(
+                &realm,
+                Some("my registry"),
+                &scopes(&["repository:acme/api:pull"])
+            ),
+            "https://auth.example/token?a=b&service=my%20registry&scope=repository:acme/api:pull"
+        );
+        let realm: Uri = "https://auth.example/token".parse().expect("URL");
+        assert_eq!(
+            url(&realm, None, &scopes(&["repository:a/b:pull,push", "x&y"])),
+            "https://auth.example/token?scope=repository:a/b:pull%2Cpush&scope=x%26y"
+        );
+        let form = refresh_form(&Secret::new("r"), None, &scopes(&["a", "b"]));
+        assert_eq!(
+            form.reveal(),
+            "grant_type=refresh_token&client_id=imagewatch&service=&scope=a%20b&refresh_token=r"
+        );
+    }
 
     #[test]
     fn either_field_and_any_life_are_understood() {

@@ -1,38 +1,66 @@
-//! What a successor is to be: worked out before anything is touched.
+//! The plan of a successor, worked out before anything is touched.
 
 use super::Part;
 use super::Swap;
 use super::record::Record;
 use super::steps::LOOK_PATIENCE;
-use super::steps::insist;
+use super::steps::retry;
+use super::successor::Facts;
+use super::successor::Moved;
+use super::successor::Successor;
 use crate::engine::Container;
-use crate::engine::FOLLOWED_LABEL;
 use crate::engine::Image;
 use crate::error::Result;
-use crate::replacement::Facts;
-use crate::replacement::Moved;
-use crate::replacement::Replacement;
-use crate::replacement::TRANSACTION_LABEL;
+use crate::labels::FOLLOWED;
+use crate::labels::TRANSACTION;
 use serde_json::Value;
 
-/// What a swap would create.
+/// The container that a swap would create.
 #[derive(Debug)]
 pub struct Plan {
     pub(super) record: Record,
-    /// The body, and the networks to join after.
-    pub replacement: Replacement,
-    /// The platform to ask for, where it is not the Engine's own.
+    /// The body of the create call, and the networks to join afterwards.
+    pub replacement: Successor,
+    /// The platform to ask for, if it is not the Engine's own.
     pub platform: Option<String>,
+    pub(super) origin: Origin,
+}
+
+/// Facts about a container from outside its inspect, enough to make it again when it is gone.
+#[derive(Debug)]
+pub(super) struct Origin {
+    pub(super) image: Option<Image>,
+    podman: Option<Value>,
+    inherited: Vec<Value>,
+    gone_providers: Vec<String>,
 }
 
 impl Swap<'_> {
-    /// Works out a successor. `moved` are containers that are replaced before it in the same swap.
+    /// Works out a successor. `moved` are containers that are replaced before it in the same swap. `joined` are
+    /// containers that their owner has replaced.
     ///
     /// # Errors
-    /// When the Engine cannot be asked for what that takes.
-    pub fn plan(&self, part: &Part, moved: &[Moved]) -> Result<Plan> {
-        let old = part.old;
-        let old_image = match self.old_image(old) {
+    /// When the Engine cannot be asked.
+    pub fn plan(&self, part: &Part, moved: &[Moved], joined: &[Moved]) -> Result<Plan> {
+        let origin = self.origin(part.old)?;
+        let provider = moved.first().map(|first| first.old_id);
+        let keeps_image = provider.is_some() || !joined.is_empty();
+        let all = [moved, joined].concat();
+        let mut replacement = self.shape(part, &all, &origin, keeps_image);
+        let mut record = Record::of(&replacement.old, provider);
+        record.is_one_way = !joined.is_empty();
+        replacement.label(TRANSACTION, record.to_label());
+        let foreign = || origin.image.as_ref()?.foreign_platform(&self.about.arch);
+        Ok(Plan {
+            record,
+            replacement,
+            platform: self.platform.map(str::to_owned).or_else(foreign),
+            origin,
+        })
+    }
+
+    pub(super) fn origin(&self, old: &Container) -> Result<Origin> {
+        let image = match self.old_image(old) {
             Ok(image) => Some(image),
             Err(error) if error.is_not_found() => {
                 log::warn!(
@@ -50,40 +78,49 @@ impl Swap<'_> {
             None
         };
         let (inherited, gone_providers) = self.volumes_from(old)?;
-        let mut replacement = Replacement::of(&Facts {
+        Ok(Origin {
+            image,
+            podman,
+            inherited,
+            gone_providers,
+        })
+    }
+
+    /// Works out the settings of a successor. A container that is only recreated because of another one
+    /// (`keeps_image`) keeps its image, even if its tag names another image by now.
+    pub(super) fn shape(
+        &self,
+        part: &Part,
+        moved: &[Moved],
+        origin: &Origin,
+        keeps_image: bool,
+    ) -> Successor {
+        let old = part.old;
+        let mut replacement = Successor::of(&Facts {
             old,
-            old_image: old_image.as_ref(),
+            old_image: origin.image.as_ref(),
             new_image_id: part.image.id(),
             api: self.about.api,
-            podman: podman.as_ref(),
-            inherited: &inherited,
-            gone_providers: &gone_providers,
+            podman: origin.podman.as_ref(),
+            inherited: &origin.inherited,
+            gone_providers: &origin.gone_providers,
             moved,
         });
-        let provider = moved.first().map(|first| first.old_id);
-        let record = Record::of(&replacement.old, provider);
-        replacement.label(TRANSACTION_LABEL, record.to_label());
-        // What only moves with another keeps its image, even if its tag means another one by now.
         let is_tagged = || {
             let tagged = self.engine.image(old.image_name());
             tagged.is_ok_and(|tagged| tagged.id() == part.image.id())
         };
-        if old.label(FOLLOWED_LABEL).is_some() {
+        if old.label(FOLLOWED).is_some() {
             replacement.body["Image"] = old.image_name().into();
         }
-        if provider.is_some() && !is_tagged() {
+        if keeps_image && !is_tagged() {
             replacement.body["Image"] = part.image.id().into();
-            replacement.label(FOLLOWED_LABEL, old.image_name().to_owned());
+            replacement.label(FOLLOWED, old.image_name().to_owned());
         }
-        let foreign = || old_image.as_ref()?.foreign_platform(&self.about.arch);
-        Ok(Plan {
-            record,
-            replacement,
-            platform: self.platform.map(str::to_owned).or_else(foreign),
-        })
+        replacement
     }
 
-    /// What comes with `--volumes-from`, and so again with the successor; and the entries whose
+    /// The mounts that come with `--volumes-from`, and come again with the successor; and the entries whose
     /// container is gone.
     fn volumes_from(&self, old: &Container) -> Result<(Vec<Value>, Vec<String>)> {
         let entries = old.host_config().get("VolumesFrom");
@@ -100,11 +137,13 @@ impl Swap<'_> {
         Ok((inherited, gone))
     }
 
-    /// The image it was made from, with its health check, which Podman shows only in its own manner.
+    /// The image that the container was created from. Podman shows its health check only in its own API.
     fn old_image(&self, old: &Container) -> Result<Image> {
         if self.about.is_podman() {
-            // Podman 4.3 stumbles over other images that are being removed.
-            insist(LOOK_PATIENCE, || self.engine.podman_image(old.image_id()))
+            // Podman 4.3 fails while other images are being removed.
+            retry(self.shutdown, LOOK_PATIENCE, || {
+                self.engine.podman_image(old.image_id())
+            })
         } else {
             self.engine.image(old.image_id())
         }

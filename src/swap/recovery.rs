@@ -1,119 +1,131 @@
 //! Recovery: swaps that another process left half done are finished or undone.
 //!
-//! Whoever does this holds the claim, so every half-done swap there is belongs to nobody. What is to
-//! be done follows from what the Engine shows:
+//! A recovery holds the lock, so no living process works on the half-done swaps. The action follows from the
+//! containers on the Engine:
 //!
-//! | what is there | then |
+//! | on the Engine | action |
 //! |---|---|
-//! | a successor whose old container is gone | it was accepted: nothing, or its name is put right |
-//! | all successors of a swap have taken over and run | they are accepted or not, as always |
+//! | a successor whose old container is gone | the successor was accepted: its name is put right if needed |
+//! | all successors of a swap have taken over | the successors are accepted or not, as in any swap |
 //! | anything else | the swap is undone |
-//! | an old container put aside, and no successor | it gets its name back and is started |
+//! | an old container put aside, and no successor | the container gets its name back and is started |
+//! | the same, and its owner has created another one of that name | the container stays aside; one warning says so |
 
 use super::Acceptance;
+use super::half_done::is_clean;
+use super::half_done::is_left_over;
+use super::half_done::is_orphan;
+use super::half_done::needs_recovery;
+use super::half_done::open_pairs;
+use super::half_done::replaced_provider;
+use super::itself;
+use super::lock::Attempt;
+use super::lock::Lock;
+use super::lock::NAME as LOCK;
+use super::put_back::bring_back;
+use super::record::Aside;
 use super::record::Record;
-use super::record::is_alive;
-use super::record::is_aside;
 use super::record::is_transient_name;
 use super::record::name_before;
+use super::recover_one::recover_one;
 use super::steps::Steps;
 use super::undo::Pair;
-use super::undo::Stop;
-use super::undo::Undone;
-use super::undo::bring_back;
-use super::undo::finish;
-use super::undo::undo;
-use crate::claim::Attempt;
-use crate::claim::Claim;
-use crate::claim::NAME as CLAIM;
-use crate::debug::debug;
+use super::undo::down;
 use crate::engine::Container;
 use crate::engine::Engine;
 use crate::engine::Summary;
 use crate::error::Error;
 use crate::error::Result;
-use crate::gate::Gate;
-use crate::progress::Step;
-use std::collections::HashSet;
-use std::time::Duration;
-use std::time::SystemTime;
+use crate::journal::Event;
+use crate::journal::Outcome;
+use crate::journal::Step;
+use crate::logging::debug;
+use crate::thread::Shutdown;
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
-/// How long after it was made a successor is judged as a new one.
-const FRESH: Duration = Duration::from_secs(600);
-
-/// Whether the list shows anything half done, or a claim.
-#[must_use]
-pub fn is_needed(list: &[Summary]) -> bool {
-    list.iter().any(|one| is_transient_name(one.name())) || !open_pairs(list).is_empty()
-}
-
-/// What came of a recovery.
+/// The result of a recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recovered {
-    /// Nothing is half done any more.
+    /// No swap is half done any more.
     All,
-    /// Somebody who lives is at work, and what is half done therefore his.
+    /// Another living process holds the lock, so the half-done swaps are its work.
     Held,
-    /// What could not be settled, and why, each on one line.
-    Left(Vec<String>),
+    /// These swaps could be neither finished nor undone.
+    Left(Vec<Left>),
+}
+
+/// A swap that could be neither finished nor undone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// The failure and its reason, on one line.
+    pub trouble: String,
+    /// The containers that are down because of it.
+    pub down: Vec<String>,
 }
 
 impl Recovered {
-    /// For whoever has no further try.
-    pub fn tell(&self) {
+    /// Logs the failures. For callers that do not try again.
+    pub fn log(&self) {
         if let Self::Left(troubles) = self {
-            for trouble in troubles {
+            for Left { trouble, .. } in troubles {
                 log::error!("{trouble}");
             }
         }
     }
 }
 
-/// Finishes or undoes every half-done swap on the Engine, for a command that has no further try and no
-/// books to keep.
+/// Finishes or undoes every half-done swap on the Engine, for a command that neither tries again nor records
+/// events.
 ///
 /// # Errors
 /// See [`recover`].
-pub fn recover_once(engine: &Engine, acceptance: Acceptance, gate: &Gate) -> Result<()> {
-    recover(engine, acceptance, gate, &|_| {}).map(|recovered| recovered.tell())
+pub fn recover_once(engine: &Engine, acceptance: Acceptance, shutdown: &Shutdown) -> Result<()> {
+    recover(engine, acceptance, shutdown, &|_| {}).map(|recovered| recovered.log())
 }
 
-/// Finishes or undoes every half-done swap on the Engine; `on` hears what came of each container.
+/// Finishes or undoes every half-done swap on the Engine. `on` gets the outcome of each container.
 ///
 /// # Errors
-/// When the Engine cannot be asked. What is wrong with one swap does not keep the others from being
-/// settled.
+/// When the Engine cannot be asked. A failure of one swap does not stop the others.
 pub fn recover(
     engine: &Engine,
     acceptance: Acceptance,
-    gate: &Gate,
+    shutdown: &Shutdown,
     on: &dyn Fn(&Step),
 ) -> Result<Recovered> {
     let list = engine.containers()?;
-    if !is_needed(&list) {
+    list.iter()
+        .filter(|one| is_left_over(&list, one))
+        .for_each(warn_of_left_over);
+    if !needs_recovery(&list) {
         return Ok(Recovered::All);
     }
-    let Some(image) = image_for_claim(engine, &list)? else {
-        return Claim::sweep(engine).map(|()| Recovered::All);
+    let Some(image) = image_for_lock(engine, &list)? else {
+        return Lock::sweep(engine).map(|()| Recovered::All);
     };
-    let Some(_pass) = gate.enter() else {
+    let Some(_pass) = shutdown.enter() else {
         return Ok(Recovered::All);
     };
-    match Claim::attempt(engine, &image)? {
+    match Lock::attempt(engine, std::slice::from_ref(&image))? {
         Attempt::Held(who) => {
-            debug(format_args!("a swap is under way by {who}"));
+            debug(format_args!("{who} is at work on a swap"));
             Ok(Recovered::Held)
         }
-        Attempt::Mine(claim) => settle(engine, acceptance, &claim, on),
+        Attempt::Mine(lock) => {
+            let list = engine.containers()?;
+            recover_with_lock(engine, &list, acceptance, shutdown, &lock, on)
+        }
     }
 }
 
-/// The image of any container there is: it cannot be gone.
-fn image_for_claim(engine: &Engine, list: &[Summary]) -> Result<Option<crate::engine::Image>> {
+/// An image for the lock: that of a container of a half-done swap, because an image in use cannot be gone.
+fn image_for_lock(engine: &Engine, list: &[Summary]) -> Result<Option<crate::engine::Image>> {
     for one in list
         .iter()
         .filter(|one| is_transient_name(one.name()) || Record::of_summary(one).is_some())
-        .filter(|one| one.name() != CLAIM)
+        .filter(|one| one.name() != LOCK)
     {
         if let Some(container) = engine.find(one.id())? {
             match engine.image(container.image_id()) {
@@ -125,51 +137,54 @@ fn image_for_claim(engine: &Engine, list: &[Summary]) -> Result<Option<crate::en
     Ok(None)
 }
 
-/// The same, for whoever holds the claim.
+/// Finishes or undoes every half-done swap. The caller holds the lock and has just made this list.
 ///
 /// # Errors
 /// See [`recover`].
-pub fn settle(
+pub fn recover_with_lock(
     engine: &Engine,
+    list: &[Summary],
     acceptance: Acceptance,
-    _claim: &Claim,
+    shutdown: &Shutdown,
+    lock: &Lock,
     on: &dyn Fn(&Step),
 ) -> Result<Recovered> {
+    let steps = Steps { engine, shutdown };
+    if is_clean(list) {
+        return Ok(Recovered::All);
+    }
+    let pairs = open_pairs(list);
+    let itself = itself::find(engine)?;
     let mut left = Vec::new();
-    let steps = Steps { engine };
-    let list = engine.containers()?;
-    let pairs = open_pairs(&list);
-    let mut settled: Vec<&str> = Vec::new();
+    let mut done: Vec<&str> = Vec::new();
     for swap in pairs.iter().map(|pair| pair.record.swap()) {
-        if settled.contains(&swap) {
+        if done.contains(&swap) {
             continue;
         }
-        settled.push(swap);
-        // The provider first, the others in the order they were made.
-        let of_swap = pairs
-            .iter()
-            .filter(|pair| pair.record.swap() == swap)
-            .cloned();
-        let (mut members, tenants): (Vec<Pair>, Vec<Pair>) =
-            of_swap.partition(|pair| pair.record.provider.is_none());
-        members.extend(tenants);
-        let name = members.first().map_or("", |pair| &*pair.record.name);
-        match settle_one(steps, &list, acceptance, &members, on) {
+        if !done.is_empty() && lock.is_over() {
+            left.push(Left {
+                trouble:
+                    "a swap was found half done and is left for now: somebody removed the lock"
+                        .to_owned(),
+                down: Vec::new(),
+            });
+            return Ok(Recovered::Left(left));
+        }
+        done.push(swap);
+        let mut members = members_of(swap, list, &pairs);
+        let name = members.first().map(|pair| pair.record.name.clone());
+        let name = name.unwrap_or_default();
+        match recover_one(steps, list, acceptance, &mut members, &itself, on) {
             Ok(how) => log::warn!("{name}: a swap was found half done and {how}"),
-            Err(error) => left.push(format!(
-                "{name}: a swap was found half done and could not be settled: {error}"
-            )),
+            Err(error) => left.push(Left {
+                trouble: format!(
+                    "{name}: a swap was found half done and could not be settled: {error}"
+                ),
+                down: report_down(steps, &members, &error, on),
+            }),
         }
     }
-    for orphan in list.iter().filter(|one| is_orphan(one, &pairs)) {
-        match adopt(steps, orphan) {
-            Ok(()) => log::warn!("{}: was put aside by a swap, put back", orphan.name()),
-            Err(error) => left.push(format!(
-                "{}: was put aside by a swap and could not be put back: {error}",
-                orphan.name()
-            )),
-        }
-    }
+    left.extend(put_orphans_back(steps, list, &pairs));
     Ok(if left.is_empty() {
         Recovered::All
     } else {
@@ -177,176 +192,83 @@ pub fn settle(
     })
 }
 
-/// The ids of all containers of swaps that are not over: nobody may begin another one with them.
-#[must_use]
-pub fn half_done(list: &[Summary]) -> HashSet<String> {
-    let aside = list.iter().filter(|one| is_aside(one.name()));
-    let aside = aside.map(|one| one.id().to_owned());
-    let both = |pair: Pair| [pair.record.old, pair.new];
-    let pairs = open_pairs(list).into_iter();
-    let open = pairs.filter(|pair| !is_all_but_removed(list, pair));
-    open.flat_map(both).chain(aside).collect()
-}
-
-/// Whether all there is left to do is that the Engine removes the old container, which it could not (`dead`).
-fn is_all_but_removed(list: &[Summary], pair: &Pair) -> bool {
-    let find = |id: &str| list.iter().find(|one| one.id() == id);
-    let is_dying = |old: &Summary| matches!(old.state(), "dead" | "removing");
-    find(&pair.record.old).is_some_and(is_dying)
-        && find(&pair.new).is_some_and(|new| new.name() == pair.record.name)
-}
-
-/// Successors of swaps that are not over: the old container is still there, or a name is not right yet.
-fn open_pairs(list: &[Summary]) -> Vec<Pair> {
-    let is_there = |id: &str| list.iter().any(|one| one.id() == id);
-    let pair = |one: &Summary| {
-        let record = Record::of_summary(one)?;
-        let open =
-            is_there(&record.old) || is_there(record.swap()) || one.name() == record.new_name();
-        open.then(|| Pair {
-            record,
-            new: one.id().to_owned(),
-        })
-    };
-    // The list begins with the newest; what lives in others was made after them.
-    list.iter().rev().filter_map(pair).collect()
-}
-
-/// Whether a successor was made so long ago that it matters only how it is now: it may have new data.
-fn serves_for_long(list: &[Summary], id: &str) -> bool {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now = now.map_or(0, |since| since.as_secs());
-    let created = list.iter().find(|one| one.id() == id).map(Summary::created);
-    let created = created.and_then(|created| u64::try_from(created).ok());
-    created.is_some_and(|created| created > 0 && now.saturating_sub(created) > FRESH.as_secs())
-}
-
-fn settle_one(
-    steps: Steps,
-    list: &[Summary],
-    acceptance: Acceptance,
-    members: &[Pair],
-    on: &dyn Fn(&Step),
-) -> Result<&'static str> {
-    let mut found = Vec::new();
-    for pair in members {
-        found.push(Found {
-            pair,
-            old: steps.look_for_way_back(&pair.record)?,
-            new: steps.look(&pair.new)?,
-        });
-    }
-    // The old containers go once all are accepted, the provider's last: one that is missing says so, unless its
-    // owner removed it before the successors had taken over.
-    let had_its_turn = |one: &Found| {
-        let record = &one.pair.record;
-        one.new
-            .as_ref()
-            .is_none_or(|new| new.name() == record.name || record.was_running && new.was_started())
-    };
-    let mut committed = found.first().is_some_and(|one| one.old.is_none())
-        || found.iter().any(|one| one.old.is_none()) && found.iter().all(had_its_turn);
-    let mut reason = None;
-    if !committed && found.iter().all(Found::has_taken_over) {
-        reason = members.iter().find_map(|pair| {
-            let is_started = pair.record.was_running;
-            let accept = || {
-                if serves_for_long(list, &pair.new) {
-                    acceptance.await_standing(steps.engine, &pair.new)
-                } else {
-                    acceptance.await_acceptance(steps.engine, &pair.new)
-                }
-            };
-            let accepted = is_started.then(accept);
-            let failure = accepted?.err()?;
-            log::warn!("{}: {}", pair.record.name, failure.reason);
-            Some(failure.reason)
-        });
-        committed = reason.is_none();
-    }
-    let undone = if committed {
-        finish(steps, members)?;
-        Undone::TakenOver
-    } else {
-        undo(steps, members, Stop::InDoubt)?
-    };
-    found
+/// The pairs of one swap: the provider first, then the others in the order of their creation.
+fn members_of(swap: &str, list: &[Summary], pairs: &[Pair]) -> Vec<Pair> {
+    let of_swap = pairs
         .iter()
-        .for_each(|one| one.tell(undone, reason.as_deref(), on));
-    Ok(match undone {
-        Undone::TakenOver if committed => "is finished now",
-        Undone::TakenOver => "is finished now: the old container was gone",
-        Undone::Back => "is undone now: the old container is back",
-        Undone::ByOthers => "is over: somebody else had replaced the container",
-    })
-}
-
-/// A container of a half-done swap and its successor, as they were found.
-struct Found<'p> {
-    pair: &'p Pair,
-    old: Option<Container>,
-    new: Option<Container>,
-}
-
-impl Found<'_> {
-    fn has_taken_over(&self) -> bool {
-        let record = &self.pair.record;
-        let fits =
-            |new: &Container| new.name() == record.name && (is_alive(new) || !record.was_running);
-        self.new.as_ref().is_some_and(fits)
+        .filter(|pair| pair.record.swap() == swap)
+        .cloned();
+    let (mut members, dependents): (Vec<Pair>, Vec<Pair>) =
+        of_swap.partition(|pair| pair.record.provider.is_none());
+    if members.is_empty() {
+        members.extend(replaced_provider(list, swap));
     }
+    members.extend(dependents);
+    members
+}
 
-    /// What came of it; whoever began the swap did not live to tell. Of an old container that is gone he
-    /// may have told, and nobody knows any more what it ran.
-    fn tell(&self, undone: Undone, reason: Option<&str>, on: &dyn Fn(&Step)) {
-        let (Some(old), Some(new)) = (&self.old, &self.new) else {
-            return;
-        };
-        let container = self.pair.record.name.clone();
-        let (image, new) = (old.image_name().to_owned(), new.image_id().to_owned());
-        match undone {
-            Undone::TakenOver => on(&Step::Recreated {
-                container,
-                image,
-                old: old.image_id().to_owned(),
-                new,
-                downtime_seconds: None,
-            }),
-            Undone::Back => on(&Step::Skipped {
-                container,
-                image,
-                new,
-                reason: format!(
-                    "its swap was found half done, and undone{}",
-                    in_brackets(reason)
+/// Puts back every old container whose successor is gone, and returns the failures.
+fn put_orphans_back(steps: Steps, list: &[Summary], pairs: &[Pair]) -> Vec<Left> {
+    let mut left = Vec::new();
+    for orphan in list.iter().filter(|one| is_orphan(one, pairs)) {
+        match put_orphan_back(steps, orphan) {
+            Ok(true) => log::warn!("{}: was put aside by a swap, put back", orphan.name()),
+            Ok(false) => warn_of_left_over(orphan),
+            Err(error) => left.push(Left {
+                trouble: format!(
+                    "{}: was put aside by a swap and could not be put back: {error}",
+                    orphan.name()
                 ),
-                failed: true,
+                down: Vec::new(),
             }),
-            Undone::ByOthers => {}
         }
     }
+    left
 }
 
-fn in_brackets(reason: Option<&str>) -> String {
-    reason.map_or_else(String::new, |reason| format!(" ({reason})"))
+/// Reports the old containers that should run and do not, and returns their names.
+fn report_down(steps: Steps, pairs: &[Pair], error: &Error, on: &dyn Fn(&Step)) -> Vec<String> {
+    let report = |place: usize| {
+        let record = &pairs[place].record;
+        let old = steps.find(&record.old).ok().flatten();
+        let image = old.as_ref().map_or("", Container::image_name);
+        let event = Event::of(Outcome::Down, &record.name, image);
+        on(&Step::Outcome(event.because(&error.to_string())));
+        record.name.clone()
+    };
+    down(steps, pairs).into_iter().map(report).collect()
 }
 
-/// An old container put aside whose successor somebody removed.
-fn is_orphan(one: &Summary, pairs: &[Pair]) -> bool {
-    name_before(one.name()).is_some() && pairs.iter().all(|pair| pair.record.old != one.id())
-}
-
-/// It was running, most likely: the successor of one that was not exists for a moment only.
-fn adopt(steps: Steps, orphan: &Summary) -> Result<()> {
-    let name = name_before(orphan.name()).unwrap_or_default();
-    if let Some(stranger) = steps.look_by_name(name)? {
-        return Err(Error::Malformed {
-            request: format!("rename {} to {name}", orphan.name()),
-            reason: format!(
-                "container {} has that name (remove the one you do not want)",
-                stranger.short_id()
-            ),
-        });
+/// Puts an old container back according to its name. `Ok(false)`: its owner has created another container of that
+/// name.
+fn put_orphan_back(steps: Steps, orphan: &Summary) -> Result<bool> {
+    let Some(aside) = Aside::parse(orphan.name()) else {
+        return Ok(true);
+    };
+    if steps.look_by_name(aside.name)?.is_some() {
+        return Ok(false);
     }
-    bring_back(steps, orphan.id(), name).map(drop)
+    if let Some(policy) = &aside.restart {
+        steps.ensure_policy(orphan.id(), policy)?;
+    }
+    if aside.was_running {
+        bring_back(steps, orphan.id(), aside.name)?;
+    } else {
+        steps.ensure_name(orphan.id(), aside.name)?;
+    }
+    Ok(true)
+}
+
+/// Warns of a container that a swap left over, once in the life of this process.
+fn warn_of_left_over(one: &Summary) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if said.insert(one.id().to_owned()) {
+        let name = name_before(one.name()).unwrap_or_default();
+        log::warn!(
+            "{}: left over from a swap, because there is another container named {name} by now (docker rm it, if \
+             you do not want it)",
+            one.name()
+        );
+    }
 }

@@ -1,15 +1,17 @@
-//! `docs/admin-api.md`: steps and keys.
+//! `docs/api.md`: steps and keys.
 
 use super::Document;
 use super::code_spans;
-use imagewatch::progress::Step;
+use imagewatch::journal::Event;
+use imagewatch::journal::Outcome;
+use imagewatch::journal::Step;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// One of each. The match has no `_`, so that a new one is not forgotten here.
+/// One of each.
 fn steps() -> Vec<Step> {
     let text = String::new;
-    let all = vec![
+    let mut all = vec![
         Step::Pulling { image: text() },
         Step::Layer {
             image: text(),
@@ -22,57 +24,42 @@ fn steps() -> Vec<Step> {
             image: text(),
             seconds: 0.0,
         },
-        Step::PullFailed {
-            image: text(),
-            reason: text(),
-        },
-        Step::Behind {
-            container: text(),
-            image: text(),
-            new: text(),
-        },
         Step::Swap {
             container: text(),
             phase: "stop",
         },
-        Step::Recreated {
-            container: text(),
-            image: text(),
-            old: text(),
-            new: text(),
-            downtime_seconds: None,
-        },
-        Step::RolledBack {
-            container: text(),
-            image: text(),
-            old: text(),
-            new: text(),
-            reason: text(),
-        },
-        Step::Skipped {
-            container: text(),
-            image: text(),
-            new: text(),
-            reason: text(),
-            failed: false,
-        },
     ];
+    let outcomes = Outcome::ALL.into_iter().map(|(outcome, _)| outcome);
+    // What is left alone has the row of what is skipped.
+    let outcomes = outcomes.filter(|outcome| *outcome != Outcome::LeftAlone);
+    all.extend(outcomes.map(|outcome| Step::Outcome(event(outcome))));
     for step in &all {
         match step {
             // Never sent.
             Step::Alive => panic!("not a line"),
+            // The match has no `_`, so that a new one is not forgotten here.
             Step::Pulling { .. }
             | Step::Layer { .. }
             | Step::Pulled { .. }
-            | Step::PullFailed { .. }
-            | Step::Behind { .. }
             | Step::Swap { .. }
-            | Step::Recreated { .. }
-            | Step::RolledBack { .. }
-            | Step::Skipped { .. } => {}
+            | Step::Outcome(_) => {}
         }
     }
     all
+}
+
+/// With what the program tells of it.
+fn event(outcome: Outcome) -> Event {
+    let event = Event::of(outcome, "", "");
+    match outcome {
+        Outcome::Recreated => event.from_to("", ""),
+        Outcome::RolledBack => event.from_to("", "").because(""),
+        Outcome::PullFailed => Event::pull_failed("", ""),
+        Outcome::Skipped | Outcome::LeftAlone => event.to("").because(""),
+        Outcome::Behind => event.to(""),
+        Outcome::Down => event.because(""),
+        Outcome::Back => event,
+    }
 }
 
 /// Keys in the order they are written. (`serde_json` would sort them.)
@@ -85,10 +72,10 @@ fn keys(json: &str) -> Vec<&str> {
 
 #[test]
 fn each_step_has_its_row_with_its_keys() {
-    let document = Document::of("docs/admin-api.md");
+    let document = Document::of("docs/api.md");
     let (_, section) = document.text.split_once("\n| `step` |").expect("a table");
     let table = section.split("\n\n").next().expect("its end");
-    let said: Vec<Vec<&str>> = table
+    let mut said: Vec<Vec<&str>> = table
         .lines()
         .skip(2)
         .map(|line| {
@@ -100,7 +87,7 @@ fn each_step_has_its_row_with_its_keys() {
         .iter()
         .map(|step| serde_json::to_string(step).expect("JSON"))
         .collect();
-    let known: Vec<Vec<&str>> = lines
+    let mut known: Vec<Vec<&str>> = lines
         .iter()
         .map(|line| {
             let name = line.split('"').nth(3).expect("its name");
@@ -108,6 +95,8 @@ fn each_step_has_its_row_with_its_keys() {
             [name].into_iter().chain(keys).collect()
         })
         .collect();
+    said.sort();
+    known.sort();
     assert_eq!(said, known);
 }
 
@@ -132,7 +121,7 @@ pub(super) fn paths(json: &Value, at: &str, found: &mut BTreeSet<String>) {
 
 /// The keys of the status as the document shows it.
 pub(super) fn status_keys() -> BTreeSet<String> {
-    let document = Document::of("docs/admin-api.md");
+    let document = Document::of("docs/api.md");
     let blocks = document.blocks();
     let status = blocks
         .iter()
@@ -147,11 +136,12 @@ pub(super) fn status_keys() -> BTreeSet<String> {
 fn every_key_of_the_status_is_one_of_the_programs() {
     let source = [
         include_str!("../../src/admin/mod.rs"),
-        include_str!("../../src/status.rs"),
-        include_str!("../../src/history.rs"),
-        include_str!("../../src/rejections.rs"),
-        include_str!("../../src/registry/hosts.rs"),
-        include_str!("../../src/report.rs"),
+        include_str!("../../src/journal/status.rs"),
+        include_str!("../../src/journal/standing.rs"),
+        include_str!("../../src/journal/history.rs"),
+        include_str!("../../src/journal/rejections.rs"),
+        include_str!("../../src/journal/put_off.rs"),
+        include_str!("../../src/journal/report.rs"),
     ]
     .concat();
     for path in status_keys() {

@@ -91,13 +91,14 @@ fn bash_offers_what_fits() {
                 "--force",
                 "--json",
                 "--no-recreate",
+                "--pull",
                 "--runtime",
             ],
         ),
         (
             &["imagewatch", "refresh", "--force", "--json", "--"],
             "",
-            &["--dry-run", "--no-recreate", "--runtime"],
+            &["--dry-run", "--no-recreate", "--pull", "--runtime"],
         ),
         (
             &["imagewatch", "refresh", "--runtime", ""],

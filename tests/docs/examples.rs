@@ -22,14 +22,14 @@ const LEFT_OUT: [(&str, &str); 9] = [
     ("cosign", "needs a release"),
     (
         "docker",
-        "needs an Engine; scripts/dockerfile-test.sh builds both images and runs them",
+        "needs an Engine; scripts/release/dockerfile-test.sh builds both images and runs them",
     ),
     ("gh", "needs a release"),
     ("git", "would change the tree"),
     ("scripts/bench.sh", "needs engines, and minutes"),
-    ("scripts/cross.sh", "needs compilers, and minutes"),
+    ("scripts/release/cross.sh", "needs compilers, and minutes"),
     ("scripts/demo.sh", "needs engines, and minutes"),
-    ("scripts/reproduce.sh", "needs minutes"),
+    ("scripts/release/reproduce.sh", "needs minutes"),
     ("scripts/test.sh", "would run this very test"),
 ];
 /// Languages of blocks that hold no commands.
@@ -306,7 +306,7 @@ fn json_and_yaml_can_be_read() {
             let read: Result<Value, _> = serde_json::from_str(&block.text);
             assert!(read.is_ok(), "{}: {read:?}", block.place);
         }
-        // Two files side by side, which tests/engine/private.rs takes apart.
+        // Two files side by side, which tests/engine/private_registry.rs takes apart.
         let is_pair = block.text.starts_with("# before ");
         if block.language == "yaml" && has_yaml && !is_pair {
             let output = Command::new("python3")

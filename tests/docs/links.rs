@@ -1,6 +1,7 @@
 //! What a document points at is there.
 
 use super::Document;
+use super::code_spans;
 use super::documents;
 use super::path_of;
 use std::path::Path;
@@ -48,4 +49,34 @@ fn every_link_leads_somewhere() {
         }
     }
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// A path of the repository between back quotes: a room, a test, a script.
+fn named_path(span: &str) -> Option<&str> {
+    let path = span.split(' ').next()?;
+    let folders = [
+        "src/", "tests/", "scripts/", "benches/", "contrib/", "docs/",
+    ];
+    let is_plain = path
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+    (is_plain && folders.iter().any(|folder| path.starts_with(folder))).then_some(path)
+}
+
+#[test]
+fn every_path_that_is_named_exists() {
+    let mut missing = Vec::new();
+    let mut count = 0;
+    for document in documents() {
+        for line in document.text.lines() {
+            for path in code_spans(line).filter_map(named_path) {
+                count += 1;
+                if !Path::new(&path_of(path)).exists() {
+                    missing.push(format!("{}: {path}", document.path));
+                }
+            }
+        }
+    }
+    assert!(count > 50, "{count} paths");
+    assert!(missing.is_empty(), "{missing:#?}");
 }

@@ -25,15 +25,18 @@ use std::sync::PoisonError;
 static ENGINE: Mutex<(Company, usize)> = Mutex::new((Company::Shared, 0));
 static LEFT: Condvar = Condvar::new();
 
-/// What `scripts/lab.sh` calls the Engine, if that made it.
+/// What `scripts/lab/lab.sh` calls the Engine, if that made it.
 const ENGINE_NAME: &str = "LAB_ENGINE_NAME";
+
+/// Has the program recreate stopped containers as well.
+pub(crate) const STOPPED_TOO: (&str, &str) = ("IMAGEWATCH_INCLUDE_STOPPED", "true");
 
 /// With whom a test shares the Engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Company {
     /// Programs that see all of it, and share one claim.
     Shared,
-    /// Programs that each see a part of it, with a claim of its own (`Between::part`).
+    /// Programs that each see a part of it, with a claim of its own (`EngineProxy::part`).
     Parted,
     /// Nobody.
     Alone,
@@ -93,22 +96,22 @@ impl Lab {
         Self::among(Company::Alone)
     }
 
-    /// The same where `scripts/lab.sh` can do something to the Engine itself.
+    /// The same where `scripts/lab/lab.sh` can do something to the Engine itself.
     pub(crate) fn in_charge() -> Option<Self> {
         let among = || Self::among(Company::Alone);
         Self::is_in_charge().then(among).flatten()
     }
 
-    /// Whether `scripts/lab.sh` made the Engine; then we are root, in a network of our own.
+    /// Whether `scripts/lab/lab.sh` made the Engine; then we are root, in a network of our own.
     pub(crate) fn is_in_charge() -> bool {
         std::env::var_os(ENGINE_NAME).is_some()
     }
 
-    /// Has `scripts/lab.sh` do this to the Engine: `restart`, `freeze` and `thaw`, `fill` and `empty`.
+    /// Has `scripts/lab/lab.sh` do this to the Engine: `restart`, `freeze` and `thaw`, `fill` and `empty`.
     #[track_caller]
     pub(crate) fn do_to_engine(&self, what: &str) {
         let name = std::env::var_os(ENGINE_NAME).expect("see `in_charge`");
-        let status = Command::new("scripts/lab.sh")
+        let status = Command::new("scripts/lab/lab.sh")
             .arg(what)
             .arg(name)
             .stdout(Stdio::null())
@@ -273,7 +276,7 @@ impl Lab {
 }
 
 impl Lab {
-    /// Removes the claim of a program that a test killed: one in another PID namespace would wait for an hour.
+    /// Removes the lock of a program that a test killed: one in another PID namespace would wait for an hour.
     fn sweep_claim(&self) {
         let claim = self.docker.inspect("imagewatch.claim");
         let label = claim["Config"]["Labels"]["io.imagewatch.claim"].as_str();
@@ -301,4 +304,11 @@ impl Drop for Lab {
 /// An image that runs on.
 pub(crate) fn good(mark: &str) -> ImageSpec {
     ImageSpec::new(mark)
+}
+
+/// The names on a list of a report.
+pub(crate) fn names(report: &Value, list: &str) -> Vec<String> {
+    let entries = report[list].as_array().expect("a list");
+    let name = |entry: &Value| entry.as_str().or(entry["name"].as_str()).map(str::to_owned);
+    entries.iter().filter_map(name).collect()
 }

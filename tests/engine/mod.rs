@@ -1,25 +1,19 @@
 //! Against a real Engine and a real registry behind GHCR's manners.
 //!
+//! A folder has the tests of one room of `src`. The files beside the folders test the whole program.
+//!
 //! `LAB_ENGINE` is the Engine's socket; without it these tests say that they were left out.
 
-mod command;
-mod crash;
-mod edge;
-mod fault;
-mod fidelity;
+mod admin;
+mod commands;
+mod first_evening;
 mod lab;
-mod least;
-mod moment;
-mod newest;
-mod outage;
-mod owner;
-mod plan;
-mod private;
-mod proxy;
-mod refresh;
-mod relations;
-mod service;
+mod private_registry;
+mod program_in_container;
 mod soak;
-mod story;
+mod socket_proxy;
+mod storm;
+mod swap;
+mod unprivileged;
+mod update;
 mod watch;
-mod workspace;

@@ -5,22 +5,23 @@
 //! A short form by default; `LAB_SOAK=week` is the long one (`scripts/test.sh soak`). The order of events
 //! is drawn from a seed, which is printed; `LAB_SOAK_SEED` sets it.
 
-mod flat;
 mod fleet;
+mod footprint;
 mod ledger;
 mod plan;
 mod tags;
 
-use super::lab::Lab;
-use super::story::sample;
+use crate::engine::first_evening::sample;
+use crate::engine::lab::Lab;
+use crate::engine::lab::STOPPED_TOO;
 use crate::fuzz::generator::Random;
 use crate::support::Folder;
 use crate::support::eventually;
 use crate::support::program::Program;
 use crate::support::server::Answer;
-use flat::Flat;
 use fleet::Fleet;
 use fleet::Member;
+use footprint::Footprint;
 use ledger::Ledger;
 use plan::Mishap;
 use plan::Move;
@@ -76,7 +77,7 @@ struct Soak<'l> {
     program: Program,
     /// Outcomes there were before this process.
     inherited: usize,
-    flat: Flat,
+    footprint: Footprint,
     figures: Figures,
     /// The tag that moved last.
     last_moved: usize,
@@ -112,7 +113,7 @@ impl<'l> Soak<'l> {
             state,
             program,
             inherited: 0,
-            flat: Flat::default(),
+            footprint: Footprint::default(),
             figures: Figures::default(),
             last_moved: 0,
         };
@@ -212,7 +213,7 @@ impl<'l> Soak<'l> {
             self.ledger.read(&file["history"]);
         }
         self.inherited = self.ledger.events.len();
-        self.flat = Flat::default();
+        self.footprint = Footprint::default();
         self.program = spawn(self.lab, &self.fleet, &self.state);
         in_mid_swap
     }
@@ -432,7 +433,7 @@ impl<'l> Soak<'l> {
         let mut quiet = 0;
         while quiet < FEWEST || self.all_rounds() < due {
             self.await_rounds(1);
-            self.flat.look(&self.program);
+            self.footprint.look(&self.program);
             quiet += 1;
         }
     }
@@ -445,10 +446,10 @@ impl<'l> Soak<'l> {
             self.begun.elapsed().as_secs(),
             self.figures,
             self.ledger,
-            self.flat.in_words(hour)
+            self.footprint.in_words(hour)
         ));
         say(&format!("soak: {}", self.fleet.images_in_words()));
-        self.flat.assert_flat(hour, self.week.growth);
+        self.footprint.assert_flat(hour, self.week.growth);
         self.program.signal("TERM");
         let (status, _) = self.program.await_exit();
         assert!(status.success(), "{status}");
@@ -465,6 +466,7 @@ fn spawn(lab: &Lab, fleet: &Fleet, state: &Folder) -> Program {
         &[
             ("IMAGEWATCH_STATE", state.path().to_str().expect("text")),
             ("IMAGEWATCH_CATCH_UP", "true"),
+            STOPPED_TOO,
             ("IMAGEWATCH_CLEANUP", "true"),
             ("ADMIN_TOKEN", "t0ken"),
         ],

@@ -4,16 +4,15 @@
 use super::generator::Random;
 use super::generator::corpus;
 use super::generator::fuzz;
-use imagewatch::difference;
 use imagewatch::engine::ApiVersion;
 use imagewatch::engine::Container;
 use imagewatch::engine::Image;
 use imagewatch::engine::Summary;
-use imagewatch::relations;
-use imagewatch::replacement::Facts;
-use imagewatch::replacement::Moved;
-use imagewatch::replacement::Replacement;
-use imagewatch::replacement::lost_on_podman;
+use imagewatch::swap;
+use imagewatch::swap::Facts;
+use imagewatch::swap::Moved;
+use imagewatch::swap::Successor;
+use imagewatch::swap::lost_on_podman;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
@@ -161,9 +160,9 @@ fn read_all(json: &Value) {
     }
     let _ = lost_on_podman(libpod);
     let all = [old.clone(), Container::new(libpod.clone())];
-    let _ = relations::needs_others(&old);
-    let _ = relations::dependents(&old, &all);
-    let _ = relations::in_order(all.to_vec(), |one| one);
+    let _ = swap::needs_others(&old);
+    let _ = swap::dependents(&old, &all);
+    let _ = swap::in_order(all.to_vec(), |one| one);
     let moved = [Moved {
         old_id: "base",
         old_name: "base",
@@ -183,9 +182,9 @@ fn read_all(json: &Value) {
                 gone_providers: &providers,
                 moved: &moved,
             };
-            let mut replacement = Replacement::of(&facts);
+            let mut replacement = Successor::of(&facts);
             replacement.label("io.imagewatch.txn", "{}".to_owned());
-            let _ = difference::changes(&replacement, &image);
+            let _ = swap::changes(&replacement, &image);
         }
     }
 }
@@ -209,9 +208,9 @@ fn the_body_of_a_successors_successor_is_the_same() {
     }
 }
 
-fn create(api: ApiVersion, container: &Value, image: &Value) -> Replacement {
+fn create(api: ApiVersion, container: &Value, image: &Value) -> Successor {
     let (old, image) = (Container::new(container.clone()), Image::new(image.clone()));
-    Replacement::of(&Facts {
+    Successor::of(&Facts {
         old: &old,
         old_image: Some(&image),
         new_image_id: "sha256:new",
@@ -225,7 +224,7 @@ fn create(api: ApiVersion, container: &Value, image: &Value) -> Replacement {
 
 /// What an Engine shows of a container that was created so (moby, `daemon/commit.go` and
 /// `daemon/inspect.go`), as far as a body is made from it.
-fn inspect(api: ApiVersion, made: &Replacement, image: &Value) -> Value {
+fn inspect(api: ApiVersion, made: &Successor, image: &Value) -> Value {
     const ID: &str = "abcdefabcdefabcdefabcdefabcdefabcdefabcdefabcdefabcdefabcdefabcd";
     let mut config = made.body.as_object().expect("a body").clone();
     let host = config.remove("HostConfig").expect("with a HostConfig");

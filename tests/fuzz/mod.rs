@@ -8,8 +8,8 @@ mod inspect;
 use crate::support::Folder;
 use generator::fuzz;
 use imagewatch::config::Config;
-use imagewatch::history::History;
-use imagewatch::receiver::Receiver;
+use imagewatch::journal::History;
+use imagewatch::notify::Receiver;
 use imagewatch::reference::Digest;
 use imagewatch::reference::Reference;
 use imagewatch::reference::short;
@@ -97,8 +97,14 @@ fn no_challenge_makes_a_realm_out_of_nothing() {
             Challenge::best([&*text]),
             "saying it twice adds nothing"
         );
-        if let Some(Challenge::Bearer { realm, service }) = best {
-            let read = realm.len() + service.map_or(0, |service| service.len());
+        if let Some(Challenge::Bearer {
+            realm,
+            service,
+            scopes,
+        }) = best
+        {
+            let service = service.map_or(0, |service| service.len());
+            let read = realm.len() + service + scopes.iter().map(String::len).sum::<usize>();
             assert!(read <= text.len(), "{realm}");
         }
     });

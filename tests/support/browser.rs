@@ -49,7 +49,7 @@ impl Browser {
     pub(crate) fn start() -> Option<Self> {
         if Command::new("chromium").arg("--version").output().is_err() {
             static SAID: Once = Once::new();
-            let words = b"left out: the page in a browser (scripts/lab.sh installs chromium)\n";
+            let words = b"left out: the page in a browser (scripts/lab/lab.sh installs chromium)\n";
             SAID.call_once(|| drop(std::io::stderr().write_all(words)));
             return None;
         }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use serde_json::json;
 use std::io;
+use std::io::BufRead;
 use std::io::Read;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -23,6 +24,11 @@ impl Docker {
         Self {
             socket: socket.into(),
         }
+    }
+
+    /// Whether nobody takes connections.
+    pub(crate) fn is_away(&self) -> bool {
+        UnixStream::connect(&self.socket).is_err()
     }
 
     /// Sends a request and answers status and body.
@@ -76,6 +82,45 @@ impl Docker {
             status,
             serde_json::from_slice(&bytes).unwrap_or(Value::Null),
         )
+    }
+
+    /// Hands over what the Engine tells of its containers, until `on_event` answers no. It is also asked,
+    /// with `null`, when there is nothing to tell.
+    pub(crate) fn events(&self, on_event: &mut dyn FnMut(&Value) -> bool) -> io::Result<()> {
+        let mut stream = UnixStream::connect(&self.socket)?;
+        stream.set_read_timeout(Some(Duration::from_millis(100)))?;
+        let path = "/events?filters=%7B%22type%22%3A%5B%22container%22%5D%7D";
+        let head = format!("GET {path} HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes())?;
+        let mut reader = io::BufReader::new(stream);
+        let mut line = Vec::new();
+        loop {
+            match reader.read_until(b'\n', &mut line) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                // The head, and the lengths of chunks, are no JSON objects.
+                Ok(_) => {
+                    let event = match line.first() {
+                        Some(b'{') => serde_json::from_slice(&line).unwrap_or(Value::Null),
+                        _ => Value::Null,
+                    };
+                    line.clear();
+                    if !on_event(&event) {
+                        return Ok(());
+                    }
+                }
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                    ) =>
+                {
+                    if !on_event(&Value::Null) {
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Creates a container and answers its id.

@@ -73,7 +73,7 @@ impl Haproxy {
             .args(["-db", "-q", "-f", &path])
             .stdin(Stdio::null())
             .spawn()
-            .expect("haproxy (scripts/lab.sh installs it)");
+            .expect("haproxy (scripts/lab/lab.sh installs it)");
         await_port(&address);
         Self {
             process,

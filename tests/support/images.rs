@@ -39,7 +39,7 @@ impl Distribution {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("docker-registry (scripts/lab.sh installs it)");
+            .expect("docker-registry (scripts/lab/lab.sh installs it)");
         let mut lines = BufReader::new(process.stderr.take().expect("its log")).lines();
         let host = lines
             .by_ref()
@@ -96,7 +96,7 @@ impl Registry {
         let made = Command::new("htpasswd")
             .args(["-Bbn", login.0, login.1])
             .output()
-            .expect("htpasswd (scripts/lab.sh installs it)");
+            .expect("htpasswd (scripts/lab/lab.sh installs it)");
         let users = self.folder.write("htpasswd", made.stdout);
         let tls = tls.display();
         let more = format!(
@@ -253,8 +253,14 @@ impl ImageSpec {
         self
     }
 
+    /// The same with one more file, which can be executed or not.
+    pub(crate) fn with_file(mut self, path: &str, mode: u32, contents: &[u8]) -> Self {
+        self.files.push((path.to_owned(), mode, contents.to_vec()));
+        self
+    }
+
     /// A tar with busybox and what else is asked for.
-    fn layer(&self) -> Vec<u8> {
+    pub(crate) fn layer(&self) -> Vec<u8> {
         let mut tar = Vec::new();
         if !self.is_bare {
             put_busybox(&mut tar);
@@ -268,7 +274,7 @@ impl ImageSpec {
 }
 
 fn put_busybox(tar: &mut Vec<u8>) {
-    let busybox = std::fs::read("/bin/busybox").expect("busybox-static (scripts/lab.sh)");
+    let busybox = std::fs::read("/bin/busybox").expect("busybox-static (scripts/lab/lab.sh)");
     for folder in ["bin/", "tmp/", "etc/", "proc/", "sys/", "dev/"] {
         tar_entry(tar, folder, 0o755, b'5', &[]);
     }
@@ -285,6 +291,19 @@ pub(crate) fn archive(path: &str, contents: &[u8]) -> Vec<u8> {
     let mut tar = Vec::new();
     tar_entry(&mut tar, path, 0o644, b'0', contents);
     tar.extend([0; 1024]);
+    tar
+}
+
+/// The same with its mode, its owner and its time.
+pub(crate) fn archive_of(path: &str, contents: &[u8], mode: u32, owner: u32, time: u64) -> Vec<u8> {
+    let mut header = tar_header(path, mode, b'0', contents.len());
+    header[108..115].copy_from_slice(format!("{owner:07o}").as_bytes());
+    header[116..123].copy_from_slice(format!("{owner:07o}").as_bytes());
+    header[136..147].copy_from_slice(format!("{time:011o}").as_bytes());
+    let mut tar = Vec::new();
+    push_header(&mut tar, header);
+    tar.extend_from_slice(contents);
+    tar.resize(tar.len().next_multiple_of(512) + 1024, 0);
     tar
 }
 

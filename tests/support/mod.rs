@@ -2,17 +2,19 @@
 //! side, a browser, attackers, and the real program with its log.
 
 pub(crate) mod attack;
-pub(crate) mod besieged;
-pub(crate) mod between;
 pub(crate) mod browser;
 pub(crate) mod docker;
+pub(crate) mod engine_proxy;
 pub(crate) mod haproxy;
 pub(crate) mod images;
 pub(crate) mod program;
 pub(crate) mod server;
 pub(crate) mod tls;
 pub(crate) mod token_proxy;
+pub(crate) mod under_attack;
 
+use serde_json::Value;
+use serde_json::json;
 use std::io::Read;
 use std::io::Write;
 use std::net::Shutdown;
@@ -118,4 +120,13 @@ fn relay(mut client: TcpStream, port: u16) -> Option<()> {
     let _ = std::io::copy(&mut server, &mut client);
     let _ = client.shutdown(Shutdown::Both);
     Some(())
+}
+
+/// What an Engine shows of an image that it pulled, and was asked for by this path.
+pub(crate) fn pulled_image(id: &str, path: &str) -> Value {
+    let name = path.split("/images/").nth(1).unwrap_or_default();
+    let name = name.trim_end_matches("/json");
+    let name = name.rsplit_once(':').map_or(name, |(name, _)| name);
+    let digest = format!("sha256:{}", "0123".repeat(16));
+    json!({"Id": id, "RepoDigests": [format!("{name}@{digest}")]})
 }

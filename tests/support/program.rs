@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 #[derive(Default)]
 struct Log {
     lines: Mutex<Vec<String>>,
+    /// When each of them came.
+    times: Mutex<Vec<Instant>>,
     grown: Condvar,
 }
 
@@ -87,6 +89,12 @@ impl Program {
         let for_thread = Arc::clone(&log);
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut times = for_thread
+                    .times
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                times.push(Instant::now());
+                drop(times);
                 for_thread.lock().push(line);
                 for_thread.grown.notify_all();
             }
@@ -143,6 +151,14 @@ impl Program {
     /// The log so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().join("\n")
+    }
+
+    /// The same, each line with when it came.
+    pub(crate) fn timed_log(&self) -> Vec<(Instant, String)> {
+        let lines = self.log.lock().clone();
+        let times = self.log.times.lock();
+        let times = times.unwrap_or_else(PoisonError::into_inner);
+        times.iter().copied().zip(lines).collect()
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -44,8 +44,9 @@ impl Seen {
     }
 
     /// Whether it is about what cannot exist, as the calls of a preflight are.
-    fn is_preflight(&self) -> bool {
+    pub(crate) fn is_preflight(&self) -> bool {
         self.target.contains("_imagewatch.preflight")
+            || self.target.ends_with("/events?since=1&until=1")
     }
 
     /// `METHOD target`.

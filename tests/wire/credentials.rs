@@ -4,8 +4,8 @@ use crate::support::Folder;
 use crate::support::program::Program;
 use crate::support::server::Answer;
 use crate::support::server::Server;
-use imagewatch::config::Proxies;
 use imagewatch::credentials::Credentials;
+use imagewatch::http::Proxies;
 use imagewatch::reference::Reference;
 use imagewatch::registry::Registry;
 use serde_json::Value;
@@ -86,6 +86,22 @@ fn an_expired_login_is_not_in_the_way_of_a_public_image() {
         assert!(found.is_ok(), "{found:?}");
     }
     assert_eq!(logins(&server), 1, "{:?}", server.lines());
+}
+
+#[test]
+fn a_login_is_shown_byte_for_byte_as_the_file_has_it() {
+    // `me:pässwörd` in Latin-1, in lines as `base64` breaks them.
+    let latin = "bWU6cORzc3f2cmQ=";
+    let server = Server::tcp(move |seen| match seen.header("authorization") {
+        None => challenge("Basic realm=\"x\""),
+        Some(shown) if shown == format!("Basic {latin}") => found(),
+        Some(other) => panic!("{other}"),
+    });
+    for auth in [latin, "bWU6cORz\r\nc3f2cmQ=\r\n", "bWU6cORzc3f2cmQ"] {
+        let (registry, _folder) = client(&json!({"auths": {server.host(): {"auth": auth}}}));
+        let found = registry.digest(&image(&server, "acme/api"));
+        assert!(found.is_ok(), "{auth:?}: {found:?}");
+    }
 }
 
 #[test]

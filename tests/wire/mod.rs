@@ -1,19 +1,13 @@
 //! Over real sockets, against servers that do as they are told.
+//!
+//! A folder or a file has the tests of one room of `src`; `hostile` is about several.
 
-mod attack;
-mod claim;
+mod admin;
+mod commands;
 mod credentials;
 mod engine;
-mod guard;
-mod hang;
-mod history;
 mod hostile;
-mod jobs;
-mod metrics;
+mod journal;
 mod notify;
-mod outage;
-mod page;
-mod preflight;
-mod quirks;
 mod registry;
-mod serve;
+mod swap;

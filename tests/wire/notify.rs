@@ -8,11 +8,13 @@ use crate::support::server::Answer;
 use crate::support::server::Seen;
 use crate::support::server::Server;
 use crate::support::tls::Authority;
-use imagewatch::config::Proxies;
+use imagewatch::http::Proxies;
+use imagewatch::http::certificates;
+use imagewatch::journal::Event;
+use imagewatch::journal::Outcome;
+use imagewatch::journal::Step;
 use imagewatch::notify::Notifier;
-use imagewatch::pem::certificates;
-use imagewatch::progress::Step;
-use imagewatch::receiver::Receiver;
+use imagewatch::notify::Receiver;
 use serde_json::Value;
 use serde_json::json;
 use std::sync::atomic::AtomicUsize;
@@ -35,21 +37,14 @@ fn notifier(urls: &[&str]) -> Notifier {
 }
 
 fn behind(container: &str) -> Step {
-    Step::Behind {
-        container: container.to_owned(),
-        image: "a.b/c:d".to_owned(),
-        new: format!("sha256:{}", "b".repeat(64)),
-    }
+    let newest = format!("sha256:{}", "b".repeat(64));
+    Step::Outcome(Event::of(Outcome::Behind, container, "a.b/c:d").to(&newest))
 }
 
 fn updated() -> Step {
-    Step::Recreated {
-        container: "web".to_owned(),
-        image: "a.b/c:d".to_owned(),
-        old: format!("sha256:{}", "a".repeat(64)),
-        new: format!("sha256:{}", "b".repeat(64)),
-        downtime_seconds: Some(1.2),
-    }
+    let [old, new] = ["a", "b"].map(|digit| format!("sha256:{}", digit.repeat(64)));
+    let event = Event::of(Outcome::Recreated, "web", "a.b/c:d").from_to(&old, &new);
+    Step::Outcome(event.after(Some(Duration::from_millis(1200))))
 }
 
 fn body(seen: &Seen) -> Value {
@@ -110,6 +105,48 @@ fn ntfy_and_gotify_are_told_in_their_own_words() {
         body(&seen[0]),
         json!({"title": "imagewatch", "message": text, "priority": 3})
     );
+}
+
+#[test]
+fn the_forms_that_shoutrrr_documents_today_are_understood() {
+    let ntfy = listener("/");
+    let gotify = listener("/sub/message");
+    let template = listener("/hook?key=1");
+    let text = Server::tcp(|seen| {
+        assert_eq!(seen.line(), "POST /topic");
+        assert_eq!(
+            seen.header("content-type"),
+            Some("text/plain; charset=utf-8")
+        );
+        Answer::new(200, &[], "")
+    });
+    let notifier = notifier(&[
+        &format!("ntfy://{}/alerts?token=tk_1&disabletls=yes", ntfy.host()),
+        &format!(
+            "gotify://{}/sub/message?token=Atoken&DisableTLS=Yes",
+            gotify.host()
+        ),
+        &format!(
+            "generic://{}/hook?template=json&disabletls=yes&messagekey=words&$box=nas&key=1",
+            template.host()
+        ),
+        &format!(
+            "generic+http://{}/topic?@authorization=Bearer+tk",
+            text.host()
+        ),
+    ]);
+    notifier.note(&behind("web"));
+    notifier.finish(GRACE);
+    let words = "web (a.b/c:d) is behind: sha256:bbbbbbbbbbbb is out, and left to you";
+    let seen = ntfy.seen();
+    assert_eq!(seen[0].header("authorization"), Some("Bearer tk_1"));
+    assert_eq!(body(&seen[0])["topic"], "alerts");
+    assert_eq!(gotify.seen()[0].header("x-gotify-key"), Some("Atoken"));
+    let expected = json!({"title": "imagewatch", "words": words, "box": "nas"});
+    assert_eq!(body(&template.seen()[0]), expected);
+    let seen = text.seen();
+    assert_eq!(seen[0].header("authorization"), Some("Bearer tk"));
+    assert_eq!(seen[0].body, words.as_bytes());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the client is told: the inner server's answer as it comes, or a refusal of our own.
+//! The answer that a client gets: the inner server's answer as it comes, or a refusal of the guard.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -6,22 +6,24 @@ use std::time::{Duration, Instant};
 
 use tiny_http::StatusCode;
 
-use super::inner::Inner;
+use super::backend::Backend;
 use super::request::read_more;
 use super::{End, timed_out};
 
-/// The longest a single write may be stuck, and all writes of one answer together. Time between
-/// writes is not counted: an answer may stream for as long as a refresh takes.
+/// The longest that a single write may be stuck.
 const WRITE_STEP: Duration = Duration::from_secs(5);
+/// The longest that all writes of one answer may be stuck together. Time between writes is not counted,
+/// because an answer may stream for as long as a refresh takes.
 const WRITE_TOTAL: Duration = Duration::from_secs(30);
-/// What a client may still send after the answer, so that closing does not reset it unread.
+/// How long, and how much, the guard still reads after the answer. Closing with unread input would reset
+/// the connection, and the answer could be lost.
 const LINGER_TIME: Duration = Duration::from_millis(500);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
 const RELAY_BUFFER: usize = 4 * 1024;
 
-/// Hands the request to the inner server and passes its answer on, piece by piece as it comes.
-pub(super) fn relay(client: &TcpStream, inner: &Inner, request: &[u8]) -> Result<(), End> {
-    let Ok(mut server) = inner.send(request) else {
+/// Sends the request to the inner server, and relays its answer piece by piece.
+pub(super) fn relay(client: &TcpStream, backend: &Backend, request: &[u8]) -> Result<(), End> {
+    let Ok(mut server) = backend.send(request) else {
         return Err(End::Refused(
             503,
             "the admin server is not available, try again",
@@ -29,20 +31,20 @@ pub(super) fn relay(client: &TcpStream, inner: &Inner, request: &[u8]) -> Result
     };
     let mut answer = Answer {
         client,
-        patience: WRITE_TOTAL,
-        begun: false,
+        time_left: WRITE_TOTAL,
+        has_begun: false,
     };
     let mut piece = vec![0; RELAY_BUFFER];
     loop {
         match server.read(&mut piece) {
-            Ok(count) if count > 0 => answer.pass_on(&piece[..count]).map_err(|_| End::Gone)?,
+            Ok(count) if count > 0 => answer.relay_piece(&piece[..count]).map_err(|_| End::Gone)?,
             Err(error) if timed_out(&error) || error.kind() == ErrorKind::Interrupted => {
-                // A reset shows here; looking for EOF instead would drop half-closed clients.
+                // A reset is an error of the socket. A check for EOF would drop half-closed clients.
                 if !matches!(client.take_error(), Ok(None)) {
                     return Err(End::Gone);
                 }
             }
-            _ if answer.begun => return Ok(()),
+            _ if answer.has_begun => return Ok(()),
             _ => {
                 return Err(End::Refused(
                     502,
@@ -53,20 +55,20 @@ pub(super) fn relay(client: &TcpStream, inner: &Inner, request: &[u8]) -> Result
     }
 }
 
-/// The client's side of an answer, with the patience that is left for writing it.
+/// An answer on its way to the client, with the time that is left for stuck writes.
 struct Answer<'a> {
     client: &'a TcpStream,
-    patience: Duration,
-    begun: bool,
+    time_left: Duration,
+    has_begun: bool,
 }
 
 impl Answer<'_> {
-    /// Passes a piece on, telling the client behind the status line that there is only this one
-    /// answer: tiny_http does not say so itself, whatever it was asked.
-    fn pass_on(&mut self, piece: &[u8]) -> io::Result<()> {
+    /// Writes one piece. After the status line, adds `Connection: close`, because each connection carries
+    /// one answer. tiny_http never sends that header, even if the request asks for it.
+    fn relay_piece(&mut self, piece: &[u8]) -> io::Result<()> {
         match piece.iter().position(|byte| *byte == b'\n') {
-            Some(end) if !self.begun => {
-                self.begun = true;
+            Some(end) if !self.has_begun => {
+                self.has_begun = true;
                 let (line, rest) = piece.split_at(end + 1);
                 self.write(&[line, b"Connection: close\r\n", rest].concat())
             }
@@ -76,9 +78,10 @@ impl Answer<'_> {
 
     fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            // No patience left is a zero timeout, which std refuses: an error, as it should be.
+            // With no time left, the timeout is zero. std refuses a zero timeout, and that error ends the
+            // answer as it should.
             self.client
-                .set_write_timeout(Some(self.patience.min(WRITE_STEP)))?;
+                .set_write_timeout(Some(self.time_left.min(WRITE_STEP)))?;
             let start = Instant::now();
             match self.client.write(bytes) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -86,13 +89,13 @@ impl Answer<'_> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
-            self.patience = self.patience.saturating_sub(start.elapsed());
+            self.time_left = self.time_left.saturating_sub(start.elapsed());
         }
         Ok(())
     }
 }
 
-/// Tells the client no. Whether it hears it is its own affair.
+/// Sends a refusal. A failed write is ignored, because the connection ends anyway.
 pub(super) fn refuse(client: &TcpStream, status: u16, reason: &str, to_head: bool) {
     let phrase = StatusCode(status).default_reason_phrase();
     let body = format!("{{\"error\":\"{reason}\"}}");
@@ -106,15 +109,15 @@ pub(super) fn refuse(client: &TcpStream, status: u16, reason: &str, to_head: boo
     drop(
         Answer {
             client,
-            patience: WRITE_STEP,
-            begun: true,
+            time_left: WRITE_STEP,
+            has_begun: true,
         }
         .write(answer.as_bytes()),
     );
 }
 
-/// Reads on for a moment: closing with unread input resets the connection, and the client may
-/// then lose an answer it has not read yet.
+/// Reads on for a moment. Closing with unread input would reset the connection, and the client could lose
+/// an answer that it has not read yet.
 pub(super) fn linger(client: &TcpStream) {
     let deadline = Instant::now() + LINGER_TIME;
     let mut rest = Vec::new();

@@ -1,7 +1,7 @@
 //! One request: read whole within its limits, checked, and written anew.
 //!
-//! Strict where parsers differ: what two of them could read in two ways is refused, so that the
-//! inner server never sees another request than the one that was checked.
+//! The check is strict where parsers differ: a request that two parsers could read in two ways is
+//! refused. So the inner server never sees another request than the checked one.
 
 use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ const MAX_HEADERS: usize = 64;
 const MAX_TARGET: usize = 4 * 1024;
 const MAX_BODY: usize = 16 * 1024;
 
-/// Reads one request and returns what the inner server is to be sent.
+/// Reads one request, and returns the bytes for the inner server.
 pub(super) fn read_request(
     client: &TcpStream,
     received: &mut Vec<u8>,
@@ -36,12 +36,12 @@ pub(super) fn read_request(
     while received.len() < end + length {
         read_more(client, received, deadline)?;
     }
-    // What follows is a pipelined request; it is not read, and falls with the connection.
+    // Any further bytes are a pipelined request. They are not read, and are lost with the connection.
     request.extend_from_slice(&received[end..end + length]);
     Ok(request)
 }
 
-/// Appends what the client sends next.
+/// Appends the next bytes of the client.
 pub(super) fn read_more(
     mut client: &TcpStream,
     received: &mut Vec<u8>,
@@ -50,7 +50,8 @@ pub(super) fn read_more(
     let mut piece = [0; 2048];
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        // A zero timeout would mean none; std refuses it, and an error here means we are late.
+        // A zero timeout would mean no timeout. std refuses it, so an error here means that the deadline
+        // has passed.
         if client.set_read_timeout(Some(left)).is_err() {
             return Err(late(received));
         }
@@ -68,7 +69,8 @@ pub(super) fn read_more(
     }
 }
 
-/// A connection that never said a word (a probe, a browser's spare one) is not argued with.
+/// The end of a late connection. A connection without a single byte (a probe, a browser's spare one) gets no
+/// answer.
 fn late(received: &[u8]) -> End {
     if received.is_empty() {
         End::Gone
@@ -77,11 +79,11 @@ fn late(received: &[u8]) -> End {
     }
 }
 
-/// Returns where the head ends, once it does. Looks only at what is new since `seen`.
+/// Returns where the head ends, if its end has arrived. Only the bytes from `seen` on are new.
 fn head_end(received: &[u8], seen: usize) -> Result<Option<usize>, End> {
     for at in seen..received.len() {
         let after_cr = at > 0 && received[at - 1] == b'\r';
-        // Strictly CR LF: whoever takes a bare one for a line end sees another request than we do.
+        // Only CR LF ends a line. A parser that accepts a bare CR or LF would see another request.
         if received[at] == 0 || (received[at] == b'\n') != after_cr {
             return Err(End::Refused(
                 400,
@@ -95,9 +97,9 @@ fn head_end(received: &[u8], seen: usize) -> Result<Option<usize>, End> {
     Ok(None)
 }
 
-/// Checks the head and writes it anew, returning that and the length of the body.
+/// Checks the head and writes it anew. Returns the new head and the length of the body.
 ///
-/// Only what is understood is passed on, byte for byte; the rest of the head is dropped.
+/// Only known headers are copied, byte for byte; the rest of the head is dropped.
 fn rebuild(head: &[u8]) -> Result<(Vec<u8>, usize), End> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
@@ -109,7 +111,7 @@ fn rebuild(head: &[u8]) -> Result<(Vec<u8>, usize), End> {
         Err(httparse::Error::Version) => {
             return Err(End::Refused(
                 505,
-                "only HTTP/1.0 and HTTP/1.1 are spoken here",
+                "only HTTP/1.0 and HTTP/1.1 are supported",
             ));
         }
         _ => return Err(End::Refused(400, "the request is malformed")),
@@ -128,7 +130,8 @@ fn rebuild(head: &[u8]) -> Result<(Vec<u8>, usize), End> {
     Ok((request, length))
 }
 
-/// Methods that are merely wrong for a path pass, so that the handler can answer with `Allow`.
+/// Checks the request line. A known method that is wrong for its path passes, so that the handler can
+/// answer with `Allow`.
 fn check_line(method: &str, target: &str) -> Result<(), End> {
     if !matches!(
         method,
@@ -148,7 +151,7 @@ fn check_line(method: &str, target: &str) -> Result<(), End> {
     Ok(())
 }
 
-/// Copies the headers the handler may see, and returns the length of the body.
+/// Copies the headers that the handler may see, and returns the length of the body.
 fn copy_headers(
     headers: &[httparse::Header<'_>],
     minor: u8,
@@ -172,11 +175,11 @@ fn copy_headers(
             }
             _ => continue,
         }
-        // Of two, we could believe one and the handler the other. Only Accept is a list.
+        // With two headers of one name, guard and handler could trust different ones. Only Accept is a list.
         if name != "accept" && seen.contains(&name) {
             return Err(End::Refused(
                 400,
-                "a header that may be there once is there twice",
+                "a header that is allowed once is there twice",
             ));
         }
         seen.push(name);
@@ -187,7 +190,8 @@ fn copy_headers(
     Ok(length)
 }
 
-/// tiny_http hangs up on non-ASCII without a word, so that is refused here.
+/// Copies one header. tiny_http closes the connection on non-ASCII without an answer, so the guard refuses
+/// such a header.
 fn copy_header(header: &httparse::Header<'_>, request: &mut Vec<u8>) -> Result<(), End> {
     if !header.value.iter().all(|byte| (b' '..=b'~').contains(byte)) {
         return Err(End::Refused(400, "a header value is not printable ASCII"));
@@ -203,7 +207,7 @@ fn content_length(value: &[u8]) -> Result<usize, End> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(End::Refused(400, "Content-Length is not a number"));
     }
-    // All digits, so what does not parse is too large for the machine.
+    // The text is all digits, so a number that does not parse is too large.
     digits
         .parse()
         .ok()
@@ -215,7 +219,7 @@ fn content_length(value: &[u8]) -> Result<usize, End> {
 mod tests {
     use super::*;
 
-    /// What is passed on is whole and has one meaning: read again, it is the same request.
+    /// A copied request is whole and has one meaning: read again, the request is the same.
     #[test]
     fn nothing_is_passed_on_that_could_be_read_in_two_ways() {
         const WORDS: &[&str] = &[
@@ -278,7 +282,7 @@ mod tests {
         });
     }
 
-    /// Where the head ends if it comes in pieces of this size; `None` also if it is refused.
+    /// The end of a head that comes in pieces of this size. `None` also if the head is refused.
     fn end(input: &[u8], piece: usize) -> Option<usize> {
         let mut seen = 0;
         while seen < input.len() {

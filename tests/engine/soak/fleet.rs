@@ -188,7 +188,7 @@ impl<'l> Fleet<'l> {
         (0..self.tags.len()).filter(comes_back).collect()
     }
 
-    /// Whether anything of a swap, or the claim, is there now.
+    /// Whether anything of a swap, or the lock, is there now.
     pub(super) fn is_in_mid_swap(&self) -> bool {
         let names = self.lab.docker.names("");
         names.iter().any(|name| name.contains(".iw-"))

@@ -1,0 +1,123 @@
+//! The I/O of the server's watcher.
+
+use crate::error::Result;
+use crate::journal::Metrics;
+use crate::journal::Survey;
+use crate::reference::Digest;
+use crate::reference::Reference;
+use crate::reference::Target;
+use crate::registry;
+use crate::registry::Registry;
+use crate::update;
+use crate::update::Extent;
+use crate::update::Images;
+use crate::update::Jobs;
+use crate::update::Moved;
+use crate::update::Order;
+use crate::update::Refresher;
+use crate::update::Seen;
+use crate::watch::Backend;
+use crate::watch::Pending;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+/// Connects the watcher to the Engine, the registries and the queue.
+pub(super) struct LiveBackend {
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+    refresher: Arc<Refresher>,
+    jobs: Jobs,
+    /// The references of swaps that were half done at the beginning of this round.
+    half_done: Mutex<Vec<Reference>>,
+}
+
+impl LiveBackend {
+    pub(super) fn new(
+        registry: Arc<Registry>,
+        metrics: Arc<Metrics>,
+        refresher: Arc<Refresher>,
+        jobs: Jobs,
+    ) -> Self {
+        Self {
+            registry,
+            metrics,
+            refresher,
+            jobs,
+            half_done: Mutex::default(),
+        }
+    }
+}
+
+impl Backend for LiveBackend {
+    fn look(&self) -> Result<(Vec<Target>, Vec<Seen>)> {
+        let refresher = &self.refresher;
+        let list = refresher.engine.containers()?;
+        let seen = refresher.selection.seen_among(&list, &refresher.engine)?;
+        let targets = refresher.watched(&seen);
+        let half_done = update::in_mid_swap(&list, &refresher.engine)?;
+        *self
+            .half_done
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = half_done.into_values().collect();
+        Ok((targets, seen))
+    }
+
+    fn look_up(&self, references: &[Reference], sink: &mut dyn FnMut(&Reference, Result<Digest>)) {
+        self.registry.digests(references, |reference, outcome| {
+            let host = registry::api_host(reference.registry());
+            self.metrics.looked_up(host, &outcome);
+            if let Ok(digest) = &outcome {
+                self.refresher.origins.remember_digest(reference, digest);
+            }
+            sink(reference, outcome);
+        });
+    }
+
+    fn survey(&self, reference: &Reference, digest: &Digest, seen: &[Seen]) -> Result<Survey> {
+        self.refresher.survey(reference, digest, seen)
+    }
+
+    fn is_in_mid_swap(&self, reference: &Reference) -> bool {
+        let half_done = self.half_done.lock();
+        half_done
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(reference)
+    }
+
+    fn may_be_rejected(&self, reference: &Reference) -> bool {
+        self.refresher.rejected.concern(reference)
+    }
+
+    fn was_replaced(&self, reference: &Reference, digest: &Digest) -> bool {
+        self.refresher.replaced.contains(reference, digest)
+    }
+
+    fn is_local(&self, reference: &Reference) -> Result<bool> {
+        self.refresher.is_local(reference)
+    }
+
+    fn refresh(&self, target: &Target, digest: &Digest, only: Option<Vec<String>>) -> Pending {
+        let reference = target.reference.clone();
+        let moved = Moved {
+            target: target.clone(),
+            digest: digest.clone(),
+            only,
+        };
+        let order = Order {
+            images: Images::Moved(vec![moved]),
+            extent: Extent::Recreate,
+        };
+        let answer = self.jobs.begin(order);
+        Box::new(move || match answer.pop() {
+            Some(answer) => {
+                let outcomes = answer?;
+                let verdict = outcomes.verdict(&reference);
+                let list = |error| format!("container list: {error}");
+                let why = outcomes.list_error.map(list);
+                verdict.ok_or_else(|| why.unwrap_or_else(|| "not refreshed".to_owned()))
+            }
+            None => Err("imagewatch is stopping".to_owned()),
+        })
+    }
+}

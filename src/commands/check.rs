@@ -1,0 +1,275 @@
+//! `imagewatch check`: compares the containers with the registries, and shows which are behind. Never pulls.
+
+use super::wiring::Wiring;
+use crate::config::Config;
+use crate::engine::Image;
+use crate::journal::History;
+use crate::journal::Standing;
+use crate::reference::Digest;
+use crate::reference::Reference;
+use crate::reference::Target;
+use crate::reference::short;
+use crate::swap;
+use crate::update::Refresher;
+use crate::update::STOPPED;
+use crate::update::Seen;
+use crate::update::summary;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// One line of the table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// The reference in its full form.
+    pub reference: String,
+    /// The name of the runtime, or the reference again.
+    pub name: String,
+    /// The names of the containers made from the reference.
+    pub containers: Vec<String>,
+    /// The digests that the containers run. Without containers, the digest of the local image.
+    pub running_digests: Vec<String>,
+    /// The digest that the tag points at now.
+    pub registry_digest: Option<String>,
+    /// The names of the containers that run another image than the registry has.
+    pub behind: Vec<String>,
+    /// The state of the reference.
+    pub state: Standing,
+    /// The error of the registry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// A managed container that is left alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftAlone {
+    /// The container's name.
+    pub container: String,
+    /// The image name that the container was created with.
+    pub image: String,
+    /// The reason: the container has no tag to follow, is stopped, or has a label that says so.
+    pub reason: String,
+}
+
+/// The answer of the command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Table {
+    /// One row for each watched reference.
+    pub references: Vec<Row>,
+    /// The managed containers that are left alone.
+    pub left_alone: Vec<LeftAlone>,
+    /// The number of watched containers and images, and the names of those behind.
+    pub summary: String,
+}
+
+/// Looks up every watched reference.
+///
+/// # Errors
+/// Why there is no answer, on one line.
+pub fn check(config: &Config) -> Result<Table, String> {
+    let rejected = Arc::clone(History::open(config.state.as_deref())?.rejected());
+    let wiring = Wiring::of(config, rejected);
+    let refresher = &wiring.refresher;
+    let say = |error: crate::error::Error| error.to_string();
+    swap::recover_once(&wiring.engine, refresher.acceptance, &wiring.shutdown).map_err(say)?;
+    let seen = refresher.selection.seen(&wiring.engine).map_err(say)?;
+    let targets = refresher.watched(&seen);
+    let references: Vec<Reference> = targets.iter().map(|t| t.reference.clone()).collect();
+    let mut found = HashMap::new();
+    wiring.registry.digests(&references, |reference, outcome| {
+        found.insert(reference.clone(), outcome);
+    });
+    let row = |target: &Target| {
+        let unknown = || Err("not looked up".to_owned());
+        let outcome = found
+            .remove(&target.reference)
+            .map_or_else(unknown, |outcome| outcome.map_err(say));
+        row(refresher, target, outcome, &seen).map_err(say)
+    };
+    let references: Vec<Row> = targets.iter().map(row).collect::<Result<_, String>>()?;
+    let left_alone = seen.iter().filter_map(|one| {
+        let stopped = one.stays_stopped.then(|| STOPPED.to_owned());
+        Some(LeftAlone {
+            container: one.name.clone(),
+            image: one.image_name.clone(),
+            reason: one.made_from.as_ref().err().cloned().or(stopped)?,
+        })
+    });
+    Ok(Table {
+        summary: summarise(&seen, &references),
+        left_alone: left_alone.collect(),
+        references,
+    })
+}
+
+/// Makes the summary of the table.
+fn summarise(seen: &[Seen], rows: &[Row]) -> String {
+    let (mut behind, mut unknown) = (Vec::new(), Vec::new());
+    for row in rows {
+        match row.state {
+            Standing::Failed => unknown.push(row.name.clone()),
+            Standing::Outdated if row.behind.is_empty() => behind.push(row.name.clone()),
+            _ => behind.extend(row.behind.iter().cloned()),
+        }
+    }
+    summary(seen, rows.len(), &behind, &unknown)
+}
+
+fn row(
+    refresher: &Refresher,
+    target: &Target,
+    outcome: Result<Digest, String>,
+    seen: &[Seen],
+) -> crate::error::Result<Row> {
+    let reference = &target.reference;
+    let of: Vec<&Seen> = seen
+        .iter()
+        .filter(|one| one.made_from.as_ref() == Ok(reference))
+        .collect();
+    let mut digests = BTreeSet::new();
+    let ids: BTreeSet<&str> = of.iter().map(|one| one.image_id.as_str()).collect();
+    for id in &ids {
+        // A container can go on running after its image was removed.
+        let image = refresher.engine.find_image(id)?;
+        digests.insert(image.map_or((*id).to_owned(), |image| digest_of(&image, reference)));
+    }
+    let here = refresher.engine.find_image(&reference.to_string())?;
+    if let (true, Some(image)) = (of.is_empty(), &here) {
+        digests.insert(digest_of(image, reference));
+    }
+    let mut behind = Vec::new();
+    let state = match &outcome {
+        Err(_) if refresher.is_local(reference).unwrap_or(false) => Standing::Local,
+        Err(_) => Standing::Failed,
+        Ok(digest) => {
+            let survey = refresher.survey(reference, digest, seen)?;
+            behind.extend(survey.behind.into_iter().map(|one| one.name));
+            survey.standing
+        }
+    };
+    let (registry_digest, error) = match outcome {
+        Ok(digest) => (Some(digest.to_string()), None),
+        Err(_) if state == Standing::Local => (None, None),
+        Err(reason) => (None, Some(reason)),
+    };
+    Ok(Row {
+        reference: reference.to_string(),
+        name: target.name.clone(),
+        containers: of.iter().map(|one| one.name.clone()).collect(),
+        running_digests: digests.into_iter().collect(),
+        registry_digest,
+        behind,
+        state,
+        error,
+    })
+}
+
+/// Returns a digest that the image was pulled as, or else its id.
+fn digest_of(image: &Image, reference: &Reference) -> String {
+    let pulled = image.digests_of(reference).next();
+    pulled.unwrap_or(image.id()).to_owned()
+}
+
+impl Table {
+    /// Whether anything is outdated.
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        self.has(Standing::Outdated)
+    }
+
+    /// Whether a look-up failed.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.has(Standing::Failed)
+    }
+
+    fn has(&self, state: Standing) -> bool {
+        self.references.iter().any(|row| row.state == state)
+    }
+
+    /// Formats the table for a terminal.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut lines = vec![["REFERENCE", "RUNNING", "REGISTRY", "STATE"].map(str::to_owned)];
+        for row in &self.references {
+            let running: Vec<&str> = row.running_digests.iter().map(|d| short(d)).collect();
+            let registry = row.registry_digest.as_deref().map_or("-", short);
+            let running = if running.is_empty() {
+                "-".to_owned()
+            } else {
+                running.join(",")
+            };
+            lines.push([
+                row.reference.clone(),
+                running,
+                registry.to_owned(),
+                row.state.name().to_owned(),
+            ]);
+        }
+        let mut text = String::new();
+        let width = |column: usize| lines.iter().map(|line| line[column].len()).max();
+        let widths: Vec<usize> = (0..3).map(|column| width(column).unwrap_or(0)).collect();
+        for line in &lines {
+            for (cell, width) in line.iter().zip(&widths) {
+                text.push_str(&format!("{cell:width$}  "));
+            }
+            text.push_str(&format!("{}\n", line[3]));
+        }
+        for row in &self.references {
+            if let Some(error) = &row.error {
+                text.push_str(&format!("{}: {error}\n", row.name));
+            }
+        }
+        for one in &self.left_alone {
+            text.push_str(&format!(
+                "{} ({}): {}\n",
+                one.container, one.image, one.reason
+            ));
+        }
+        text.push_str(&format!("{}\n", self.summary));
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_aligned_and_says_why() {
+        let digest = |of: char| format!("sha256:{}", of.to_string().repeat(64));
+        let row = |name: &str, state, error: Option<&str>| Row {
+            reference: format!("reg.example/{name}:latest"),
+            name: name.to_owned(),
+            containers: vec!["c".to_owned()],
+            running_digests: vec![digest('a')],
+            registry_digest: error.is_none().then(|| digest('b')),
+            behind: Vec::new(),
+            state,
+            error: error.map(str::to_owned),
+        };
+        let table = Table {
+            references: vec![
+                row("hermes", Standing::Outdated, None),
+                row("a", Standing::Failed, Some("HEAD x: 500")),
+            ],
+            left_alone: vec![LeftAlone {
+                container: "db".to_owned(),
+                image: "postgres@sha256:…".to_owned(),
+                reason: "pinned to a digest".to_owned(),
+            }],
+            summary: "watching 2 containers, 2 images; 1 is behind: c".to_owned(),
+        };
+        let expected = "\
+REFERENCE                  RUNNING              REGISTRY             STATE
+reg.example/hermes:latest  sha256:aaaaaaaaaaaa  sha256:bbbbbbbbbbbb  outdated
+reg.example/a:latest       sha256:aaaaaaaaaaaa  -                    failed
+a: HEAD x: 500
+db (postgres@sha256:…): pinned to a digest
+watching 2 containers, 2 images; 1 is behind: c
+";
+        assert_eq!(table.text(), expected);
+        assert!(table.is_outdated() && table.has_failed());
+    }
+}

@@ -1,0 +1,173 @@
+//! `imagewatch refresh --dry-run`: shows the effect of a refresh. Asks the registries, and pulls nothing.
+
+use super::refresh::Wish;
+use super::refresh::images;
+use super::wiring::Wiring;
+use crate::config::Config;
+use crate::journal::History;
+use crate::journal::ONLY_NOTIFY;
+use crate::journal::Reasoned;
+use crate::journal::Standing;
+use crate::journal::add_names;
+use crate::journal::add_reasons;
+use crate::reference::Digest;
+use crate::reference::Reference;
+use crate::swap;
+use crate::swap::Swap;
+use crate::update::Consent;
+use crate::update::Extent;
+use crate::update::Images;
+use crate::update::STOPPED;
+use crate::update::Seen;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// The effect that a refresh would have.
+#[derive(Debug, Default, Serialize)]
+pub struct DryRun {
+    /// References whose newest image is not here yet.
+    pub would_pull: Vec<String>,
+    /// Containers that would be recreated.
+    pub would_recreate: Vec<String>,
+    /// Containers that run the newest image already, or that the order leaves alone.
+    pub unchanged: Vec<String>,
+    /// Containers that are behind but would be skipped, each with the reason.
+    pub skipped: Vec<Reasoned>,
+    /// References whose registry gave no digest, each with the error.
+    pub failed: Vec<Reasoned>,
+}
+
+impl DryRun {
+    /// Formats the result for a terminal.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        add_names(&mut text, "would pull", &self.would_pull);
+        add_names(&mut text, "would recreate", &self.would_recreate);
+        add_names(&mut text, "unchanged", &self.unchanged);
+        add_reasons(&mut text, "skipped", &self.skipped);
+        add_reasons(&mut text, "failed", &self.failed);
+        text
+    }
+
+    /// Adds the effect on one reference whose registry has `digest`.
+    fn add(
+        &mut self,
+        wiring: &Wiring,
+        extent: Extent,
+        is_named: bool,
+        reference: &Reference,
+        digest: &Digest,
+        seen: &[Seen],
+    ) -> Result<(), String> {
+        let survey = wiring.refresher.survey(reference, digest, seen);
+        let survey = survey.map_err(|error| error.to_string())?;
+        // An image that was built here is replaced only if the caller names it.
+        let is_local = survey.standing == Standing::Local;
+        if !survey.is_pulled && (is_named || !is_local) {
+            self.would_pull.push(reference.to_string());
+        }
+        let rejection = survey.rejection.as_ref();
+        let rejection = rejection.filter(|_| extent != Extent::Force);
+        let of_it = seen
+            .iter()
+            .filter(|one| one.made_from.as_ref() == Ok(reference));
+        for one in of_it {
+            let name = one.name.clone();
+            let is_wanted = match extent {
+                Extent::Pull => false,
+                _ if is_local => is_named,
+                Extent::Force => true,
+                Extent::Recreate => survey.is_behind(&name),
+            };
+            if !is_wanted {
+                self.unchanged.push(name);
+                continue;
+            }
+            let reason = match rejection {
+                Some(reason) => Some(format!("this image was rejected: {reason}")),
+                None => why_not(wiring, one)?,
+            };
+            match reason {
+                Some(reason) => self.skipped.push(Reasoned::new(&name, reason)),
+                None => self.would_recreate.push(name),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Works out the effect of a refresh.
+///
+/// # Errors
+/// Why there is no answer, on one line.
+pub fn dry_run(config: &Config, wish: &Wish) -> Result<DryRun, String> {
+    let rejected = Arc::clone(History::open(config.state.as_deref())?.rejected());
+    let wiring = Wiring::of(config, rejected);
+    let refresher = &wiring.refresher;
+    let say = |error: crate::error::Error| error.to_string();
+    swap::recover_once(&wiring.engine, refresher.acceptance, &wiring.shutdown).map_err(say)?;
+    let images = images(&wiring, wish)?;
+    let seen = match &images {
+        Images::Containers(names) => refresher.selection.named(names, &wiring.engine),
+        _ => refresher.selection.seen(&wiring.engine),
+    };
+    let seen = seen.map_err(say)?;
+    let is_named = images.are_named();
+    let targets = match images {
+        Images::These(targets) | Images::Named(targets) => targets,
+        _ => refresher.made_from(&seen),
+    };
+    let references: Vec<_> = targets.iter().map(|t| t.reference.clone()).collect();
+    let mut found = Vec::new();
+    wiring.registry.digests(&references, |reference, outcome| {
+        found.push((reference.clone(), outcome));
+    });
+    let mut dry_run = DryRun::default();
+    for (reference, outcome) in found {
+        match outcome {
+            Ok(digest) => {
+                dry_run.add(&wiring, wish.extent, is_named, &reference, &digest, &seen)?
+            }
+            Err(error) => {
+                let entry = Reasoned::new(&reference.to_string(), error.to_string());
+                dry_run.failed.push(entry);
+            }
+        }
+    }
+    for one in &seen {
+        if let Err(reason) = &one.made_from {
+            let entry = Reasoned::new(&one.name, reason.as_str());
+            dry_run.skipped.push(entry);
+        }
+    }
+    Ok(dry_run)
+}
+
+/// Returns the reason why a container that is behind would be skipped.
+fn why_not(wiring: &Wiring, one: &Seen) -> Result<Option<String>, String> {
+    let say = |error: crate::error::Error| error.to_string();
+    if one.consent == Consent::Notify {
+        return Ok(Some(ONLY_NOTIFY.to_owned()));
+    }
+    if one.stays_stopped {
+        return Ok(Some(STOPPED.to_owned()));
+    }
+    let Some(container) = wiring.engine.find(&one.id).map_err(say)? else {
+        return Ok(Some("it was removed in the meantime".to_owned()));
+    };
+    let swap = Swap {
+        phase: &|_, _| (),
+        accepted: &|_| (),
+        engine: &wiring.engine,
+        shutdown: &wiring.shutdown,
+        about: &wiring.engine.about().map_err(say)?,
+        acceptance: wiring.refresher.acceptance,
+        platform: wiring.refresher.platform.as_deref(),
+        fetch: &|_, _| Ok(()),
+    };
+    match swap.why_not(&container).map_err(say)? {
+        None => Ok(swap.files(&container).map_err(say)?.left_alone),
+        reason => Ok(reason),
+    }
+}

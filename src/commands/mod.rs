@@ -1,0 +1,31 @@
+//! One module for each command, and the modules that commands share.
+
+mod backend;
+mod check;
+mod dry_run;
+mod healthcheck;
+mod plan;
+mod preflight;
+mod progress_bar;
+mod recovery;
+mod refresh;
+mod serve;
+mod signals;
+mod wiring;
+
+pub use serve::Running;
+pub use serve::serve;
+
+pub use dry_run::dry_run;
+pub use refresh::Ended;
+pub use refresh::Wish;
+pub use refresh::refresh;
+
+pub use preflight::CALLS;
+pub use preflight::Need;
+
+pub use plan::plan;
+
+pub use healthcheck::ask;
+
+pub use check::check;

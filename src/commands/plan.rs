@@ -1,0 +1,192 @@
+//! `imagewatch plan CONTAINER`: shows the successor that a swap would create, and each change.
+
+use crate::config::Config;
+use crate::engine::Container;
+use crate::engine::Engine;
+use crate::engine::Image;
+use crate::error::Error;
+use crate::error::one_line;
+use crate::labels::Enabled;
+use crate::labels::Wishes;
+use crate::reference::Reference;
+use crate::swap;
+use crate::swap::Acceptance;
+use crate::swap::Change;
+use crate::swap::Files;
+use crate::swap::Part;
+use crate::swap::Plan;
+use crate::swap::Swap;
+use crate::swap::changes;
+use crate::swap::dependents;
+use crate::text::did_you_mean;
+use crate::thread::Shutdown;
+use crate::update::OPTED_OUT;
+use crate::update::find_named;
+use crate::update::names_and_references;
+use serde_json::Value;
+use serde_json::json;
+
+/// Works out the plan against the local image. Nothing is pulled. Nothing is changed, except that half-done swaps
+/// are recovered first.
+///
+/// # Errors
+/// Why there is no plan, on one line.
+pub fn plan(config: &Config, name: &str, as_json: bool) -> Result<String, String> {
+    let engine = Engine::new(&config.engine);
+    let acceptance = Acceptance {
+        settle: config.settle,
+        health_timeout: config.health_timeout,
+    };
+    swap::recover_once(&engine, acceptance, &Shutdown::default()).map_err(say)?;
+    let Some(old) = find_named(&engine, name).map_err(say)? else {
+        return Err(not_found(&engine, name, config));
+    };
+    let image_name = old.image_name();
+    let reference: Reference = image_name.parse().map_err(|_| {
+        format!("{name}: made from the image id {image_name}, so there is no tag to follow (recreate it from a tag)")
+    })?;
+    let image = engine.image(image_name).map_err(say)?;
+    let mut all = Vec::new();
+    for one in engine.containers().map_err(say)? {
+        all.extend(engine.find(one.id()).map_err(say)?);
+    }
+    let swap = Swap {
+        phase: &|_, _| (),
+        accepted: &|_| (),
+        engine: &engine,
+        shutdown: &Shutdown::default(),
+        about: &engine.about().map_err(say)?,
+        acceptance,
+        platform: config.platform.as_deref(),
+        fetch: &|_, _| Ok(()),
+    };
+    let part = Part {
+        old: &old,
+        image: &image,
+    };
+    let plan = swap.plan(&part, &[], &[]).map_err(say)?;
+    let files = swap.files(&old).map_err(say)?;
+    let skipped = match reason_in_labels(&old) {
+        None => swap.why_not(&old).map_err(say)?,
+        reason => reason,
+    };
+    let shown = Shown {
+        reference: &reference,
+        skipped: skipped.or_else(|| files.left_alone.clone()),
+        dependents: dependents(&old, &all)
+            .iter()
+            .map(|one| one.name())
+            .collect(),
+        changes: changes(&plan.replacement, &image),
+        old: &old,
+        image: &image,
+        plan: &plan,
+        files: &files,
+    };
+    Ok(if as_json { shown.json() } else { shown.text() })
+}
+
+fn say(error: Error) -> String {
+    error.to_string()
+}
+
+/// Returns the error for a container that does not exist, with a name that is close to `name`.
+fn not_found(engine: &Engine, name: &str, config: &Config) -> String {
+    let (names, _) = match names_and_references(engine) {
+        Ok(found) => found,
+        Err(error) => return say(error),
+    };
+    let near = did_you_mean(name, names.iter().map(String::as_str));
+    format!("no such container {name:?} at {}{near}", config.engine)
+}
+
+/// The plan as the command shows it.
+struct Shown<'a> {
+    old: &'a Container,
+    reference: &'a Reference,
+    image: &'a Image,
+    /// The reason why a round would leave the container alone.
+    skipped: Option<String>,
+    /// The names of the containers that are recreated together with this one.
+    dependents: Vec<&'a str>,
+    plan: &'a Plan,
+    files: &'a Files,
+    changes: Vec<Change>,
+}
+
+impl Shown<'_> {
+    fn json(&self) -> String {
+        let connect = |(network, endpoint): &(String, Value)| json!({"network": network, "endpoint": endpoint});
+        let replacement = &self.plan.replacement;
+        let connect: Vec<Value> = replacement.connect.iter().map(connect).collect();
+        let json = json!({
+            "container": self.old.name(),
+            "reference": self.reference.to_string(),
+            "image": {"now": self.old.image_id(), "then": self.image.id()},
+            "skipped": self.skipped,
+            "with": self.dependents,
+            "platform": self.plan.platform,
+            "create": replacement.body,
+            "connect": connect,
+            "files": self.files.paths,
+            "changes": self.changes,
+        });
+        format!("{json}\n")
+    }
+
+    fn text(&self) -> String {
+        let Self { old, image, .. } = self;
+        let mut text = format!("{}: {}\n", old.name(), self.reference);
+        if let Some(reason) = &self.skipped {
+            text.push_str(&format!("  would be left alone: {reason}\n"));
+        }
+        if old.image_id() == image.id() {
+            text.push_str(
+                "  runs the newest image that is here; only force=true would recreate it\n",
+            );
+        }
+        if !self.dependents.is_empty() {
+            text.push_str(&format!(
+                "  recreated with it, because they live in it: {}\n",
+                self.dependents.join(", ")
+            ));
+        }
+        text.push_str(&format!(
+            "\nimage\n  {} -> {}\n\nchanges\n",
+            old.image_id(),
+            image.id()
+        ));
+        for Change { field, now, then } in &self.changes {
+            text.push_str(&format!("  {field}: {now} -> {then}\n"));
+        }
+        if self.changes.is_empty() {
+            text.push_str("  nothing but the image\n");
+        }
+        if !self.files.paths.is_empty() {
+            text.push_str("\nfiles in its layer that its owner put there, and that are kept\n");
+        }
+        for path in &self.files.paths {
+            text.push_str(&format!("  {}\n", one_line(path)));
+        }
+        let replacement = &self.plan.replacement;
+        text.push_str(&format!(
+            "\nPOST /containers/create\n{:#}\n",
+            replacement.body
+        ));
+        for (network, endpoint) in &replacement.connect {
+            text.push_str(&format!(
+                "\nPOST /networks/{network}/connect\n{endpoint:#}\n"
+            ));
+        }
+        text
+    }
+}
+
+/// Returns the reason in the labels why a round would leave the container alone.
+fn reason_in_labels(container: &Container) -> Option<String> {
+    let wishes = Wishes::of(&mut container.labels());
+    if wishes.enabled == Enabled::No {
+        return Some(OPTED_OUT.to_owned());
+    }
+    wishes.left_alone().map(str::to_owned)
+}

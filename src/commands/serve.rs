@@ -1,0 +1,291 @@
+//! `imagewatch serve`: starts all threads, then waits for a signal to stop.
+//!
+//! | thread | work |
+//! |---|---|
+//! | `listener`, `admin`, and those of the guard | the admin endpoint |
+//! | `health`, `status` | questions to the Engine that callers must not wait for |
+//! | `refresh` | the only thread that changes containers |
+//! | `notify` | one for each receiver of messages |
+//! | `watcher` | rounds, with a short-lived `look-up` thread for each registry host if there are several |
+
+use super::backend::LiveBackend;
+use super::preflight::Preflight;
+use super::recovery::Recovery;
+use super::signals;
+use super::wiring::Wiring;
+use crate::admin::Admin;
+use crate::admin::Guard;
+use crate::config::Config;
+use crate::engine::Deadlines;
+use crate::journal::Board;
+use crate::journal::Down;
+use crate::journal::History;
+use crate::journal::Metrics;
+use crate::journal::Step;
+use crate::logging::debug;
+use crate::notify;
+use crate::notify::Notifier;
+use crate::thread::Executor;
+use crate::thread::Outlet;
+use crate::thread::queue;
+use crate::time::print_duration;
+use crate::update::Jobs;
+use crate::update::Worker;
+use crate::watch::FirstSight;
+use crate::watch::Watcher;
+use crate::watch::with_jitter;
+use signal_hook::iterator::Signals;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::thread::Builder;
+use std::time::Duration;
+
+/// The time for callers to get the report of an interrupted refresh.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+/// The time for the last messages to arrive.
+const LAST_MESSAGES: Duration = Duration::from_millis(400);
+
+/// Runs the server until a signal asks it to stop.
+///
+/// # Errors
+/// Why the server cannot start, on one line.
+pub fn serve(config: &Config) -> std::result::Result<(), String> {
+    // Before any thread starts, so that no signal finds the program without a handler.
+    let mut signals =
+        Signals::new(signals::signals()).map_err(|error| format!("signals: {error}"))?;
+    let running = Running::start(config, Deadlines::default())?;
+    let signal = signals.forever().next();
+    debug(format_args!("signal {signal:?}"));
+    running.stop();
+    Ok(())
+}
+
+/// A server that runs.
+pub struct Running {
+    parts: Parts,
+    finished: Outlet<()>,
+    is_watching: bool,
+    address: Option<SocketAddr>,
+}
+
+impl Running {
+    /// Starts all threads, with these deadlines for the Engine.
+    ///
+    /// # Errors
+    /// Why the server cannot start, on one line.
+    pub fn start(config: &Config, deadlines: Deadlines) -> std::result::Result<Self, String> {
+        let parts = Parts::of(config, deadlines)?;
+        let (jobs, worker) = Jobs::new();
+        let finished = parts.spawn_worker(config, worker)?;
+        let address = match config.listen {
+            Some(address) => Some(parts.spawn_admin(config, address, &jobs)?),
+            None => None,
+        };
+        if config.auto_refresh {
+            parts.spawn_watcher(config, jobs)?;
+        } else {
+            parts.board.watch(&parts.wiring.refresher.catalogue);
+            log::info!("watcher off (IMAGE_AUTO_REFRESH=true switches it on)");
+        }
+        Ok(Self {
+            parts,
+            finished,
+            is_watching: config.auto_refresh,
+            address,
+        })
+    }
+
+    /// Returns the address of the admin endpoint, unless the endpoint is off.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Waits for the swap in progress, for its report, and for the last messages.
+    pub fn stop(&self) {
+        if self.is_watching {
+            log::info!("image-auto-refresh: stopping");
+        }
+        self.parts.wiring.shutdown.close();
+        let _ = self.finished.pop_within(LAST_WORDS);
+        self.parts.notifier.finish(LAST_MESSAGES);
+        self.parts.history.close();
+    }
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Running")
+    }
+}
+
+/// The values that the threads share.
+struct Parts {
+    wiring: Wiring,
+    notifier: Arc<Notifier>,
+    board: Arc<Board>,
+    history: Arc<History>,
+    metrics: Arc<Metrics>,
+    down: Arc<Down>,
+}
+
+impl Parts {
+    fn of(config: &Config, deadlines: Deadlines) -> std::result::Result<Self, String> {
+        let history = Arc::new(History::open(config.state.as_deref())?);
+        let wiring = Wiring::with_deadlines(config, deadlines, Arc::clone(history.rejected()));
+        let notifier = Notifier::start(
+            &config.receivers,
+            config.certificates.as_deref(),
+            &config.proxies,
+            notify::PAUSES,
+        )
+        .map_err(|error| format!("thread notify: {error}"))?;
+        Ok(Self {
+            wiring,
+            notifier: Arc::new(notifier),
+            board: Arc::new(Board::default()),
+            history,
+            metrics: Arc::new(Metrics::default()),
+            down: Arc::default(),
+        })
+    }
+
+    /// Starts the thread that does refreshes. The returned outlet gets an item once a refresh that a stop
+    /// interrupted has been reported.
+    fn spawn_worker(
+        &self,
+        config: &Config,
+        worker: Worker,
+    ) -> std::result::Result<Outlet<()>, String> {
+        let (board, shutdown) = (Arc::clone(&self.board), Arc::clone(&self.wiring.shutdown));
+        let (refresher, history) = (
+            Arc::clone(&self.wiring.refresher),
+            Arc::clone(&self.history),
+        );
+        let metrics = Arc::clone(&self.metrics);
+        let down = Arc::clone(&self.down);
+        let notifier = Arc::clone(&self.notifier);
+        let (inlet, finished) = queue();
+        let mut recovery = Recovery::new(config.auto_refresh);
+        let mut preflight = Preflight::default();
+        let work = move || {
+            let note = |step: &Step| {
+                board.alive();
+                if !down.note(step) {
+                    return false;
+                }
+                notifier.note(step);
+                history.note(step);
+                metrics.note(step);
+                true
+            };
+            worker.work(
+                &board,
+                |order, on| {
+                    let outcomes = refresher.run(order, &|step| {
+                        if note(step) {
+                            on(step);
+                        }
+                    });
+                    history.settle();
+                    outcomes
+                },
+                || {
+                    if shutdown.is_closed() {
+                        inlet.push(());
+                    }
+                },
+                // The recovery goes first, because a container may be down; the preflight can wait.
+                || {
+                    recovery.is_needed_again(&refresher, &down, &|step| {
+                        note(step);
+                    }) | preflight.is_needed_again(&refresher)
+                },
+            );
+        };
+        spawn("refresh", work)?;
+        Ok(finished)
+    }
+
+    fn spawn_admin(
+        &self,
+        config: &Config,
+        address: SocketAddr,
+        jobs: &Jobs,
+    ) -> std::result::Result<SocketAddr, String> {
+        let executor =
+            |name: &str| Executor::start(name).map_err(|error| format!("{name}: {error}"));
+        let admin = Arc::new(Admin {
+            token: config.admin_token.clone(),
+            catalogue: self.wiring.refresher.catalogue.clone(),
+            jobs: jobs.clone(),
+            board: Arc::clone(&self.board),
+            history: Arc::clone(&self.history),
+            metrics: Arc::clone(&self.metrics),
+            down: Arc::clone(&self.down),
+            engine: Arc::clone(&self.wiring.engine),
+            registry: Arc::clone(&self.wiring.registry),
+            refresher: Arc::clone(&self.wiring.refresher),
+            health_executor: executor("health")?,
+            status_executor: executor("status")?,
+            last_ping: Mutex::new(None),
+        });
+        let guard = Guard::bind(address).map_err(|error| {
+            format!("IMAGEWATCH_LISTEN={address}: {error} (is another one running?)")
+        })?;
+        let address = guard.local_addr();
+        log::info!("listening on http://{address}");
+        spawn("listener", move || {
+            let outcome = guard.serve(move |request| admin.handle(request));
+            // A server without its endpoint must not stay up unnoticed; the restart policy starts it again.
+            log::error!("the admin endpoint ended: {outcome:?}");
+            std::process::exit(1);
+        })?;
+        Ok(address)
+    }
+
+    fn spawn_watcher(&self, config: &Config, jobs: Jobs) -> std::result::Result<(), String> {
+        let backend = LiveBackend::new(
+            Arc::clone(&self.wiring.registry),
+            Arc::clone(&self.metrics),
+            Arc::clone(&self.wiring.refresher),
+            jobs,
+        );
+        let first_sight = if config.catch_up {
+            FirstSight::CatchUp
+        } else {
+            FirstSight::Seed
+        };
+        let (board, shutdown) = (Arc::clone(&self.board), Arc::clone(&self.wiring.shutdown));
+        let catalogue = self.wiring.refresher.catalogue.clone();
+        let mut watcher = Watcher::new(backend, first_sight, Arc::clone(&board), catalogue);
+        let interval = config.interval;
+        board.watcher_started(interval);
+        log::info!(
+            "image-auto-refresh: started (interval={}, runtimes={})",
+            print_duration(interval),
+            config.runtimes.len()
+        );
+        spawn("watcher", move || {
+            while !shutdown.is_closed() {
+                if catch_unwind(AssertUnwindSafe(|| watcher.tick())).is_err() {
+                    log::error!("a bug ended this round of the watcher; the next one comes");
+                }
+                let wait = with_jitter(interval);
+                board.round_finished(wait);
+                std::thread::sleep(wait);
+            }
+        })
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::result::Result<(), String> {
+    let thread = Builder::new().name(name.to_owned());
+    thread
+        .spawn(work)
+        .map(drop)
+        .map_err(|error| format!("thread {name}: {error}"))
+}

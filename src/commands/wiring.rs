@@ -1,0 +1,82 @@
+//! Builds the values that every command works with from the configuration.
+
+use crate::config::Config;
+use crate::credentials::Credentials;
+use crate::engine::Deadlines;
+use crate::engine::Engine;
+use crate::journal::Rejections;
+use crate::registry::Registry;
+use crate::swap::Acceptance;
+use crate::thread::Shutdown;
+use crate::update::Origins;
+use crate::update::Permissions;
+use crate::update::Refresher;
+use crate::update::Selection;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+/// The clients of the Engine and the registries, and the refresher that uses them.
+pub(super) struct Wiring {
+    /// The client of the Engine.
+    pub engine: Arc<Engine>,
+    /// The client of all registries.
+    pub registry: Arc<Registry>,
+    /// The refresher, shared by all threads.
+    pub refresher: Arc<Refresher>,
+    /// Closed when the program stops.
+    pub shutdown: Arc<Shutdown>,
+}
+
+impl Wiring {
+    /// Builds the values. No connection is made yet.
+    #[must_use]
+    pub(super) fn of(config: &Config, rejected: Arc<Rejections>) -> Self {
+        Self::with_deadlines(config, Deadlines::default(), rejected)
+    }
+
+    /// The same with other deadlines for the Engine than the usual ones.
+    #[must_use]
+    pub(super) fn with_deadlines(
+        config: &Config,
+        deadlines: Deadlines,
+        rejected: Arc<Rejections>,
+    ) -> Self {
+        let engine = Arc::new(Engine::with_deadlines(&config.engine, deadlines));
+        let credentials = Credentials::new(config.ghcr.clone(), config.login_files.clone());
+        let registry = Arc::new(Registry::new(
+            credentials.clone(),
+            config.certificates.as_deref(),
+            config.proxies.clone(),
+            config.insecure_registries.clone(),
+        ));
+        let shutdown = Arc::new(Shutdown::default());
+        let refresher = Refresher {
+            engine: Arc::clone(&engine),
+            registry: Arc::clone(&registry),
+            origins: Origins::default(),
+            credentials,
+            catalogue: config.runtimes.clone(),
+            selection: Selection::new(config.select, &config.prefix, &config.runtimes)
+                .with_stopped(config.include_stopped)
+                .with_mode(config.mode),
+            cleanup: config.cleanup,
+            recreate: config.recreate,
+            acceptance: Acceptance {
+                settle: config.settle,
+                health_timeout: config.health_timeout,
+            },
+            platform: config.platform.clone(),
+            shutdown: Arc::clone(&shutdown),
+            rejected,
+            replaced: Arc::default(),
+            permissions: Permissions::default(),
+            said: Mutex::default(),
+        };
+        Self {
+            engine,
+            registry,
+            refresher: Arc::new(refresher),
+            shutdown,
+        }
+    }
+}

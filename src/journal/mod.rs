@@ -1,0 +1,47 @@
+//! The record of events, and everything derived from it: report, status, history, metrics.
+
+mod down;
+mod event;
+mod history;
+mod metrics;
+mod put_off;
+mod rejections;
+mod report;
+mod standing;
+mod status;
+mod verdict;
+
+pub use verdict::Found;
+pub use verdict::Outcomes;
+pub use verdict::Verdict;
+
+pub use status::Board;
+pub use status::Refreshed;
+pub use status::Snapshot;
+pub use status::Worst;
+
+pub use standing::Behind;
+pub use standing::Standing;
+pub use standing::Survey;
+
+pub use report::ONLY_NOTIFY;
+pub use report::Reasoned;
+pub use report::Report;
+pub(crate) use report::add_names;
+pub(crate) use report::add_reasons;
+
+pub use rejections::Rejections;
+
+pub use put_off::PutOff;
+
+pub use metrics::FORMAT;
+pub use metrics::Metrics;
+
+pub use history::History;
+
+pub use event::Event;
+pub use event::Outcome;
+pub use event::Step;
+pub use event::steady;
+
+pub use down::Down;

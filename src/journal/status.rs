@@ -1,0 +1,383 @@
+//! The state that the admin endpoint shows. The watcher and the update queue write it.
+//!
+//! A mutex guards the state, and is only held for a change or a copy. Every caller with the admin token may
+//! read everything here, so no secret is written here.
+
+use super::report::Report;
+use super::standing::Standing;
+use super::verdict::Found;
+use super::verdict::Outcomes;
+use super::verdict::Verdict;
+use crate::reference::Reference;
+use crate::reference::Target;
+use crate::time::print_duration;
+use crate::time::rfc3339;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+
+/// The most refreshes that are remembered.
+const HISTORY: usize = 20;
+/// A watcher is stuck if it shows no sign of life for two intervals and this time. A pull may be silent for
+/// five minutes, and a health check may take a few.
+const STALLED: Duration = Duration::from_secs(900);
+
+/// One watched reference.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Watched {
+    /// The reference in canonical form.
+    pub reference: String,
+    /// The name in reports: the runtime's, or the reference again.
+    pub name: String,
+    /// The digest that needs no refresh any more.
+    pub seen_digest: Option<String>,
+    /// The digest that the registry answered last.
+    pub registry_digest: Option<String>,
+    /// The state of the reference.
+    pub state: Standing,
+    /// The last error, until a look-up or a refresh succeeds.
+    pub last_error: Option<String>,
+    /// When the registry was asked last (RFC 3339).
+    pub last_check: Option<String>,
+}
+
+impl Watched {
+    fn new(reference: String, name: String) -> Self {
+        Self {
+            reference,
+            name,
+            seen_digest: None,
+            registry_digest: None,
+            state: Standing::Unknown,
+            last_error: None,
+            last_check: None,
+        }
+    }
+
+    fn apply(&mut self, verdict: &Verdict, found: Option<&Found>) {
+        let survey = found.and_then(|found| found.survey.as_ref());
+        let standing = survey.map(|survey| survey.standing);
+        let rejection = || survey.and_then(|survey| survey.rejection.clone());
+        (self.state, self.last_error) = match verdict {
+            Verdict::Done => (standing.unwrap_or(Standing::Current), rejection()),
+            Verdict::Noticed => (standing.unwrap_or(Standing::Outdated), rejection()),
+            Verdict::Local => (Standing::Local, None),
+            Verdict::Rejected(reason) => (Standing::Rejected, Some(reason.clone())),
+            Verdict::Retry(reason)
+            | Verdict::Later(reason)
+            | Verdict::Waits(reason)
+            | Verdict::Stale(reason) => {
+                // A pull that failed does not change what runs.
+                let before = match self.state {
+                    Standing::Refreshing => Standing::Outdated,
+                    before => before,
+                };
+                (standing.unwrap_or(before), Some(reason.clone()))
+            }
+        };
+        let Some(found) = found else { return };
+        let digest = found.digest.to_string();
+        self.last_check = Some(rfc3339(SystemTime::now()));
+        self.registry_digest = Some(digest.clone());
+        let is_over = matches!(
+            verdict,
+            Verdict::Done | Verdict::Noticed | Verdict::Rejected(_)
+        );
+        if found.is_of_all && is_over {
+            self.seen_digest = Some(digest);
+        }
+    }
+}
+
+/// The state of the watcher's rounds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
+pub struct WatcherStatus {
+    /// Whether the watcher runs.
+    pub enabled: bool,
+    /// The time between rounds, in words.
+    pub interval: String,
+    /// When the last round began (RFC 3339).
+    pub last_round: Option<String>,
+    /// When the next round is due (RFC 3339).
+    pub next_round: Option<String>,
+    /// The number of rounds since the start.
+    pub rounds: u64,
+    /// The interval and the last round again, for calculations.
+    #[serde(skip)]
+    pub clock: Clock,
+}
+
+/// The times of [`WatcherStatus`] that are calculated with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Clock {
+    /// The time between rounds.
+    pub interval: Duration,
+    /// When the last round began.
+    pub last_round: Option<SystemTime>,
+}
+
+/// The outcome of a refresh: the worst outcome of its images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Worst {
+    /// Everything succeeded.
+    Done,
+    /// An image is rejected, because it did not come up.
+    Rejected,
+    /// Something failed, and another try may help.
+    Failed,
+}
+
+impl Worst {
+    /// Each outcome and its name.
+    pub const ALL: [(Self, &str); 3] = [
+        (Self::Done, "done"),
+        (Self::Rejected, "rejected"),
+        (Self::Failed, "failed"),
+    ];
+
+    /// The worst outcome of a run.
+    #[must_use]
+    pub fn of(outcomes: &Outcomes) -> Self {
+        let mut verdicts = outcomes.verdicts.iter().map(|(_, verdict)| verdict);
+        let is_rejected = |verdict: &Verdict| matches!(verdict, Verdict::Rejected(_));
+        let is_failed = |verdict: &Verdict| {
+            matches!(
+                verdict,
+                Verdict::Retry(_) | Verdict::Later(_) | Verdict::Stale(_)
+            )
+        };
+        if outcomes.list_error.is_some() || verdicts.clone().any(is_failed) {
+            Self::Failed
+        } else if verdicts.any(is_rejected) {
+            Self::Rejected
+        } else {
+            Self::Done
+        }
+    }
+}
+
+/// One finished refresh.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refreshed {
+    /// When the refresh began (RFC 3339).
+    pub started: String,
+    /// When the refresh ended (RFC 3339).
+    pub finished: String,
+    /// The origin of the refresh: `watcher` or `admin`.
+    pub asked_by: &'static str,
+    /// The worst outcome of its images.
+    pub outcome: Worst,
+    /// The report of the refresh.
+    pub report: Report,
+    /// The reason why the containers could not be listed, or why the refresh ended early.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The state of the watcher, of each watched reference, and of the last refreshes.
+#[derive(Debug, Default)]
+pub struct Board {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    watcher: WatcherStatus,
+    sign_of_life: Option<Instant>,
+    references: Vec<Watched>,
+    /// The position of each reference in `references`.
+    index: HashMap<String, usize>,
+    refreshes: VecDeque<Refreshed>,
+    refreshes_by_outcome: [u64; Worst::ALL.len()],
+}
+
+/// A copy of the [`Board`] for readers.
+#[derive(Debug, Clone, Serialize)]
+pub struct Snapshot {
+    /// The state of the watcher's rounds.
+    pub watcher: WatcherStatus,
+    /// Every watched reference.
+    pub references: Vec<Watched>,
+    /// The last refreshes, newest first.
+    pub refreshes: Vec<Refreshed>,
+    /// The number of refreshes since the start, in the order of [`Worst::ALL`].
+    #[serde(skip)]
+    pub refreshes_by_outcome: [u64; Worst::ALL.len()],
+}
+
+impl Board {
+    /// Records that the watcher runs.
+    pub fn watcher_started(&self, interval: Duration) {
+        let mut inner = self.lock();
+        inner.watcher.enabled = true;
+        inner.watcher.interval = print_duration(interval);
+        inner.watcher.clock.interval = interval;
+        inner.sign_of_life = Some(Instant::now());
+    }
+
+    /// Records the start of a round.
+    pub fn round_started(&self) {
+        let now = SystemTime::now();
+        let mut inner = self.lock();
+        inner.watcher.rounds += 1;
+        inner.watcher.last_round = Some(rfc3339(now));
+        inner.watcher.clock.last_round = Some(now);
+        inner.watcher.next_round = None;
+        inner.sign_of_life = Some(Instant::now());
+    }
+
+    /// Records when the next round is due.
+    pub fn round_finished(&self, next_in: Duration) {
+        let mut inner = self.lock();
+        inner.watcher.next_round = Some(rfc3339(SystemTime::now() + next_in));
+        inner.sign_of_life = Some(Instant::now());
+    }
+
+    /// Records a sign of life.
+    pub fn alive(&self) {
+        self.lock().sign_of_life = Some(Instant::now());
+    }
+
+    /// The reason why the watcher counts as stuck, if it does.
+    #[must_use]
+    pub fn stalled(&self) -> Option<String> {
+        let inner = self.lock();
+        if !inner.watcher.enabled {
+            return None;
+        }
+        let silent = inner.sign_of_life.map_or(Duration::ZERO, |at| at.elapsed());
+        (silent > inner.watcher.clock.interval * 2 + STALLED)
+            .then(|| format!("watcher: no sign of life for {}", print_duration(silent)))
+    }
+
+    /// Sets the watched references. The state of references that were watched before is kept.
+    pub fn watch(&self, targets: &[Target]) {
+        let mut inner = self.lock();
+        let known = std::mem::take(&mut inner.references);
+        let mut known: HashMap<String, Watched> = known
+            .into_iter()
+            .map(|entry| (entry.reference.clone(), entry))
+            .collect();
+        let entry = |target: &Target| {
+            let reference = target.reference.to_string();
+            let known = known.remove(&reference);
+            known.unwrap_or_else(|| Watched::new(reference, target.name.clone()))
+        };
+        inner.references = targets.iter().map(entry).collect();
+        let numbered = inner.references.iter().enumerate();
+        let index = numbered.map(|(number, entry)| (entry.reference.clone(), number));
+        inner.index = index.collect();
+    }
+
+    /// Changes the state of a watched reference.
+    pub fn update(&self, reference: &Reference, change: impl FnOnce(&mut Watched)) {
+        let mut inner = self.lock();
+        let number = inner.index.get(&reference.to_string()).copied();
+        if let Some(entry) = number.and_then(|number| inner.references.get_mut(number)) {
+            change(entry);
+        }
+    }
+
+    /// The digest of a reference that needs no refresh any more.
+    #[must_use]
+    pub fn seen(&self, reference: &Reference) -> Option<String> {
+        let inner = self.lock();
+        let number = inner.index.get(&reference.to_string())?;
+        inner.references.get(*number)?.seen_digest.clone()
+    }
+
+    /// Applies the outcome of a refresh, and its findings, to a reference.
+    pub fn judge(&self, reference: &Reference, verdict: &Verdict, found: Option<&Found>) {
+        if found.is_some() && !self.lock().watcher.enabled {
+            self.add_missing(reference);
+        }
+        self.update(reference, |entry| entry.apply(verdict, found));
+    }
+
+    /// Adds a reference that is not there yet. Without a watcher, a refresh is the only source of references.
+    fn add_missing(&self, reference: &Reference) {
+        let mut inner = self.lock();
+        let (name, number) = (reference.to_string(), inner.references.len());
+        if !inner.index.contains_key(&name) {
+            inner.index.insert(name.clone(), number);
+            inner.references.push(Watched::new(name.clone(), name));
+        }
+    }
+
+    /// Remembers a finished refresh.
+    pub fn refreshed(&self, refreshed: Refreshed) {
+        let mut inner = self.lock();
+        inner.refreshes_by_outcome[refreshed.outcome as usize] += 1;
+        inner.refreshes.push_front(refreshed);
+        inner.refreshes.truncate(HISTORY);
+    }
+
+    /// Copies the whole state.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let inner = self.lock();
+        Snapshot {
+            watcher: inner.watcher.clone(),
+            references: inner.references.clone(),
+            refreshes: inner.refreshes.iter().cloned().collect(),
+            refreshes_by_outcome: inner.refreshes_by_outcome,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refresh_is_as_good_as_its_worst_image() {
+        let reference: Reference = "nginx".parse().expect("valid");
+        let of = |verdicts: &[Verdict]| {
+            let verdicts = verdicts.iter().cloned();
+            Worst::of(&Outcomes {
+                verdicts: verdicts.map(|one| (reference.clone(), one)).collect(),
+                ..Outcomes::default()
+            })
+        };
+        let rejected = Verdict::Rejected("it exited".to_owned());
+        let retry = Verdict::Retry("pull: no".to_owned());
+        assert_eq!(of(&[]), Worst::Done);
+        assert_eq!(of(&[Verdict::Done, Verdict::Noticed]), Worst::Done);
+        assert_eq!(of(&[Verdict::Done, rejected.clone()]), Worst::Rejected);
+        assert_eq!(of(&[retry, rejected]), Worst::Failed);
+        for (number, (worst, name)) in Worst::ALL.into_iter().enumerate() {
+            assert_eq!(worst as usize, number);
+            assert_eq!(
+                serde_json::to_string(&worst).expect("JSON"),
+                format!("{name:?}")
+            );
+        }
+    }
+
+    #[test]
+    fn a_watcher_counts_as_alive_from_its_start() {
+        let board = Board::default();
+        assert_eq!(board.stalled(), None);
+        board.watcher_started(Duration::from_secs(1));
+        assert_eq!(board.stalled(), None);
+        let long_ago = Instant::now().checked_sub(Duration::from_secs(1000));
+        if let Some(long_ago) = long_ago {
+            board.lock().sign_of_life = Some(long_ago);
+            let reason = board.stalled().expect("stalled");
+            assert!(reason.contains("16m40s"), "{reason}");
+            board.alive();
+            assert_eq!(board.stalled(), None);
+        }
+    }
+}

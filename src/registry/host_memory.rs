@@ -1,0 +1,216 @@
+//! The memory of each registry host between look-ups: its challenge, its tokens, and the end of a pause.
+
+use super::challenge::Challenge;
+use super::token::Token;
+use crate::error::Error;
+use crate::error::Result;
+use crate::journal::PutOff;
+use crate::logging::debug;
+use crate::time::rfc3339;
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+
+/// The pause for a host that answers "too many requests" without a time, and for a host in trouble.
+pub(super) const DEFAULT_PUT_OFF: Duration = Duration::from_secs(60);
+
+/// How long a host is asked by GET, after a HEAD without a digest. The time is limited, because the missing
+/// digest may have been a passing fault, and a GET counts against Docker Hub's pull limit.
+const GET_FOR: Duration = Duration::from_secs(3600);
+
+/// The most hosts, and the most tokens of each, that are remembered. A host may redirect to ever new names
+/// and repositories. Beyond this number, everything that can be learnt again is forgotten.
+const MOST: usize = 512;
+
+/// All hosts, by name.
+#[derive(Debug, Default)]
+pub(super) struct Hosts(Mutex<HashMap<String, Host>>);
+
+/// The memory of one host.
+#[derive(Debug, Default)]
+pub(super) struct Host {
+    pub(super) challenge: Option<Challenge>,
+    /// The tokens, by repository, because every registry accepts a token for one repository. A guest's tokens
+    /// have keys of their own.
+    pub(super) tokens: HashMap<String, Token>,
+    /// The scopes that challenges asked for, by the same keys as the tokens.
+    scopes: HashMap<String, Vec<String>>,
+    /// When a HEAD last had no digest, although the GET after it had one.
+    pub(super) head_without_digest: Option<Instant>,
+    put_off: Option<(Instant, String)>,
+    /// The reason of the last pause that was logged, until the host has recovered. So an outage of hours is
+    /// logged once.
+    logged: Option<String>,
+}
+
+impl Hosts {
+    /// Reads or changes the memory of a host, and holds the lock only for that.
+    pub(super) fn of<T>(&self, name: &str, change: impl FnOnce(&mut Host) -> T) -> T {
+        let mut hosts = self.lock();
+        match hosts.get_mut(name) {
+            Some(host) => change(host),
+            None => {
+                if hosts.len() >= MOST {
+                    hosts.retain(|_, host| host.put_off_until().is_some());
+                }
+                change(hosts.entry(name.to_owned()).or_default())
+            }
+        }
+    }
+
+    /// The hosts that are put off now, in alphabetical order.
+    pub(super) fn put_offs(&self) -> Vec<PutOff> {
+        let mut found: Vec<PutOff> = Vec::new();
+        for (name, host) in self.lock().iter() {
+            let Some((until, reason)) = host.put_off_until() else {
+                continue;
+            };
+            let put_off = PutOff {
+                host: name.clone(),
+                until: rfc3339(until),
+                reason,
+            };
+            let place = found.partition_point(|one| one.host < put_off.host);
+            found.insert(place, put_off);
+        }
+        found
+    }
+
+    /// Whether the host may be asked now.
+    ///
+    /// # Errors
+    /// [`Error::PutOff`] while the host is put off.
+    pub(super) fn check(&self, name: &str) -> Result<()> {
+        match self.of(name, |host| host.put_off_until()) {
+            Some((until, reason)) => Err(Error::PutOff {
+                host: name.to_owned(),
+                until,
+                reason,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts the host off after a 429, and after a 503 that names a time.
+    pub(super) fn put_off_if_asked(&self, name: &str, error: &Error) {
+        let Error::Refused {
+            status,
+            retry_after,
+            ..
+        } = error
+        else {
+            return;
+        };
+        let wait = match (status, retry_after) {
+            (429 | 503, Some(wait)) => *wait,
+            (429, None) => DEFAULT_PUT_OFF,
+            _ => return,
+        };
+        self.put_off(name, wait, format!("it answered {status}"));
+    }
+
+    /// Forgets the last logged pause, after a round without a pause.
+    pub(super) fn mark_recovered(&self, name: &str) {
+        self.of(name, |host| host.logged = None);
+    }
+
+    /// Puts the host off for `wait`, and logs that. A longer pause that was asked for before stays.
+    pub(super) fn put_off(&self, name: &str, wait: Duration, reason: String) {
+        let until = Instant::now() + wait;
+        self.of(name, |host| {
+            let is_longer = |(other, _): &(Instant, String)| *other < until;
+            if host.put_off.as_ref().is_none_or(is_longer) {
+                let at = rfc3339(SystemTime::now() + wait);
+                let words = format!("{name}: put off until {at}, because {reason}");
+                if host.logged.as_ref() == Some(&reason) {
+                    debug(format_args!("{words}"));
+                } else {
+                    log::warn!("{words}");
+                    host.logged = Some(reason.clone());
+                }
+                host.put_off = Some((until, reason));
+            }
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Host>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Host {
+    /// Whether this host has to be asked by GET, because its HEAD has no digest.
+    pub(super) fn needs_get(&self) -> bool {
+        self.head_without_digest
+            .is_some_and(|at| at.elapsed() < GET_FOR)
+    }
+
+    /// Remembers a token under its key.
+    pub(super) fn remember_token(&mut self, key: String, token: Token) {
+        if self.tokens.len() >= MOST {
+            self.tokens.clear();
+        }
+        self.tokens.insert(key, token);
+    }
+
+    /// Remembers the scopes of a challenge. Returns whether they are new. A challenge without scopes changes
+    /// nothing, because some registries leave the scopes out if the request had a token.
+    pub(super) fn remember_scopes(&mut self, key: &str, scopes: Vec<String>) -> bool {
+        if scopes.is_empty() || *self.scopes(key) == scopes {
+            return false;
+        }
+        if self.scopes.len() >= MOST {
+            self.scopes.clear();
+        }
+        self.scopes.insert(key.to_owned(), scopes);
+        true
+    }
+
+    /// The scopes that challenges for this key asked for.
+    pub(super) fn scopes(&self, key: &str) -> &[String] {
+        self.scopes.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// The end and the reason of the pause, if the host is put off.
+    fn put_off_until(&self) -> Option<(SystemTime, String)> {
+        let (until, reason) = self.put_off.as_ref()?;
+        let left = until.checked_duration_since(Instant::now())?;
+        (left > Duration::ZERO).then(|| (SystemTime::now() + left, reason.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn head_is_tried_again_after_a_while() {
+        let mut host = Host::default();
+        assert!(!host.needs_get());
+        host.head_without_digest = Some(Instant::now());
+        assert!(host.needs_get());
+        host.head_without_digest = Instant::now().checked_sub(GET_FOR);
+        assert!(!host.needs_get());
+    }
+
+    #[test]
+    fn ever_new_names_do_not_fill_memory_and_end_no_put_off() {
+        let hosts = Hosts::default();
+        hosts.put_off("busy", Duration::from_secs(60), "it said so".to_owned());
+        let token = Token::parse(b"{\"token\":\"t\"}", Instant::now()).expect("a token");
+        for number in 0..3 * MOST {
+            hosts.of(&format!("{number}.example"), |_| ());
+            hosts.of("one.example", |host| {
+                host.remember_token(number.to_string(), token.clone());
+                host.remember_scopes(&number.to_string(), vec!["scope".to_owned()]);
+                assert!(host.tokens.len() <= MOST && host.scopes.len() <= MOST);
+            });
+        }
+        assert!(hosts.lock().len() <= MOST);
+        assert!(hosts.check("busy").is_err());
+    }
+}

@@ -1,0 +1,159 @@
+//! Inspects the managed containers of a refresh.
+
+use super::select::Selection;
+use super::select::blocking_label;
+use super::select::is_id;
+use super::select::made_from;
+use crate::engine::Container;
+use crate::engine::Engine;
+use crate::engine::Inspector;
+use crate::engine::Summary;
+use crate::error::Error;
+use crate::error::Result;
+use crate::labels::Consent;
+use crate::labels::Wishes;
+use crate::reference::Reference;
+use crate::swap::half_done;
+use crate::swap::is_stopped;
+
+/// A managed container.
+#[derive(Debug, Clone)]
+pub struct Managed {
+    pub container: Container,
+    /// The reference that the container was made from.
+    pub reference: Reference,
+    /// Whether the container is updated, or its owner only notified.
+    pub consent: Consent,
+    /// The reason in its labels to leave the container alone.
+    pub left_alone: Option<String>,
+    /// Whether the container is stopped, and left alone for that reason.
+    pub stays_stopped: bool,
+}
+
+/// A managed container that the Engine lists but cannot inspect.
+#[derive(Debug, Clone)]
+pub struct Unreadable {
+    pub name: String,
+    /// The reference that the container was made from.
+    pub reference: Reference,
+    pub image_id: String,
+    /// The error of the inspection.
+    pub reason: String,
+}
+
+impl Selection {
+    /// Inspects the containers with these names, if each has a tag to follow.
+    ///
+    /// # Errors
+    /// When the Engine fails to inspect one of them.
+    pub fn named_among(
+        &self,
+        list: &[Summary],
+        names: &[String],
+        engine: &Engine,
+    ) -> Result<Vec<Managed>> {
+        let mut managed = Vec::new();
+        for summary in list {
+            let is_wanted = names.iter().any(|wanted| wanted == summary.name());
+            if !is_wanted || blocking_label(&Wishes::of(&mut summary.labels())).is_some() {
+                continue;
+            }
+            let Some(container) = engine.find(summary.id())? else {
+                continue;
+            };
+            if let Ok(reference) = made_from(container.image_name(), container.image_id()) {
+                managed.push(Managed {
+                    container,
+                    reference,
+                    consent: Consent::Update,
+                    left_alone: None,
+                    stays_stopped: false,
+                });
+            }
+        }
+        Ok(managed)
+    }
+
+    /// Inspects every managed container of these images. The second list holds those that the Engine cannot
+    /// inspect. A container that vanishes meanwhile is in neither list.
+    ///
+    /// # Errors
+    /// When the Engine does not answer.
+    pub fn managed_among(
+        &self,
+        list: &[Summary],
+        of: &[&Reference],
+        engine: &Engine,
+    ) -> Result<(Vec<Managed>, Vec<Unreadable>)> {
+        let (mut managed, mut unreadable) = (Vec::new(), Vec::new());
+        let mut inspector = Inspector::of(engine);
+        let half_done = half_done(list);
+        for summary in list.iter().filter(|summary| self.may_be_managed(summary)) {
+            let listed = summary.image_name();
+            // The list may show an old name, so it can only rule a container out.
+            if !is_id(listed, summary.image_id())
+                && made_from(listed, summary.image_id()).is_ok_and(|listed| !of.contains(&&listed))
+            {
+                continue;
+            }
+            let container = match inspector.find(summary.id())? {
+                Ok(Some(container)) => container,
+                Ok(None) => continue,
+                Err(error) => {
+                    unreadable.extend(self.unreadable(summary, of, &error));
+                    continue;
+                }
+            };
+            let Ok(reference) = made_from(container.image_name(), container.image_id()) else {
+                continue;
+            };
+            if !of.contains(&&reference) {
+                continue;
+            }
+            let wishes = Wishes::of(&mut summary.labels());
+            if !self.selects(summary, &wishes, &reference) {
+                continue;
+            }
+            self.warn_of_labels(summary, &wishes);
+            let is_stopped = match is_stopped(&container, engine) {
+                Ok(is_stopped) => is_stopped,
+                Err(error) => {
+                    unreadable.extend(self.unreadable(summary, of, &error));
+                    continue;
+                }
+            };
+            let before = |other: &Managed| other.container.name() < container.name();
+            let place = managed.partition_point(before);
+            let one = Managed {
+                stays_stopped: self.stays_stopped(container.id(), is_stopped, &half_done),
+                container,
+                reference,
+                consent: wishes.consent.unwrap_or(self.mode),
+                left_alone: wishes.left_alone().map(str::to_owned),
+            };
+            managed.insert(place, one);
+        }
+        Ok((managed, unreadable))
+    }
+
+    /// Describes a container that the Engine cannot inspect, if it is managed and made from one of these images.
+    pub(super) fn unreadable(
+        &self,
+        summary: &Summary,
+        of: &[&Reference],
+        error: &Error,
+    ) -> Option<Unreadable> {
+        let listed = summary.image_name().to_owned();
+        let name = self.known_image_name(summary).unwrap_or(listed);
+        let reference = made_from(&name, summary.image_id()).ok()?;
+        let wishes = Wishes::of(&mut summary.labels());
+        let is_meant = of.contains(&&reference) && self.selects(summary, &wishes, &reference);
+        let stays_stopped = !self.with_stopped && summary.is_stopped();
+        (is_meant && !stays_stopped).then(|| Unreadable {
+            name: summary.name().to_owned(),
+            reference,
+            image_id: summary.image_id().to_owned(),
+            reason: format!("it cannot be looked at: {error}"),
+        })
+    }
+}

@@ -1,0 +1,406 @@
+//! A refresh: pull images, then update the containers that run older ones.
+//!
+//! Images are pulled one after the other. Containers are updated one after the other, and each is accepted
+//! before the next. One bad image or container never stops the others. Only the first roll-back of an image
+//! ends the updates to that image, because the next container would fail too.
+
+mod cleanup;
+mod find;
+mod jobs;
+mod lifecycle;
+mod lock;
+mod managed;
+mod replace;
+mod replaced;
+mod select;
+
+mod neighbours;
+mod order;
+mod origin;
+mod permissions;
+mod pull;
+mod renew;
+mod round;
+mod stopped;
+mod survey;
+mod worker;
+
+pub use select::Consent;
+pub use select::OPTED_OUT;
+pub use select::STOPPED;
+pub use select::Seen;
+pub use select::Select;
+pub use select::Selection;
+
+pub use find::find_named;
+pub use find::in_mid_swap;
+pub use find::names_and_references;
+
+pub use lifecycle::has_any;
+
+pub use jobs::Answer;
+pub use jobs::Jobs;
+pub use jobs::Listener;
+pub use jobs::MOST_WAITING;
+
+pub use order::Extent;
+pub use order::Images;
+pub use order::Moved;
+pub use order::Order;
+pub use order::Recreate;
+pub use order::Wanted;
+pub use origin::Origins;
+pub use permissions::Permissions;
+pub use survey::summary;
+pub use worker::Worker;
+
+use crate::credentials::Credentials;
+use crate::engine::Engine;
+use crate::engine::Image;
+use crate::error::Result;
+use crate::journal::Event;
+use crate::journal::Found;
+use crate::journal::Outcome;
+use crate::journal::Outcomes;
+use crate::journal::Reasoned;
+use crate::journal::Rejections;
+use crate::journal::Step;
+use crate::journal::Verdict;
+use crate::reference::Digest;
+use crate::reference::Reference;
+use crate::reference::Target;
+use crate::registry::Registry;
+use crate::swap::Acceptance;
+use crate::thread::Shutdown;
+use replaced::Replaced;
+use round::Round;
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+/// Does refreshes, one at a time.
+#[derive(Debug)]
+pub struct Refresher {
+    /// The Engine whose containers are updated.
+    pub engine: Arc<Engine>,
+    /// The registries, asked for digests that the Engine does not know.
+    pub registry: Arc<Registry>,
+    /// Which images came from a registry, and which were built here.
+    pub origins: Origins,
+    /// Logins for pulls.
+    pub credentials: Credentials,
+    /// The runtimes of the platform, with their references.
+    pub catalogue: Vec<Target>,
+    /// The choice of managed containers.
+    pub selection: Selection,
+    /// Whether a replaced image is removed when nothing uses it.
+    pub cleanup: bool,
+    /// Whether an older container is swapped, or only removed.
+    pub recreate: Recreate,
+    /// When a successor is accepted.
+    pub acceptance: Acceptance,
+    /// The platform to pull and create for, if one is forced.
+    pub platform: Option<String>,
+    /// Closed when the program stops.
+    pub shutdown: Arc<Shutdown>,
+    /// Images that did not come up.
+    pub rejected: Arc<Rejections>,
+    /// Images that were replaced lately.
+    pub replaced: Arc<Replaced>,
+    /// Whether the Engine lets through the calls of a swap.
+    pub permissions: Permissions,
+    /// The reason, by container name, why a container waits for its owner. Each reason is logged once.
+    pub said: Mutex<HashMap<String, String>>,
+}
+
+impl Refresher {
+    /// Does one refresh, and calls `on` for each step.
+    #[must_use]
+    pub fn run(&self, order: &Order, on: &dyn Fn(&Step)) -> Outcomes {
+        let mut outcomes = Outcomes::default();
+        let chosen = match self.choose(&order.images) {
+            Ok(chosen) => chosen,
+            Err(error) => {
+                log::warn!("container list: {error}");
+                outcomes.list_error = Some(error.to_string());
+                return outcomes;
+            }
+        };
+        let mut digests = Vec::new();
+        outcomes.report.skipped = chosen.left_alone;
+        for one in chosen.notify_only {
+            if self.is_local(&one.target.reference).unwrap_or(false) {
+                self.skip_local(&one.target, &mut outcomes);
+                continue;
+            }
+            digests.push((one.target.reference.clone(), one.digest.clone()));
+            report_behind(one, &mut outcomes, on);
+        }
+        let pulled = self.pull_all(&chosen.targets, &order.images, &mut outcomes, on);
+        for (target, image) in &pulled {
+            let reference = &target.reference;
+            let looked_up = order.images.digest_of(reference).cloned();
+            let digest = looked_up.or_else(|| self.digest_of_pulled(image, reference));
+            digests.extend(digest.map(|digest| (reference.clone(), digest)));
+        }
+        if order.extent == Extent::Pull {
+            let done = pulled.iter().map(|(target, _)| target.reference.clone());
+            let verdicts = done.map(|reference| (reference, Verdict::Done));
+            outcomes.verdicts.extend(verdicts);
+        } else {
+            self.update_pulled(order, pulled, &digests, &mut outcomes, on);
+        }
+        self.survey_again(order, digests, &mut outcomes);
+        outcomes
+    }
+
+    /// Updates the containers of the pulled images.
+    fn update_pulled(
+        &self,
+        order: &Order,
+        pulled: Vec<(&Target, Image)>,
+        digests: &[(Reference, Digest)],
+        outcomes: &mut Outcomes,
+        on: &dyn Fn(&Step),
+    ) {
+        let mut works = Vec::new();
+        for (target, image) in pulled {
+            let mut work = self.work_on(target, image, order.extent);
+            let mut digests = digests.iter();
+            let digest = digests.find(|(reference, _)| *reference == target.reference);
+            work.digest = digest.map(|(_, digest)| digest.clone());
+            work.only = order.images.only(&target.reference);
+            works.push(work);
+        }
+        let mut round = Round::new(order.extent, &mut works, &mut outcomes.report, on);
+        if let Images::Containers(names) = &order.images {
+            round.only = Some(names.clone());
+        }
+        if let Err(error) = self.update_all(&mut round) {
+            log::warn!("container list: {error}");
+            round.put_off(&format!("container list: {error}"));
+            outcomes.list_error = Some(error.to_string());
+        }
+        if self.cleanup {
+            cleanup::remove_unused(&self.engine, &round.replaced);
+        }
+        for work in works {
+            let reference = work.target.reference.clone();
+            let verdict = work.verdict_on(&order.images);
+            outcomes.verdicts.push((reference, verdict));
+        }
+    }
+
+    /// Surveys each reference once more after the updates. Failures are ignored, because the next round
+    /// surveys again.
+    fn survey_again(
+        &self,
+        order: &Order,
+        digests: Vec<(Reference, Digest)>,
+        outcomes: &mut Outcomes,
+    ) {
+        let seen = match self.selection.seen(&self.engine) {
+            Ok(seen) if outcomes.list_error.is_none() => Some(seen),
+            _ => None,
+        };
+        for (reference, digest) in digests {
+            let survey = seen
+                .as_ref()
+                .and_then(|seen| self.survey(&reference, &digest, seen).ok());
+            let is_of_all = order.extent != Extent::Pull && order.images.only(&reference).is_none();
+            let found = Found {
+                digest,
+                survey,
+                is_of_all,
+            };
+            outcomes.found.push((reference, found));
+        }
+    }
+
+    /// Returns the catalogue, and the other references that managed containers were made from.
+    #[must_use]
+    pub fn watched(&self, seen: &[Seen]) -> Vec<Target> {
+        let mut targets = self.catalogue.clone();
+        self.add_seen(seen, &mut targets);
+        targets
+    }
+
+    /// Returns the references that these containers were made from.
+    #[must_use]
+    pub fn made_from(&self, seen: &[Seen]) -> Vec<Target> {
+        let mut targets = Vec::new();
+        self.add_seen(seen, &mut targets);
+        targets
+    }
+
+    fn add_seen<'s>(&self, seen: impl IntoIterator<Item = &'s Seen>, targets: &mut Vec<Target>) {
+        let mut known: HashSet<Reference> = targets.iter().map(|t| t.reference.clone()).collect();
+        for reference in seen
+            .into_iter()
+            .filter_map(|one| one.made_from.as_ref().ok())
+        {
+            if known.insert(reference.clone()) {
+                let mut catalogue = self.catalogue.iter();
+                let runtime = catalogue.find(|runtime| runtime.reference == *reference);
+                targets.push(Target {
+                    name: runtime.map_or_else(|| reference.to_string(), |r| r.name.clone()),
+                    reference: reference.clone(),
+                });
+            }
+        }
+    }
+
+    fn choose(&self, images: &Images) -> Result<Chosen> {
+        let mut chosen = Chosen::default();
+        match images {
+            Images::These(these) | Images::Named(these) => {
+                // The pulls will move the tags. If the list fails now, a later list reports the error.
+                let _ = self.selection.remember_tags(&self.engine);
+                chosen.targets.clone_from(these);
+            }
+            Images::Moved(moved) => self.choose_moved(moved, &mut chosen)?,
+            Images::Containers(names) => {
+                let seen = self.selection.named(names, &self.engine)?;
+                chosen.targets = self.made_from(&seen);
+                for one in &seen {
+                    if let Err(reason) = &one.made_from {
+                        let entry = Reasoned::new(&one.name, reason.as_str());
+                        chosen.left_alone.push(entry);
+                    }
+                }
+            }
+            Images::Managed(only) => self.choose_managed(only, &mut chosen)?,
+        }
+        Ok(chosen)
+    }
+
+    /// Chooses the images of managed containers; of those that `only` names, if it names any.
+    fn choose_managed(&self, only: &[Wanted], chosen: &mut Chosen) -> Result<()> {
+        let seen = self.selection.seen(&self.engine)?;
+        let wanted = seen.iter().filter(|one| one.consent == Consent::Update);
+        self.add_seen(wanted, &mut chosen.targets);
+        let is_meant = |reference: &Reference| {
+            only.is_empty() || only.iter().any(|wanted| wanted.is(reference))
+        };
+        chosen.targets.retain(|target| is_meant(&target.reference));
+        let pulled: HashSet<&Reference> = chosen.targets.iter().map(|t| &t.reference).collect();
+        for one in &seen {
+            let Ok(reference) = &one.made_from else {
+                continue;
+            };
+            let is_left = one.consent == Consent::Notify && !pulled.contains(reference);
+            if is_left && is_meant(reference) {
+                let reason = "its mode is notify (imagewatch refresh NAME updates it)";
+                chosen.left_alone.push(Reasoned::new(&one.name, reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Chooses among images whose tags moved. An image is not pulled if all its containers are in mode notify.
+    fn choose_moved(&self, moved: &[Moved], chosen: &mut Chosen) -> Result<()> {
+        let is_runtime = |target: &Target| {
+            let mut catalogue = self.catalogue.iter();
+            catalogue.any(|runtime| runtime.reference == target.reference)
+        };
+        // The platform starts new containers from the runtimes' images, so these are always pulled.
+        let is_pulled = |one: &Moved| one.only.is_none() && is_runtime(&one.target);
+        let mut by_reference: HashMap<Reference, Vec<Seen>> = HashMap::new();
+        if !moved.iter().all(is_pulled) {
+            for one in self.selection.seen(&self.engine)? {
+                if let Ok(reference) = &one.made_from {
+                    by_reference.entry(reference.clone()).or_default().push(one);
+                }
+            }
+        }
+        for one in moved {
+            let mut seen = by_reference
+                .remove(&one.target.reference)
+                .unwrap_or_default();
+            if let Some(only) = &one.only {
+                seen.retain(|container| only.contains(&container.name));
+            }
+            // A message about a stopped container would tell its owner nothing useful.
+            seen.retain(|container| {
+                container.consent == Consent::Update || !container.stays_stopped
+            });
+            let wants_it = |container: &Seen| container.consent == Consent::Update;
+            if is_pulled(one) || seen.iter().any(wants_it) {
+                chosen.targets.push(one.target.clone());
+            } else if !seen.is_empty() {
+                chosen.notify_only.push(NotifyOnly {
+                    target: one.target.clone(),
+                    digest: one.digest.clone(),
+                    containers: seen.into_iter().map(|one| one.name).collect(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The choice at the beginning of a refresh.
+#[derive(Debug, Default)]
+struct Chosen {
+    /// Images to pull.
+    targets: Vec<Target>,
+    /// Newer images that are not pulled.
+    notify_only: Vec<NotifyOnly>,
+    /// Containers that are left alone, each with the reason.
+    left_alone: Vec<Reasoned>,
+}
+
+/// A newer image whose containers are all in mode notify.
+#[derive(Debug)]
+struct NotifyOnly {
+    target: Target,
+    digest: Digest,
+    /// The names of the containers.
+    containers: Vec<String>,
+}
+
+/// Reports the containers that are behind and whose update is left to their owners.
+fn report_behind(notify_only: NotifyOnly, outcomes: &mut Outcomes, on: &dyn Fn(&Step)) {
+    let NotifyOnly {
+        target: Target { reference, .. },
+        digest,
+        containers,
+    } = notify_only;
+    for name in containers {
+        let event = Event::of(Outcome::Behind, &name, &reference.to_string());
+        let event = event.to(digest.as_str());
+        event.log();
+        outcomes.report.enter(&event);
+        on(&Step::Outcome(event));
+    }
+    outcomes.verdicts.push((reference, Verdict::Noticed));
+}
+
+/// Whether `digest` is the image's id, or one of the digests that the image was pulled as.
+fn is_at(image: &Image, reference: &Reference, digest: &Digest) -> bool {
+    let digest = digest.as_str();
+    image.id() == digest || image.digests_of(reference).any(|found| found == digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_digest_counts_only_for_its_own_repository() {
+        let digest: Digest = format!("sha256:{}", "a".repeat(64)).parse().expect("valid");
+        let image = |name: &str| Image::new(json!({"RepoDigests": [format!("{name}@{digest}")]}));
+        let reference: Reference = "nginx".parse().expect("valid");
+        assert!(is_at(&image("nginx"), &reference, &digest));
+        assert!(is_at(
+            &image("docker.io/library/nginx"),
+            &reference,
+            &digest
+        ));
+        assert!(!is_at(&image("quay.io/library/nginx"), &reference, &digest));
+        let by_id = Image::new(json!({"Id": digest.as_str()}));
+        assert!(is_at(&by_id, &reference, &digest));
+    }
+}

@@ -1,0 +1,169 @@
+//! Orders: which images a refresh is about, and how far it goes.
+
+use crate::reference::Digest;
+use crate::reference::Reference;
+use crate::reference::Target;
+
+/// The treatment of a container that runs an older image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recreate {
+    /// A successor replaces the container in place.
+    Swap,
+    /// The container is removed by force. The platform provisions it again by itself.
+    Remove,
+}
+
+/// How far a refresh goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Pull images, and leave all containers alone.
+    Pull,
+    /// Update the containers that run an older image.
+    Recreate,
+    /// Recreate all containers, also with rejected images.
+    Force,
+}
+
+/// Which images a refresh is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Images {
+    /// A list of images that no caller named.
+    These(Vec<Target>),
+    /// A list of images that the caller named.
+    Named(Vec<Target>),
+    /// Images whose tags moved. Several such orders that wait become one.
+    Moved(Vec<Moved>),
+    /// The images of managed containers. If the list names any, only those.
+    Managed(Vec<Wanted>),
+    /// The images of these containers, by name. Only these containers are updated, managed or not.
+    Containers(Vec<String>),
+}
+
+/// An image whose tag moved in its registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// The reference, with the name to show for it.
+    pub target: Target,
+    /// The digest that the tag points at now.
+    pub digest: Digest,
+    /// The names of the only containers to update. `None` means all containers of the image.
+    pub only: Option<Vec<String>>,
+}
+
+/// The images that a caller means by one name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The name, read as a reference.
+    pub reference: Reference,
+    /// Whether the name had no tag, so that each tag of the repository is meant.
+    pub any_tag: bool,
+}
+
+impl Wanted {
+    /// Whether the name means `reference`.
+    #[must_use]
+    pub fn is(&self, reference: &Reference) -> bool {
+        self.reference == *reference || (self.any_tag && self.reference.name() == reference.name())
+    }
+}
+
+impl Images {
+    /// Whether a caller named these images or containers.
+    #[must_use]
+    pub fn are_named(&self) -> bool {
+        match self {
+            Self::These(_) | Self::Moved(_) => false,
+            Self::Managed(only) => !only.is_empty(),
+            Self::Named(_) | Self::Containers(_) => true,
+        }
+    }
+
+    /// Returns the digest that the watcher saw in the registry.
+    pub(super) fn digest_of(&self, reference: &Reference) -> Option<&Digest> {
+        let Self::Moved(moved) = self else {
+            return None;
+        };
+        let mut moved = moved.iter().rev();
+        let found = moved.find(|one| one.target.reference == *reference);
+        found.map(|one| &one.digest)
+    }
+
+    /// Returns the names of the only containers of `reference` to update. `None` means all.
+    pub(super) fn only(&self, reference: &Reference) -> Option<Vec<String>> {
+        match self {
+            Self::Moved(moved) => {
+                let mut moved = moved.iter();
+                let found = moved.find(|one| one.target.reference == *reference);
+                found?.only.clone()
+            }
+            Self::Containers(names) => Some(names.clone()),
+            Self::These(_) | Self::Named(_) | Self::Managed(_) => None,
+        }
+    }
+}
+
+/// One refresh that waits to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The images that the refresh is about.
+    pub images: Images,
+    /// How far the refresh goes.
+    pub extent: Extent,
+}
+
+impl Order {
+    /// Merges `other` into `self` if one run can serve both orders. Returns whether that worked.
+    pub fn merge(&mut self, other: &Self) -> bool {
+        if self.extent != other.extent {
+            return false;
+        }
+        match (&mut self.images, &other.images) {
+            (Images::Moved(ours), Images::Moved(theirs)) => {
+                for one in theirs {
+                    if !ours.contains(one) {
+                        ours.push(one.clone());
+                    }
+                }
+                true
+            }
+            (ours, theirs) => ours == theirs,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_of_the_watcher_become_one_and_others_only_if_they_are_equal() {
+        let target = |name: &str| Target {
+            name: name.to_owned(),
+            reference: name.parse().expect("valid"),
+        };
+        let digest: Digest = format!("sha256:{}", "a".repeat(64)).parse().expect("valid");
+        let moved = |name: &str| Order {
+            images: Images::Moved(vec![Moved {
+                target: target(name),
+                digest: digest.clone(),
+                only: None,
+            }]),
+            extent: Extent::Recreate,
+        };
+        let these = |name: &str, extent| Order {
+            images: Images::These(vec![target(name)]),
+            extent,
+        };
+        let mut order = moved("a");
+        assert!(order.merge(&moved("b")) && order.merge(&moved("a")));
+        assert!(!order.merge(&these("a", Extent::Recreate)));
+        let Images::Moved(all) = &order.images else {
+            panic!("{order:?}");
+        };
+        assert_eq!(all.len(), 2);
+        let mut order = these("a", Extent::Recreate);
+        assert!(order.merge(&these("a", Extent::Recreate)));
+        assert!(!order.merge(&these("b", Extent::Recreate)));
+        assert!(!order.merge(&these("a", Extent::Force)));
+    }
+}

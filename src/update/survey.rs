@@ -1,0 +1,219 @@
+//! The state of a reference, from its registry, the local images and the containers. The watcher, `check`, the
+//! dry run, the status and the page all use this survey, so they cannot disagree.
+
+use super::Refresher;
+use super::is_at;
+use super::select::Seen;
+use crate::engine::Image;
+use crate::error::Result;
+use crate::journal::Behind;
+use crate::journal::Standing;
+use crate::journal::Survey;
+use crate::reference::Digest;
+use crate::reference::Reference;
+use std::collections::HashMap;
+
+/// Summarises the watched containers and images in one line. `behind` names containers on an older image, and
+/// `unknown` names images whose registry did not answer.
+#[must_use]
+pub fn summary(seen: &[Seen], images: usize, behind: &[String], unknown: &[String]) -> String {
+    let count = |number: usize, noun: &str| match number {
+        1 => format!("1 {noun}"),
+        _ => format!("{number} {noun}s"),
+    };
+    let is_watched = |one: &&Seen| one.made_from.is_ok() && !one.stays_stopped;
+    let containers = seen.iter().filter(is_watched).count();
+    let mut text = format!(
+        "watching {}, {}; ",
+        count(containers, "container"),
+        count(images, "image")
+    );
+    match behind {
+        [] => text.push_str("none is behind"),
+        [only] => text.push_str(&format!("1 is behind: {only}")),
+        several => {
+            text.push_str(&format!(
+                "{} are behind: {}",
+                several.len(),
+                several.join(", ")
+            ));
+        }
+    }
+    if !unknown.is_empty() {
+        text.push_str(&format!("; not known of {}", unknown.join(", ")));
+    }
+    text
+}
+
+impl Refresher {
+    /// Compares the registry's `digest` with the local image of `reference`, and with the containers among `seen`
+    /// that were made from `reference`.
+    ///
+    /// # Errors
+    /// When the Engine does not answer.
+    pub fn survey(&self, reference: &Reference, digest: &Digest, seen: &[Seen]) -> Result<Survey> {
+        let here = self.engine.find_image(&reference.to_string())?;
+        if let Some(here) = &here {
+            let digests = here.digests_of(reference);
+            self.replaced
+                .remember_digests(reference, here.id(), digests);
+        }
+        let newest = here
+            .as_ref()
+            .filter(|image| is_at(image, reference, digest));
+        let is_of_it = |one: &&Seen| one.made_from.as_ref() == Ok(reference);
+        let users: Vec<&Seen> = seen.iter().filter(is_of_it).collect();
+        let is_followed = users.iter().any(|one| !one.stays_stopped);
+        let mut behind = self.behind(reference, digest, here.as_ref(), &users)?;
+        // An image that did not come up may have been removed since, so its digest is compared too.
+        let is_wanted = !behind.is_empty() || !is_followed;
+        let rejection = match newest {
+            _ if !is_wanted || !self.rejected.concern(reference) => None,
+            Some(newest) => self.rejected.reason(reference, newest.id()),
+            None => self.rejected.reason_of_digest(reference, digest),
+        };
+        let is_pulled = newest.is_some();
+        if here.is_some() && !is_pulled && self.is_local(reference)? {
+            behind.clear();
+            return Ok(Survey {
+                standing: Standing::Local,
+                rejection: None,
+                is_pulled,
+                behind,
+            });
+        }
+        let standing = match &here {
+            _ if rejection.is_some() => Standing::Rejected,
+            _ if !behind.is_empty() => Standing::Outdated,
+            // The newest image is not under the local tag, even if all containers run it already.
+            Some(_) if !is_pulled => Standing::Outdated,
+            None if users.is_empty() => Standing::Absent,
+            _ => Standing::Current,
+        };
+        Ok(Survey {
+            standing,
+            rejection,
+            is_pulled,
+            behind,
+        })
+    }
+
+    /// Returns the containers that run another image than `digest`. `here` is the local image of the tag.
+    fn behind(
+        &self,
+        reference: &Reference,
+        digest: &Digest,
+        here: Option<&Image>,
+        users: &[&Seen],
+    ) -> Result<Vec<Behind>> {
+        let is_pulled = here.is_some_and(|image| is_at(image, reference, digest));
+        let mut behind = Vec::new();
+        let mut images: HashMap<&str, Option<Image>> = HashMap::new();
+        for one in users.iter().filter(|one| !one.stays_stopped) {
+            let mut is_as_here = here.is_some_and(|here| one.image_id == here.id());
+            let mut is_newest = is_as_here && is_pulled;
+            if !is_as_here {
+                if !images.contains_key(one.image_id.as_str()) {
+                    images.insert(&one.image_id, self.engine.find_image(&one.image_id)?);
+                }
+                let image = images.get(one.image_id.as_str()).and_then(Option::as_ref);
+                is_as_here =
+                    here.is_some_and(|here| image.is_some_and(|image| image.is_same_as(here)));
+                // Without the newest image under the tag, for example after `docker rmi`, a container may still
+                // run that image.
+                is_newest = if is_pulled {
+                    is_as_here
+                } else {
+                    image.is_some_and(|image| is_at(image, reference, digest))
+                };
+            }
+            if !is_newest {
+                behind.push(Behind {
+                    name: one.name.clone(),
+                    consent: one.consent,
+                    is_older_than_here: here.is_some() && !is_as_here,
+                });
+            }
+        }
+        Ok(behind)
+    }
+
+    /// Whether the image with this id equals `newest` but for the id.
+    pub(super) fn is_equal(&self, id: &str, newest: &Image) -> Result<bool> {
+        let image = self.engine.find_image(id)?;
+        Ok(image.is_some_and(|image| image.is_same_as(newest)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::labels::Consent;
+
+    #[test]
+    fn a_line_tells_what_is_watched() {
+        let seen = |name: &str, made_from| Seen {
+            id: String::new(),
+            name: name.to_owned(),
+            image_name: String::new(),
+            image_id: String::new(),
+            state: String::new(),
+            consent: Consent::Update,
+            stays_stopped: false,
+            has_lost_tag: false,
+            made_from,
+        };
+        let nginx: Reference = "nginx".parse().expect("valid");
+        let all = [
+            seen("db", Ok(nginx.clone())),
+            seen("web", Ok(nginx)),
+            seen("x", Err("pinned".to_owned())),
+        ];
+        let names =
+            |names: &[&str]| -> Vec<String> { names.iter().map(|&name| name.to_owned()).collect() };
+        for (seen, images, behind, unknown, expected) in [
+            (
+                &all[..],
+                1,
+                &["db", "web"][..],
+                &[][..],
+                "watching 2 containers, 1 image; 2 are behind: db, web",
+            ),
+            (
+                &all[1..],
+                8,
+                &["web"],
+                &[],
+                "watching 1 container, 8 images; 1 is behind: web",
+            ),
+            (
+                &[],
+                0,
+                &[],
+                &[],
+                "watching 0 containers, 0 images; none is behind",
+            ),
+            (
+                &all,
+                1,
+                &[],
+                &["nginx"],
+                "watching 2 containers, 1 image; none is behind; not known of nginx",
+            ),
+        ] {
+            assert_eq!(
+                summary(seen, images, &names(behind), &names(unknown)),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn a_standing_is_called_the_same_everywhere() {
+        for (standing, name) in Standing::ALL {
+            let written = serde_json::to_string(&standing).expect("JSON");
+            assert_eq!(written, format!("{name:?}"));
+            assert_eq!(standing.name(), name);
+        }
+    }
+}

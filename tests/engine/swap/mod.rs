@@ -1,0 +1,16 @@
+//! One container replaced by its successor, and put back if needed.
+
+mod acceptance;
+pub(crate) mod dependencies;
+mod every_moment;
+mod fault;
+mod files;
+mod itself;
+mod kill;
+mod left_down;
+mod needs;
+mod not_running;
+mod prune;
+mod start_failure;
+mod successor;
+pub(crate) mod workspace;

@@ -1,0 +1,10 @@
+//! One update from order to report: which containers are updated, and what goes with it.
+
+mod compose;
+mod hooks_and_cleanup;
+mod inspect_fails;
+mod labels;
+mod newest_image;
+mod origin;
+mod stopped;
+mod survey;

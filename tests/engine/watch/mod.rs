@@ -1,0 +1,4 @@
+//! The rounds of the watcher.
+
+mod outage;
+mod rounds;

@@ -1,0 +1,6 @@
+//! The HTTP API and the page.
+
+mod attack;
+mod guard;
+mod jobs;
+mod page;

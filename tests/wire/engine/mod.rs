@@ -1,0 +1,4 @@
+//! An Engine that does as it is told.
+
+mod client;
+mod hang;

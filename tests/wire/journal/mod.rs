@@ -1,0 +1,4 @@
+//! The record of events, and the metrics derived from it.
+
+mod history;
+mod metrics;

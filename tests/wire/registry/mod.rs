@@ -1,0 +1,6 @@
+//! The digest behind a tag.
+
+mod digest;
+mod each_registry;
+mod outage;
+mod token;

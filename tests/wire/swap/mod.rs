@@ -1,0 +1,3 @@
+//! One container replaced by its successor.
+
+mod lock;
