@@ -63,9 +63,7 @@ impl Engine {
         let filters = json!({"type": ["container"], "container": [id],
                              "event": ["start", "kill", "stop"]});
         let filters = http::percent_encode(&filters.to_string(), "");
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let until = now.map_or(0, |since| since.as_secs()) + 1;
-        let bytes = self.events(&format!("since=1&until={until}&filters={filters}"))?;
+        let bytes = self.events_so_far(&filters)?;
         let events = parse(&bytes);
         let started = events.iter().rposition(|event| event.action == "start");
         let since = started.map(|at| &events[at..]);
@@ -86,9 +84,7 @@ impl Engine {
     pub(super) fn name_in_events(&self, id: &str) -> Result<Option<String>> {
         let filters = json!({"type": ["container"], "container": [id]});
         let filters = http::percent_encode(&filters.to_string(), "");
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = now.map_or(0, |since| since.as_secs());
-        let bytes = self.events(&format!("since=1&until={now}&filters={filters}"))?;
+        let bytes = self.events_so_far(&filters)?;
         let mut lines = bytes.rsplit(|byte| *byte == b'\n');
         let name = |line| {
             let json: Value = serde_json::from_slice(line).ok()?;
@@ -97,6 +93,17 @@ impl Engine {
                 .map(str::to_owned)
         };
         Ok(lines.find_map(name))
+    }
+
+    /// All events that the Engine remembers and that these filters let through. The current time is given with its
+    /// fraction: whole seconds would leave out what happened in the current one.
+    fn events_so_far(&self, filters: &str) -> Result<Vec<u8>> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.unwrap_or_default();
+        let (seconds, fraction) = (now.as_secs(), now.subsec_nanos());
+        self.events(&format!(
+            "since=1&until={seconds}.{fraction:09}&filters={filters}"
+        ))
     }
 
     fn events(&self, query: &str) -> Result<Vec<u8>> {
