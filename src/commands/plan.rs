@@ -58,6 +58,7 @@ pub fn plan(config: &Config, name: &str, as_json: bool) -> Result<String, String
         about: &engine.about().map_err(say)?,
         acceptance,
         platform: config.platform.as_deref(),
+        images: &[],
         fetch: &|_, _| Ok(()),
     };
     let part = Part {

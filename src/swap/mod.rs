@@ -93,6 +93,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::labels::TRANSACTION;
 use crate::thread::Shutdown;
+use exchange::Exchanged;
 use files::Copies;
 use plan::Origin;
 use record::Record;
@@ -209,6 +210,8 @@ pub struct Swap<'a> {
     pub acceptance: Acceptance,
     /// The platform that the operator forces, if any.
     pub platform: Option<&'a str>,
+    /// Images that were inspected already. An image with another id is inspected.
+    pub images: &'a [Image],
     /// Pulls an image again, by name, that somebody removed in mid-swap.
     pub fetch: &'a dyn Fn(&str, &Image) -> Result<()>,
 }
@@ -238,11 +241,14 @@ impl Swap<'_> {
         let outcome = self.exchange(&mut members, &mut stop);
         let mut pairs: Vec<Pair> = members.iter().map(|member| member.pair.clone()).collect();
         match outcome {
-            Ok(downtime) => {
+            Ok(Exchanged {
+                downtime,
+                last_seen,
+            }) => {
                 (self.accepted)(downtime);
                 // A failure here loses nothing: the old container is stopped and does not start by
                 // itself. The next refresh or start of this program removes it.
-                if let Err(error) = self.clean_up(&pairs) {
+                if let Err(error) = self.clean_up(&pairs, last_seen.as_ref()) {
                     log::warn!(
                         "{}: replaced, but not cleaned up yet: {error}",
                         parts[0].old.name()
@@ -257,10 +263,13 @@ impl Swap<'_> {
         }
     }
 
-    /// Removes the old containers, and before them the containers that can live in nothing else.
-    fn clean_up(&self, pairs: &[Pair]) -> Result<()> {
-        remove_unstartable(self.steps(), &self.engine.containers()?, pairs)?;
-        finish(self.steps(), pairs).map(drop)
+    /// Removes the old containers, and before them the containers that can live in nothing else. Those are dependents
+    /// that their owner replaced in the middle of this swap.
+    fn clean_up(&self, pairs: &[Pair], last_seen: Option<&Container>) -> Result<()> {
+        if pairs.len() > 1 {
+            remove_unstartable(self.steps(), &self.engine.containers()?, pairs)?;
+        }
+        finish(self.steps(), pairs, last_seen).map(drop)
     }
 
     /// Why a container is never replaced, if so.

@@ -58,7 +58,7 @@ pub(super) fn recover_one(
     refuse_own_container(itself, members, committed, reason.as_deref())?;
     let undone = if committed {
         remove_unstartable(steps, list, members)?;
-        finish(steps, members)?;
+        finish(steps, members, None)?;
         Undone::TakenOver
     } else {
         undo_found(steps, acceptance, members, &found)?
@@ -127,11 +127,12 @@ fn why_not_accepted(
     members: &[Pair],
 ) -> Option<String> {
     let accept = |pair: &Pair| {
-        if serves_for_long(list, &pair.new) {
+        let accepted = if serves_for_long(list, &pair.new) {
             acceptance.await_standing(steps, &pair.new)
         } else {
             acceptance.await_acceptance(steps, &pair.new)
-        }
+        };
+        Ok(accepted?.standing)
     };
     let (part, failure) = accept_all(steps, members, &accept).err()?;
     log::warn!("{}: {}", members[part].record.name, failure.reason);
@@ -153,6 +154,7 @@ fn undo_found(
         about: &steps.engine.about()?,
         acceptance,
         platform: None,
+        images: &[],
         // A recovery reports no pull. Without the old image, the successor takes over.
         fetch: &|name, _| {
             Err(Error::Malformed {

@@ -20,21 +20,29 @@ use crate::reference::Target;
 use crate::swap;
 use std::time::Instant;
 
+/// An image that was pulled.
+pub(super) struct Pulled<'o> {
+    pub(super) target: &'o Target,
+    pub(super) image: Image,
+    /// The image that was here before under the same name, if it is another one.
+    pub(super) before: Option<Image>,
+}
+
 impl Refresher {
-    /// Pulls all targets. Returns those that were pulled, each with its image.
+    /// Pulls all targets. Returns those that were pulled.
     pub(super) fn pull_all<'o>(
         &self,
         targets: &'o [Target],
         images: &Images,
         outcomes: &mut Outcomes,
         on: &dyn Fn(&Step),
-    ) -> Vec<(&'o Target, Image)> {
+    ) -> Vec<Pulled<'o>> {
         let mut pulled = Vec::new();
         for target in targets {
             let Target { name, reference } = target;
             let begun = Instant::now();
             let image = reference.to_string();
-            match self.pull_for(images, reference, on) {
+            match self.pull_for(images, target, on) {
                 Ok(None) => self.skip_local(target, outcomes),
                 Ok(Some(found)) => {
                     log::info!("pulled image={reference} took={:.1?}", begun.elapsed());
@@ -43,7 +51,7 @@ impl Refresher {
                         seconds: begun.elapsed().as_secs_f64(),
                     });
                     outcomes.report.pulled.push(name.clone());
-                    pulled.push((target, found));
+                    pulled.push(found);
                 }
                 Err(error) => {
                     if let Some(left_alone) = self.all_left_alone(target, images) {
@@ -70,21 +78,37 @@ impl Refresher {
     }
 
     /// Pulls one image. Returns nothing if the image was built here and no caller named it.
-    fn pull_for(
+    fn pull_for<'o>(
         &self,
         images: &Images,
-        reference: &Reference,
+        target: &'o Target,
         on: &dyn Fn(&Step),
-    ) -> Result<Option<Image>> {
-        if !images.are_named() && self.locality(reference)?? {
+    ) -> Result<Option<Pulled<'o>>> {
+        let reference = &target.reference;
+        let before = match self.engine.find_image(&reference.to_string()) {
+            // A pull may mend an image that the Engine cannot inspect.
+            Err(_) if images.are_named() => None,
+            before => before?,
+        };
+        let asks_for_origin = before.as_ref().filter(|_| !images.are_named());
+        if let Some(before) = asks_for_origin
+            && self.locality(reference, before)??
+        {
             return Ok(None);
         }
         on(&Step::Pulling {
             image: reference.to_string(),
         });
-        let found = self.pull(reference, on)?;
-        self.origins.remember(reference, found.id());
-        Ok(Some(found))
+        self.fetch(reference, before.as_ref(), on)?;
+        // A failed inspection counts as a failed pull, because no container could be created from the image.
+        let image = self.engine.image(&reference.to_string())?;
+        self.origins.remember(reference, image.id());
+        let before = before.filter(|before| before.id() != image.id());
+        Ok(Some(Pulled {
+            target,
+            image,
+            before,
+        }))
     }
 
     /// Reports the containers whose image was built here as skipped.
@@ -111,9 +135,10 @@ impl Refresher {
             // The platform starts new containers from this image.
             return None;
         }
+        let list = self.engine.containers().ok()?;
         let seen = match images {
-            Images::Containers(names) => self.selection.named(names, &self.engine),
-            _ => self.selection.seen(&self.engine),
+            Images::Containers(names) => self.selection.named(names, &list, &self.engine),
+            _ => self.selection.seen_among(&list, &self.engine),
         };
         let seen = seen.ok()?;
         let of_it = seen
@@ -140,13 +165,6 @@ impl Refresher {
         }
     }
 
-    /// Pulls an image and inspects it. A failed inspection counts as a failed pull, because no container could
-    /// be created from the image.
-    fn pull(&self, reference: &Reference, on: &dyn Fn(&Step)) -> Result<Image> {
-        self.fetch(reference, on)?;
-        self.engine.image(&reference.to_string())
-    }
-
     /// Pulls an image by its digest, after the image was removed here.
     ///
     /// # Errors
@@ -159,7 +177,7 @@ impl Refresher {
         let mut outcome = Ok(());
         for digest in digests {
             let pinned = format!("{}@{digest}", reference.name()).parse()?;
-            outcome = self.fetch(&pinned, on);
+            outcome = self.fetch(&pinned, Some(image), on);
             if outcome.is_ok() {
                 break;
             }
@@ -168,17 +186,18 @@ impl Refresher {
     }
 
     /// Pulls with the configured login. After a denial, it pulls without a login, because an expired login hides
-    /// even public images.
-    fn fetch(&self, reference: &Reference, on: &dyn Fn(&Step)) -> Result<()> {
+    /// even public images. `before` is the image that is here, or was.
+    fn fetch(
+        &self,
+        reference: &Reference,
+        before: Option<&Image>,
+        on: &dyn Fn(&Step),
+    ) -> Result<()> {
         // An image that was pulled for another platform stays on that platform. Without this, the Engine would
         // pull for its own.
         let mut platform = self.platform.clone();
-        if platform.is_none() {
-            let local = self.engine.image(&reference.to_string()).ok();
-            platform = match local {
-                Some(image) => image.foreign_platform(&self.engine.about()?.arch),
-                None => None,
-            };
+        if let (None, Some(before)) = (&platform, before) {
+            platform = before.foreign_platform(&self.engine.about()?.arch);
         }
         let image = reference.to_string();
         let on_line = |line: &PullLine| {

@@ -60,16 +60,26 @@ impl Refresher {
     }
 
     /// Updates every container of these images, one at a time, under the lock. Half-done swaps are recovered
-    /// first, and dependencies are updated before their dependents.
+    /// first, and dependencies are updated before their dependents. `before` is the list from before the pulls.
     ///
     /// # Errors
     /// When the containers cannot be listed.
-    pub(super) fn update_all(&self, round: &mut Round) -> Result<()> {
-        let mut list = self.engine.containers()?;
+    pub(super) fn update_all(&self, round: &mut Round, before: Option<Vec<Summary>>) -> Result<()> {
+        let mut list = match before {
+            Some(list) => list,
+            None => self.engine.containers()?,
+        };
         let mut managed = self.choose_among(&list, round)?;
         self.find_equal_images(&managed, round);
-        let is_any_due = managed.iter().any(|one| round.image_due(one).is_some());
-        if is_any_due && !self.may_swap(round) {
+        if !round.is_any_due(&managed) {
+            // Containers may have come during the pulls.
+            let before = std::mem::replace(&mut list, self.engine.containers()?);
+            if !are_the_same(&before, &list) {
+                managed = self.choose_among(&list, round)?;
+                self.find_equal_images(&managed, round);
+            }
+        }
+        if round.is_any_due(&managed) && !self.may_swap(round) {
             for one in managed {
                 self.update_one(&one, round, &mut Neighbours::default());
             }
@@ -199,16 +209,26 @@ impl Refresher {
     fn find_equal_images(&self, managed: &[Managed], round: &mut Round) {
         for one in managed {
             let old = one.container.image_id();
-            let Some(image) = round.work(&one.reference).map(|work| &work.image) else {
+            let Some(newest) = round.work(&one.reference).map(|work| work.image.id()) else {
                 continue;
             };
-            let pair = (old.to_owned(), image.id().to_owned());
-            if old != image.id() && !round.equal_images.contains_key(&pair) {
-                let is_equal = self.is_equal(old, image).unwrap_or_else(|error| {
-                    debug(format_args!("{error}"));
-                    false
-                });
-                round.equal_images.insert(pair, is_equal);
+            let pair = (old.to_owned(), newest.to_owned());
+            if old == newest || round.equal_images.contains_key(&pair) {
+                continue;
+            }
+            self.inspect_old_image(old, round);
+            let both = round.old_image(old).zip(round.work(&one.reference));
+            let is_equal = both.is_some_and(|(old, work)| old.is_same_as(&work.image));
+            round.equal_images.insert(pair, is_equal);
+        }
+    }
+
+    /// Inspects an image that a container runs, if that was not done before.
+    fn inspect_old_image(&self, id: &str, round: &mut Round) {
+        if round.old_image(id).is_none() {
+            match self.engine.find_image(id) {
+                Ok(found) => round.old_images.extend(found),
+                Err(error) => debug(format_args!("{error}")),
             }
         }
     }

@@ -3,6 +3,7 @@
 use super::Refresher;
 use super::lifecycle;
 use super::managed::Managed;
+use super::neighbours::FRESH;
 use super::neighbours::Neighbours;
 use super::renew::HALF_DONE;
 use super::round::Round;
@@ -141,6 +142,7 @@ impl Refresher {
             about: &self.engine.about()?,
             acceptance: self.acceptance,
             platform: self.platform.as_deref(),
+            images: &round.old_images,
             fetch: &|name, image| self.fetch_again(name, image, on),
         };
         let is_first = id == one.container.id();
@@ -165,6 +167,10 @@ impl Refresher {
         one: &Managed,
         id: &str,
     ) -> Result<std::result::Result<Container, &'static str>> {
+        // Just before the stop, the swap looks whether anything has changed.
+        if id == one.container.id() && one.seen.elapsed() < FRESH {
+            return Ok(Ok(one.container.clone()));
+        }
         let Some(old) = self.engine.find(id)? else {
             return Ok(Err("it was removed in the meantime"));
         };
@@ -259,7 +265,8 @@ impl Refresher {
             }
             if part.old.image_id() != part.image.id() {
                 round.replaced.insert(part.old.image_id().to_owned());
-                self.remember_replaced(part.old);
+                let image = round.old_image(part.old.image_id());
+                self.remember_replaced(part.old, image);
             }
             if lifecycle::may_follow(part.old, part.image)
                 && let Some(new) = self.engine.find(name).ok().flatten()
@@ -291,13 +298,17 @@ impl Refresher {
         Ok(outcome)
     }
 
-    /// Remembers that the image of a container was replaced.
-    fn remember_replaced(&self, old: &Container) {
+    /// Remembers that the image of a container was replaced. The image is inspected if the caller has not.
+    fn remember_replaced(&self, old: &Container, image: Option<&Image>) {
         let Ok(reference) = old.image_name().parse::<Reference>() else {
             return;
         };
         let id = old.image_id();
-        let image = self.engine.find_image(id).ok().flatten();
+        let found = match image {
+            None => self.engine.find_image(id).ok().flatten(),
+            Some(_) => None,
+        };
+        let image = image.or(found.as_ref());
         let digests = image.iter().flat_map(|image| image.digests_of(&reference));
         self.replaced.add(&reference, id, digests);
     }
@@ -353,7 +364,7 @@ impl Refresher {
             Ok(()) => {
                 log::info!("removed container={name} image={}", one.reference);
                 if one.container.image_id() != image.id() {
-                    self.remember_replaced(&one.container);
+                    self.remember_replaced(&one.container, None);
                 }
                 let event = Event::of(Told::Recreated, name, &one.reference.to_string());
                 round.tell_quietly(event.from_to(one.container.image_id(), image.id()));

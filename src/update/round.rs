@@ -73,6 +73,8 @@ pub(super) struct Round<'r, 'o> {
     pub(super) index: HashMap<Reference, usize>,
     /// Pairs of image ids, older and newest, and whether both images are equal but for the id.
     pub(super) equal_images: HashMap<(String, String), bool>,
+    /// Older images that were inspected, the ones that containers run.
+    pub(super) old_images: Vec<Image>,
     pub(super) report: &'r mut Report,
     /// The names of the only containers to update. `None` means all managed ones.
     pub(super) only: Option<Vec<String>>,
@@ -106,6 +108,7 @@ impl<'r, 'o> Round<'r, 'o> {
             extent,
             index: index.collect(),
             equal_images: HashMap::new(),
+            old_images: Vec::new(),
             only: None,
             unreadable: Vec::new(),
             works,
@@ -134,6 +137,16 @@ impl<'r, 'o> Round<'r, 'o> {
         let behind = !self.is_newest(one, &work.image) || self.extent == Extent::Force;
         let may = work.ended.is_none() && may_be_updated(one);
         (behind && may).then_some(&work.image)
+    }
+
+    /// Whether any of these containers is to be updated.
+    pub(super) fn is_any_due(&self, managed: &[Managed]) -> bool {
+        managed.iter().any(|one| self.image_due(one).is_some())
+    }
+
+    /// Returns an image that a container ran, if it was inspected.
+    pub(super) fn old_image(&self, id: &str) -> Option<&Image> {
+        self.old_images.iter().find(|image| image.id() == id)
     }
 
     /// Ends all updates of this refresh. The next round tries again.

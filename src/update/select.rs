@@ -171,13 +171,13 @@ impl Selection {
         Ok(seen)
     }
 
-    /// Returns the containers with these names. A named container counts as managed, unless its owner opted out.
+    /// Returns the containers of a list that have these names. A named container counts as managed, unless its owner opted out.
     ///
     /// # Errors
     /// When the Engine does not answer.
-    pub fn named(&self, names: &[String], engine: &Engine) -> Result<Vec<Seen>> {
+    pub fn named(&self, names: &[String], list: &[Summary], engine: &Engine) -> Result<Vec<Seen>> {
         let mut seen = Vec::new();
-        for summary in engine.containers()? {
+        for summary in list {
             let name = summary.name();
             if !names.iter().any(|wanted| wanted == name) || is_transient_name(name) {
                 continue;
@@ -186,7 +186,7 @@ impl Selection {
                 continue;
             };
             let wishes = Wishes::of(&mut summary.labels());
-            self.warn_of_labels(&summary, &wishes);
+            self.warn_of_labels(summary, &wishes);
             let made_from = match blocking_label(&wishes) {
                 Some(reason) => Err(reason.to_owned()),
                 None => made_from(container.image_name(), summary.image_id()),
@@ -217,16 +217,12 @@ impl Selection {
     }
 
     /// Remembers the image names of all managed containers. Once a tag moves, the list shows only image ids.
-    ///
-    /// # Errors
-    /// When the Engine does not answer.
-    pub fn remember_tags(&self, engine: &Engine) -> Result<()> {
-        for summary in &engine.containers()? {
+    pub(super) fn remember_tags(&self, list: &[Summary]) {
+        for summary in list {
             if self.may_be_managed(summary) && !is_id(summary.image_name(), summary.image_id()) {
                 self.remember_image_name(summary, summary.image_name());
             }
         }
-        Ok(())
     }
 
     fn remember_image_name(&self, summary: &Summary, image_name: &str) {

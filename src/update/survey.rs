@@ -53,6 +53,17 @@ impl Refresher {
     /// When the Engine does not answer.
     pub fn survey(&self, reference: &Reference, digest: &Digest, seen: &[Seen]) -> Result<Survey> {
         let here = self.engine.find_image(&reference.to_string())?;
+        self.survey_of(reference, digest, seen, here)
+    }
+
+    /// The same with the local image, if there is one.
+    pub(super) fn survey_of(
+        &self,
+        reference: &Reference,
+        digest: &Digest,
+        seen: &[Seen],
+        here: Option<Image>,
+    ) -> Result<Survey> {
         if let Some(here) = &here {
             let digests = here.digests_of(reference);
             self.replaced
@@ -73,7 +84,11 @@ impl Refresher {
             None => self.rejected.reason_of_digest(reference, digest),
         };
         let is_pulled = newest.is_some();
-        if here.is_some() && !is_pulled && self.is_local(reference)? {
+        if !is_pulled
+            && here
+                .as_ref()
+                .map_or(Ok(false), |here| self.is_local_image(reference, here))?
+        {
             behind.clear();
             return Ok(Survey {
                 standing: Standing::Local,
@@ -136,12 +151,6 @@ impl Refresher {
             }
         }
         Ok(behind)
-    }
-
-    /// Whether the image with this id equals `newest` but for the id.
-    pub(super) fn is_equal(&self, id: &str, newest: &Image) -> Result<bool> {
-        let image = self.engine.find_image(id)?;
-        Ok(image.is_some_and(|image| image.is_same_as(newest)))
     }
 }
 

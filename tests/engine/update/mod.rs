@@ -1,6 +1,7 @@
 //! One update from order to report: which containers are updated, and what goes with it.
 
 mod compose;
+mod few_calls;
 mod hooks_and_cleanup;
 mod inspect_fails;
 mod labels;
