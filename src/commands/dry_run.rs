@@ -157,6 +157,7 @@ fn why_not(wiring: &Wiring, one: &Seen) -> Result<Option<String>, String> {
     let Some(container) = wiring.engine.find(&one.id).map_err(say)? else {
         return Ok(Some("it was removed in the meantime".to_owned()));
     };
+    let turn = swap::Turn::alone();
     let swap = Swap {
         phase: &|_, _| (),
         accepted: &|_| (),
@@ -166,6 +167,7 @@ fn why_not(wiring: &Wiring, one: &Seen) -> Result<Option<String>, String> {
         acceptance: wiring.refresher.acceptance,
         platform: wiring.refresher.platform.as_deref(),
         images: &[],
+        turn: &turn,
         fetch: &|_, _| Ok(()),
     };
     match swap.why_not(&container).map_err(say)? {

@@ -59,13 +59,18 @@ impl Swap<'_> {
             if index == 0 && members[0].pair.record.was_running {
                 downtime = Some(begun.elapsed());
                 if waits_for_health(members) {
+                    self.turn.pause();
                     let accepted = self.accept(&members[0].pair.new);
+                    self.turn.to_exchange();
                     provider = accepted.map_err(|failure| (index, failure))?.standing;
                 }
             }
         }
         let last_seen = match provider {
-            Standing::Up => self.accept_all(members)?,
+            Standing::Up => {
+                self.turn.pause();
+                self.accept_all(members)?
+            }
             Standing::StoppedByOwner => None,
         };
         Ok(Exchanged {

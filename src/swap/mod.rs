@@ -43,6 +43,7 @@ mod roll_back;
 mod steps;
 mod successor;
 mod take_over;
+mod turn;
 mod undo;
 
 pub use successor::Facts;
@@ -59,9 +60,12 @@ pub use difference::Change;
 pub use difference::changes;
 
 pub use dependencies::dependents;
+pub use dependencies::depends_on;
 pub use dependencies::in_order;
+pub use dependencies::may_depend;
 pub use dependencies::may_live_in;
 pub use dependencies::may_restart_with_others;
+pub use dependencies::namespaces_of;
 pub use dependencies::needs_others;
 pub use dependencies::restarts_with;
 
@@ -84,6 +88,8 @@ pub use recovery::recover;
 pub use recovery::recover_once;
 pub use recovery::recover_with_lock;
 pub use steps::is_stopped;
+pub use turn::Turn;
+pub use turn::Turns;
 
 use crate::engine::About;
 use crate::engine::Container;
@@ -212,6 +218,8 @@ pub struct Swap<'a> {
     pub platform: Option<&'a str>,
     /// Images that were inspected already. An image with another id is inspected.
     pub images: &'a [Image],
+    /// The place among other swaps that go on at the same time.
+    pub turn: &'a Turn<'a>,
     /// Pulls an image again, by name, that somebody removed in mid-swap.
     pub fetch: &'a dyn Fn(&str, &Image) -> Result<()>,
 }
@@ -246,6 +254,7 @@ impl Swap<'_> {
                 last_seen,
             }) => {
                 (self.accepted)(downtime);
+                self.turn.to_exchange();
                 // A failure here loses nothing: the old container is stopped and does not start by
                 // itself. The next refresh or start of this program removes it.
                 if let Err(error) = self.clean_up(&pairs, last_seen.as_ref()) {

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::error::Result;
 
 impl Swap<'_> {
-    /// Creates the successors aside. If one fails, all are removed. `joined` are containers that their owner has
+    /// Creates the successors aside, and waits for the turn to exchange. If one fails, all are removed. `joined` are containers that their owner has
     /// replaced, each with its replacement.
     pub(super) fn prepare<'p>(
         &self,
@@ -29,6 +29,7 @@ impl Swap<'_> {
         let mut each = parts.iter().zip(files);
         let outcome = each
             .try_for_each(|(part, files)| self.prepare_one(part, files, joined, &mut members))
+            .inspect(|()| self.turn.to_exchange())
             .and_then(|()| members.iter().try_for_each(|one| self.is_as_it_was(one)))
             .and_then(|()| self.expect_needs(parts));
         if let Err(error) = outcome {

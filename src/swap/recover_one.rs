@@ -9,6 +9,7 @@ use super::itself::Itself;
 use super::record::is_alive;
 use super::steps::Steps;
 use super::take_over::finish;
+use super::turn::Turn;
 use super::undo::Pair;
 use super::undo::Stop;
 use super::undo::Undone;
@@ -46,7 +47,7 @@ pub(super) fn recover_one(
     acceptance: Acceptance,
     members: &mut [Pair],
     itself: &Itself,
-    on: &dyn Fn(&Step),
+    on: &(dyn Fn(&Step) + Sync),
 ) -> Result<&'static str> {
     let found = find(steps, members)?;
     let was_committed = is_committed(steps, &found)?;
@@ -146,6 +147,7 @@ fn undo_found(
     members: &mut [Pair],
     found: &[Found],
 ) -> Result<Undone> {
+    let turn = Turn::alone();
     let swap = Swap {
         phase: &|_, _| {},
         accepted: &|_| {},
@@ -155,6 +157,7 @@ fn undo_found(
         acceptance,
         platform: None,
         images: &[],
+        turn: &turn,
         // A recovery reports no pull. Without the old image, the successor takes over.
         fetch: &|name, _| {
             Err(Error::Malformed {
@@ -254,7 +257,7 @@ impl Found {
 
     /// Reports the outcome of the container, because the process that began the swap was killed. If the old container
     /// is gone, that process may have reported the swap, and the old image is no longer known.
-    fn report(&self, undone: Undone, reason: Option<&str>, on: &dyn Fn(&Step)) {
+    fn report(&self, undone: Undone, reason: Option<&str>, on: &(dyn Fn(&Step) + Sync)) {
         let Some(new) = &self.new else {
             return;
         };

@@ -293,7 +293,7 @@ mod tests {
         let calls = &AtomicUsize::new(0);
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                let run = |_: &Order, _: &dyn Fn(&Step)| Outcomes::default();
+                let run = |_: &Order, _: &(dyn Fn(&Step) + Sync)| Outcomes::default();
                 let idle = || match calls.fetch_add(1, Ordering::SeqCst) {
                     0 => panic!("a bug"),
                     calls => calls < 2,
@@ -315,7 +315,7 @@ mod tests {
         let (called, calls) = mpsc::channel();
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                let run = |_: &Order, _: &dyn Fn(&Step)| Outcomes::default();
+                let run = |_: &Order, _: &(dyn Fn(&Step) + Sync)| Outcomes::default();
                 let idle = || {
                     let _ = called.send(());
                     false
@@ -337,7 +337,7 @@ mod tests {
         let (leave, may_leave) = mpsc::channel();
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                let run = |_: &Order, _: &dyn Fn(&Step)| {
+                let run = |_: &Order, _: &(dyn Fn(&Step) + Sync)| {
                     enter.send(()).expect("received");
                     may_leave.recv().expect("sent");
                     runs.fetch_add(1, Ordering::SeqCst);
@@ -389,7 +389,7 @@ mod tests {
         let (leave, may_leave) = mpsc::channel::<()>();
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                let run = |order: &Order, _: &dyn Fn(&Step)| {
+                let run = |order: &Order, _: &(dyn Fn(&Step) + Sync)| {
                     let Images::Moved(all) = &order.images else {
                         panic!("{order:?}");
                     };
@@ -417,7 +417,7 @@ mod tests {
         let (jobs, worker) = Jobs::new();
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                let run = |order: &Order, _: &dyn Fn(&Step)| {
+                let run = |order: &Order, _: &(dyn Fn(&Step) + Sync)| {
                     assert!(order.extent != Extent::Force, "made to fail");
                     Outcomes::default()
                 };

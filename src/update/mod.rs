@@ -6,6 +6,7 @@
 
 mod choose;
 mod cleanup;
+mod companions;
 mod find;
 mod jobs;
 mod lifecycle;
@@ -22,6 +23,7 @@ mod permissions;
 mod pull;
 mod renew;
 mod round;
+mod side_by_side;
 mod stopped;
 mod survey;
 mod worker;
@@ -102,6 +104,8 @@ pub struct Refresher {
     pub recreate: Recreate,
     /// When a successor is accepted.
     pub acceptance: Acceptance,
+    /// How many containers may wait to be accepted at the same time.
+    pub parallel: usize,
     /// The platform to pull and create for, if one is forced.
     pub platform: Option<String>,
     /// Closed when the program stops.
@@ -119,7 +123,7 @@ pub struct Refresher {
 impl Refresher {
     /// Does one refresh, and calls `on` for each step.
     #[must_use]
-    pub fn run(&self, order: &Order, on: &dyn Fn(&Step)) -> Outcomes {
+    pub fn run(&self, order: &Order, on: &(dyn Fn(&Step) + Sync)) -> Outcomes {
         let mut outcomes = Outcomes::default();
         let chosen = match self.choose(&order.images) {
             Ok(chosen) => chosen,
@@ -168,7 +172,7 @@ impl Refresher {
         list: Option<Vec<Summary>>,
         digests: &[(Reference, Digest)],
         outcomes: &mut Outcomes,
-        on: &dyn Fn(&Step),
+        on: &(dyn Fn(&Step) + Sync),
     ) -> Vec<(Reference, Image)> {
         let (mut works, mut old_images) = (Vec::new(), Vec::new());
         for Pulled {
@@ -273,7 +277,7 @@ impl Refresher {
 }
 
 /// Reports the containers that are behind and whose update is left to their owners.
-fn report_behind(notify_only: NotifyOnly, outcomes: &mut Outcomes, on: &dyn Fn(&Step)) {
+fn report_behind(notify_only: NotifyOnly, outcomes: &mut Outcomes, on: &(dyn Fn(&Step) + Sync)) {
     let NotifyOnly {
         target: Target { reference, .. },
         digest,

@@ -35,7 +35,7 @@ impl Refresher {
         targets: &'o [Target],
         images: &Images,
         outcomes: &mut Outcomes,
-        on: &dyn Fn(&Step),
+        on: &(dyn Fn(&Step) + Sync),
     ) -> Vec<Pulled<'o>> {
         let mut pulled = Vec::new();
         for target in targets {
@@ -82,7 +82,7 @@ impl Refresher {
         &self,
         images: &Images,
         target: &'o Target,
-        on: &dyn Fn(&Step),
+        on: &(dyn Fn(&Step) + Sync),
     ) -> Result<Option<Pulled<'o>>> {
         let reference = &target.reference;
         let before = match self.engine.find_image(&reference.to_string()) {
@@ -169,7 +169,12 @@ impl Refresher {
     ///
     /// # Errors
     /// When no digest of the image can be pulled any more.
-    pub(super) fn fetch_again(&self, name: &str, image: &Image, on: &dyn Fn(&Step)) -> Result<()> {
+    pub(super) fn fetch_again(
+        &self,
+        name: &str,
+        image: &Image,
+        on: &(dyn Fn(&Step) + Sync),
+    ) -> Result<()> {
         let reference: Reference = name.parse()?;
         // An image without a tag may have no digests. On the containerd store its id is a digest.
         let own = image.manifest_digest().unwrap_or(image.id());
@@ -191,7 +196,7 @@ impl Refresher {
         &self,
         reference: &Reference,
         before: Option<&Image>,
-        on: &dyn Fn(&Step),
+        on: &(dyn Fn(&Step) + Sync),
     ) -> Result<()> {
         // An image that was pulled for another platform stays on that platform. Without this, the Engine would
         // pull for its own.

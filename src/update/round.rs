@@ -15,6 +15,7 @@ use crate::journal::Verdict;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::reference::Target;
+use crate::swap::Part;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 
@@ -84,7 +85,7 @@ pub(super) struct Round<'r, 'o> {
     pub(super) updates: BTreeSet<String>,
     /// The ids of images that this refresh replaced or rejected; cleanup may remove them.
     pub(super) replaced: BTreeSet<String>,
-    pub(super) on: &'r dyn Fn(&Step),
+    pub(super) on: &'r (dyn Fn(&Step) + Sync),
 }
 
 /// Whether the owner's labels, and the container's state, allow an update.
@@ -97,7 +98,7 @@ impl<'r, 'o> Round<'r, 'o> {
         extent: Extent,
         works: &'r mut [Work<'o>],
         report: &'r mut Report,
-        on: &'r dyn Fn(&Step),
+        on: &'r (dyn Fn(&Step) + Sync),
     ) -> Self {
         let numbered = works.iter().enumerate();
         // `collect` would sort first, which is 5 KB of code.
@@ -147,6 +148,12 @@ impl<'r, 'o> Round<'r, 'o> {
     /// Returns an image that a container ran, if it was inspected.
     pub(super) fn old_image(&self, id: &str) -> Option<&Image> {
         self.old_images.iter().find(|image| image.id() == id)
+    }
+
+    /// Returns the images that these containers run, as far as they were inspected.
+    pub(super) fn old_images_of(&self, parts: &[Part]) -> Vec<Image> {
+        let ids = parts.iter().map(|part| part.old.image_id());
+        ids.filter_map(|id| self.old_image(id)).cloned().collect()
     }
 
     /// Ends all updates of this refresh. The next round tries again.

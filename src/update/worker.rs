@@ -15,11 +15,12 @@ use crate::journal::Step;
 use crate::journal::Worst;
 use crate::thread::Outlet;
 use crate::time::rfc3339;
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::SystemTime;
 
@@ -60,7 +61,7 @@ impl Worker {
     pub fn work(
         self,
         board: &Board,
-        run: impl Fn(&Order, &dyn Fn(&Step)) -> Outcomes,
+        run: impl Fn(&Order, &(dyn Fn(&Step) + Sync)) -> Outcomes,
         answered: impl Fn(),
         mut idle: impl FnMut() -> bool,
     ) {
@@ -114,15 +115,16 @@ impl Worker {
         order: &Order,
         served: Vec<Job>,
         board: &Board,
-        run: &impl Fn(&Order, &dyn Fn(&Step)) -> Outcomes,
+        run: &impl Fn(&Order, &(dyn Fn(&Step) + Sync)) -> Outcomes,
     ) {
         let ids: Vec<String> = served.iter().map(|job| job.id.clone()).collect();
         self.list.change(&ids, |job| job.state = Stage::Running);
         let asker = served.first().map_or(Asker::Watcher, |first| first.asker);
         let started = SystemTime::now();
-        let served = RefCell::new(served);
+        let served = Mutex::new(served);
+        let lock = || served.lock().unwrap_or_else(PoisonError::into_inner);
         let on = |step: &Step| {
-            for job in served.borrow_mut().iter_mut() {
+            for job in lock().iter_mut() {
                 job.listener.step(step);
             }
         };
@@ -133,7 +135,8 @@ impl Worker {
         }
         let report = show_run(board, started, asker, &answer);
         self.list.change(&ids, |job| job.finish(&answer, &report));
-        for job in served.into_inner() {
+        let served = served.into_inner();
+        for job in served.unwrap_or_else(PoisonError::into_inner) {
             let end = || job.listener.end(&answer);
             if catch_unwind(AssertUnwindSafe(end)).is_err() {
                 log::error!("a bug in imagewatch lost the report of one caller");

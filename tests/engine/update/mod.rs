@@ -7,5 +7,6 @@ mod inspect_fails;
 mod labels;
 mod newest_image;
 mod origin;
+mod side_by_side;
 mod stopped;
 mod survey;
