@@ -1,8 +1,8 @@
 //! A refresh: pull images, then update the containers that run older ones.
 //!
-//! Images are pulled one after the other. Containers are updated one after the other, and each is accepted
-//! before the next. One bad image or container never stops the others. Only the first roll-back of an image
-//! ends the updates to that image, because the next container would fail too.
+//! Three images at a time are pulled, before the first update. Containers that share nothing are updated side by side;
+//! each of an image is accepted before the next. One bad image or container never stops the others. Only the first
+//! roll-back of an image ends the updates to that image, because the next container would fail too.
 
 mod choose;
 mod cleanup;
@@ -21,6 +21,7 @@ mod order;
 mod origin;
 mod permissions;
 mod pull;
+mod pulls;
 mod renew;
 mod round;
 mod side_by_side;
@@ -133,7 +134,7 @@ impl Refresher {
                 return outcomes;
             }
         };
-        let mut digests = Vec::new();
+        let (mut digests, mut here) = (Vec::new(), Vec::new());
         outcomes.report.skipped = chosen.left_alone;
         for one in chosen.notify_only {
             if self.is_local(&one.target.reference).unwrap_or(false) {
@@ -143,23 +144,28 @@ impl Refresher {
             digests.push((one.target.reference.clone(), one.digest.clone()));
             report_behind(one, &mut outcomes, on);
         }
-        let pulled = self.pull_all(&chosen.targets, &order.images, &mut outcomes, on);
-        for one in &pulled {
-            let reference = &one.target.reference;
-            let looked_up = order.images.digest_of(reference).cloned();
-            let digest = looked_up.or_else(|| self.digest_of_pulled(&one.image, reference));
-            digests.extend(digest.map(|digest| (reference.clone(), digest)));
-        }
-        let here = if order.extent == Extent::Pull {
-            let done = pulled.iter().map(|one| one.target.reference.clone());
-            let verdicts = done.map(|reference| (reference, Verdict::Done));
-            outcomes.verdicts.extend(verdicts);
-            let here = pulled.into_iter();
-            here.map(|one| (one.target.reference.clone(), one.image))
-                .collect()
-        } else {
-            self.update_pulled(order, pulled, chosen.list, &digests, &mut outcomes, on)
-        };
+        let (targets, images) = (&chosen.targets, &order.images);
+        let mut list = chosen.list;
+        self.pull_all(targets, images, on, |ends| {
+            let mut pulled = self.report_pulls(targets, ends, images, &mut outcomes, on);
+            for one in &mut pulled {
+                let reference = &one.target.reference;
+                if one.digest.is_none() {
+                    one.digest = self.digest_of_pulled(&one.image, reference);
+                }
+                let digest = one.digest.clone();
+                digests.extend(digest.map(|digest| (reference.clone(), digest)));
+            }
+            if order.extent == Extent::Pull {
+                for one in pulled {
+                    let reference = one.target.reference.clone();
+                    outcomes.verdicts.push((reference.clone(), Verdict::Done));
+                    here.push((reference, one.image));
+                }
+            } else {
+                here.extend(self.update_pulled(order, pulled, list.take(), &mut outcomes, on));
+            }
+        });
         self.survey_again(order, digests, here, &mut outcomes);
         outcomes
     }
@@ -170,7 +176,6 @@ impl Refresher {
         order: &Order,
         pulled: Vec<Pulled>,
         list: Option<Vec<Summary>>,
-        digests: &[(Reference, Digest)],
         outcomes: &mut Outcomes,
         on: &(dyn Fn(&Step) + Sync),
     ) -> Vec<(Reference, Image)> {
@@ -179,13 +184,12 @@ impl Refresher {
             target,
             image,
             before,
+            digest,
         } in pulled
         {
             old_images.extend(before);
             let mut work = self.work_on(target, image, order.extent);
-            let mut digests = digests.iter();
-            let digest = digests.find(|(reference, _)| *reference == target.reference);
-            work.digest = digest.map(|(_, digest)| digest.clone());
+            work.digest = digest;
             work.only = order.images.only(&target.reference);
             works.push(work);
         }

@@ -2,7 +2,9 @@
 
 use super::Images;
 use super::Refresher;
+use super::is_at;
 use super::origin::BUILT_HERE;
+use super::pulls::End;
 use crate::credentials::Login;
 use crate::credentials::Refused;
 use crate::engine::Image;
@@ -14,6 +16,7 @@ use crate::journal::Outcomes;
 use crate::journal::Reasoned;
 use crate::journal::Step;
 use crate::journal::Verdict;
+use crate::logging::debug;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::reference::Target;
@@ -26,30 +29,28 @@ pub(super) struct Pulled<'o> {
     pub(super) image: Image,
     /// The image that was here before under the same name, if it is another one.
     pub(super) before: Option<Image>,
+    /// The digest that the registry has under the tag, if it was asked.
+    pub(super) digest: Option<Digest>,
 }
 
 impl Refresher {
-    /// Pulls all targets. Returns those that were pulled.
-    pub(super) fn pull_all<'o>(
+    /// Reports the ends of pulls. Returns the images that are here now.
+    pub(super) fn report_pulls<'o>(
         &self,
         targets: &'o [Target],
+        ends: Vec<End<'o>>,
         images: &Images,
         outcomes: &mut Outcomes,
         on: &(dyn Fn(&Step) + Sync),
     ) -> Vec<Pulled<'o>> {
         let mut pulled = Vec::new();
-        for target in targets {
+        for (place, end) in ends {
+            let target = &targets[place];
             let Target { name, reference } = target;
-            let begun = Instant::now();
             let image = reference.to_string();
-            match self.pull_for(images, target, on) {
+            match end {
                 Ok(None) => self.skip_local(target, outcomes),
                 Ok(Some(found)) => {
-                    log::info!("pulled image={reference} took={:.1?}", begun.elapsed());
-                    on(&Step::Pulled {
-                        image,
-                        seconds: begun.elapsed().as_secs_f64(),
-                    });
                     outcomes.report.pulled.push(name.clone());
                     pulled.push(found);
                 }
@@ -77,8 +78,8 @@ impl Refresher {
         pulled
     }
 
-    /// Pulls one image. Returns nothing if the image was built here and no caller named it.
-    fn pull_for<'o>(
+    /// Pulls one image, unless it is here already. Returns nothing if the image was built here and no caller named it.
+    pub(super) fn pull_for<'o>(
         &self,
         images: &Images,
         target: &'o Target,
@@ -96,19 +97,60 @@ impl Refresher {
         {
             return Ok(None);
         }
+        let digest = images.digest_of(reference).cloned();
+        if let Some(before) = &before
+            && let Some(digest) = self.digest_of_newest(before, reference, digest.as_ref())
+        {
+            debug(format_args!("{reference}: already here as {digest}"));
+            return Ok(Some(Pulled {
+                target,
+                image: before.clone(),
+                before: None,
+                digest: Some(digest),
+            }));
+        }
+        let begun = Instant::now();
+        let name = reference.to_string();
         on(&Step::Pulling {
-            image: reference.to_string(),
+            image: name.clone(),
         });
         self.fetch(reference, before.as_ref(), on)?;
         // A failed inspection counts as a failed pull, because no container could be created from the image.
-        let image = self.engine.image(&reference.to_string())?;
+        let image = self.engine.image(&name)?;
+        log::info!("pulled image={reference} took={:.1?}", begun.elapsed());
+        on(&Step::Pulled {
+            image: name,
+            seconds: begun.elapsed().as_secs_f64(),
+        });
         self.origins.remember(reference, image.id());
         let before = before.filter(|before| before.id() != image.id());
         Ok(Some(Pulled {
             target,
             image,
             before,
+            digest,
         }))
+    }
+
+    /// Returns the digest behind the tag, if the image that is here has that digest and the right platform. The
+    /// registry is asked if the digest is not known. If it does not answer, the Engine may still know a way to the
+    /// image.
+    fn digest_of_newest(
+        &self,
+        image: &Image,
+        reference: &Reference,
+        known: Option<&Digest>,
+    ) -> Option<Digest> {
+        let has = image.platform();
+        let forced = self.platform.as_deref();
+        let is_meant =
+            forced.is_none_or(|wanted| has.starts_with(wanted) || wanted.starts_with(&has));
+        if !is_meant {
+            return None;
+        }
+        let known = known.cloned();
+        let digest = known.or_else(|| self.registry.digest(reference).ok())?;
+        is_at(image, reference, &digest).then_some(digest)
     }
 
     /// Reports the containers whose image was built here as skipped.

@@ -7,6 +7,7 @@ mod inspect_fails;
 mod labels;
 mod newest_image;
 mod origin;
+mod pulls;
 mod side_by_side;
 mod stopped;
 mod survey;

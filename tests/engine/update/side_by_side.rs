@@ -10,22 +10,23 @@ use serde_json::Value;
 use serde_json::json;
 
 /// Each with one container, and an image of its own.
-const RUNTIMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+const EIGHT: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+const FOUR: [&str; 4] = ["a", "b", "c", "d"];
 
 /// Longer than all exchanges together take.
 const LONG: (&str, &str) = ("IMAGEWATCH_SETTLE", "20s");
+const QUITE_LONG: (&str, &str) = ("IMAGEWATCH_SETTLE", "10s");
 
-/// A container without a policy, so that a swap stops it without another call.
-fn run_all(lab: &Lab) {
-    for runtime in RUNTIMES {
+fn run_all(lab: &Lab, runtimes: &[&str]) {
+    for runtime in runtimes {
         lab.publish(runtime, &good("v1"));
         lab.pull(runtime);
         lab.workspace(runtime, runtime);
     }
 }
 
-fn publish_all(lab: &Lab, mark: &str) {
-    for runtime in RUNTIMES {
+fn publish_all(lab: &Lab, runtimes: &[&str], mark: &str) {
+    for runtime in runtimes {
         lab.publish(runtime, &good(mark));
     }
 }
@@ -42,29 +43,29 @@ fn await_all_in_acceptance(lab: &Lab, mark: &str) {
         let runs = |runtime: &&str| {
             lab.version(runtime) == mark && lab.inspect(runtime)["State"]["Running"] == true
         };
-        (lab.names().len() == 2 * RUNTIMES.len() && RUNTIMES.iter().all(runs)).then_some(())
+        (lab.names().len() == 2 * EIGHT.len() && EIGHT.iter().all(runs)).then_some(())
     });
 }
 
-fn all_are_at(lab: &Lab, mark: &str) -> bool {
+fn all_are_at(lab: &Lab, runtimes: &[&str], mark: &str) -> bool {
     let is_at = |runtime: &str| {
         lab.version(runtime) == mark && lab.inspect(runtime)["State"]["Running"] == true
     };
-    lab.names() == RUNTIMES && RUNTIMES.into_iter().all(is_at)
+    lab.names() == runtimes && runtimes.iter().all(|runtime| is_at(runtime))
 }
 
 #[test]
 fn containers_that_share_nothing_do_not_wait_until_others_are_accepted() {
     let Some(lab) = Lab::alone() else { return };
-    run_all(&lab);
+    run_all(&lab, &FOUR);
     let between = EngineProxy::whole(&lab.docker);
-    let vars = [("DOCKER_HOST", &*between.host()), LONG];
-    let program = lab.program(&RUNTIMES.join(","), &vars);
-    publish_all(&lab, "v2");
+    let vars = [("DOCKER_HOST", &*between.host()), QUITE_LONG];
+    let program = lab.program(&FOUR.join(","), &vars);
+    publish_all(&lab, &FOUR, "v2");
     let (_, report) = program.refresh("");
     let mut recreated = names(&report, "recreated");
     recreated.sort();
-    assert_eq!(recreated, RUNTIMES.map(|name| lab.name(name)), "{report}");
+    assert_eq!(recreated, FOUR.map(|name| lab.name(name)), "{report}");
     let calls = between.lines();
     let ends =
         |line: &&String, end: &str| line.starts_with("POST /containers/#") && line.ends_with(end);
@@ -72,36 +73,28 @@ fn containers_that_share_nothing_do_not_wait_until_others_are_accepted() {
     let steps: Vec<&str> = (calls.iter())
         .filter_map(|line| ["/stop", "/start"].into_iter().find(|end| ends(&line, end)))
         .collect();
-    assert_eq!(
-        steps,
-        ["/stop", "/start"].repeat(RUNTIMES.len()),
-        "{calls:#?}"
-    );
+    assert_eq!(steps, ["/stop", "/start"].repeat(FOUR.len()), "{calls:#?}");
     let last_start = calls.iter().rposition(|line| ends(&line, "/start"));
     let first_removal = calls
         .iter()
         .position(|line| line.starts_with("DELETE /containers/#"));
     assert!(last_start < first_removal, "{calls:#?}");
-    assert!(all_are_at(&lab, "v2"));
+    assert!(all_are_at(&lab, &FOUR, "v2"));
 }
 
 #[test]
 fn no_more_than_the_owner_wants_wait_to_be_accepted() {
     let Some(lab) = Lab::alone() else { return };
-    run_all(&lab);
+    run_all(&lab, &FOUR);
     let between = EngineProxy::whole(&lab.docker);
     let vars = [
         ("DOCKER_HOST", &*between.host()),
         ("IMAGEWATCH_PARALLEL", "2"),
     ];
-    let program = lab.program(&RUNTIMES.join(","), &vars);
-    publish_all(&lab, "v2");
+    let program = lab.program(&FOUR.join(","), &vars);
+    publish_all(&lab, &FOUR, "v2");
     let (_, report) = program.refresh("");
-    assert_eq!(
-        names(&report, "recreated").len(),
-        RUNTIMES.len(),
-        "{report}"
-    );
+    assert_eq!(names(&report, "recreated").len(), FOUR.len(), "{report}");
     let (mut now, mut most) = (0_i32, 0);
     for line in between.lines() {
         now += i32::from(line.starts_with("POST") && line.ends_with("/stop"));
@@ -114,10 +107,10 @@ fn no_more_than_the_owner_wants_wait_to_be_accepted() {
 #[test]
 fn a_bad_image_among_many_is_rolled_back_while_the_others_wait() {
     let Some(lab) = Lab::alone() else { return };
-    run_all(&lab);
-    publish_all(&lab, "v2");
+    run_all(&lab, &FOUR);
+    publish_all(&lab, &FOUR, "v2");
     lab.publish("c", &good("bad").with("Cmd", json!(["/bin/false"])));
-    let program = lab.program(&RUNTIMES.join(","), &[LONG]);
+    let program = lab.program(&FOUR.join(","), &[QUITE_LONG]);
     order(&program);
     // It is told before any other one is accepted.
     program.await_line(&format!("rolled back container={}", lab.name("c")));
@@ -127,9 +120,9 @@ fn a_bad_image_among_many_is_rolled_back_while_the_others_wait() {
         program.log()
     );
     eventually("all others are accepted", || {
-        (lab.names() == RUNTIMES).then_some(())
+        (lab.names() == FOUR).then_some(())
     });
-    for runtime in RUNTIMES {
+    for runtime in FOUR {
         let expected = if runtime == "c" { "v1" } else { "v2" };
         assert_eq!(lab.version(runtime), expected);
         assert_eq!(lab.inspect(runtime)["State"]["Running"], true);
@@ -139,15 +132,15 @@ fn a_bad_image_among_many_is_rolled_back_while_the_others_wait() {
 #[test]
 fn eight_that_wait_to_be_accepted_survive_a_kill_and_end_well() {
     let Some(lab) = Lab::alone() else { return };
-    run_all(&lab);
-    let mut program = lab.program(&RUNTIMES.join(","), &[LONG]);
-    publish_all(&lab, "v2");
+    run_all(&lab, &EIGHT);
+    let mut program = lab.program(&EIGHT.join(","), &[LONG]);
+    publish_all(&lab, &EIGHT, "v2");
     order(&program);
     await_all_in_acceptance(&lab, "v2");
     program.kill();
-    let mut program = lab.program(&RUNTIMES.join(","), &[]);
+    let mut program = lab.program(&EIGHT.join(","), &[]);
     eventually("all swaps are finished", || {
-        all_are_at(&lab, "v2").then_some(())
+        all_are_at(&lab, &EIGHT, "v2").then_some(())
     });
     program.signal("TERM");
     program.await_exit();
@@ -155,29 +148,29 @@ fn eight_that_wait_to_be_accepted_survive_a_kill_and_end_well() {
     if lab.leaves_out("runs no health check without systemd") {
         return;
     }
-    let mut program = lab.program(&RUNTIMES.join(","), &[LONG]);
+    let mut program = lab.program(&EIGHT.join(","), &[LONG]);
     let second = 1_000_000_000_u64;
     let sick = json!({"Test": ["CMD", "/bin/false"], "Interval": second, "Retries": 1,
                       "StartPeriod": 15 * second});
-    for runtime in RUNTIMES {
+    for runtime in EIGHT {
         lab.publish(runtime, &good("sick").with("Healthcheck", sick.clone()));
     }
     order(&program);
     await_all_in_acceptance(&lab, "sick");
     program.kill();
-    let _program = lab.program(&RUNTIMES.join(","), &[]);
+    let _program = lab.program(&EIGHT.join(","), &[]);
     eventually("all swaps are undone", || {
-        all_are_at(&lab, "v2").then_some(())
+        all_are_at(&lab, &EIGHT, "v2").then_some(())
     });
 }
 
 #[test]
 fn a_stop_waits_for_all_that_have_begun() {
     let Some(lab) = Lab::alone() else { return };
-    run_all(&lab);
-    let vars = [("IMAGEWATCH_SETTLE", "8s"), ("IMAGEWATCH_PARALLEL", "8")];
-    let mut program = lab.program(&RUNTIMES.join(","), &vars);
-    publish_all(&lab, "v2");
+    run_all(&lab, &FOUR);
+    let vars = [QUITE_LONG, ("IMAGEWATCH_PARALLEL", "8")];
+    let mut program = lab.program(&FOUR.join(","), &vars);
+    publish_all(&lab, &FOUR, "v2");
     order(&program);
     eventually("some wait to be accepted", || {
         (lab.names()
@@ -190,14 +183,14 @@ fn a_stop_waits_for_all_that_have_begun() {
     program.signal("TERM");
     let (status, _) = program.await_exit();
     assert!(status.success(), "{}", program.log());
-    assert_eq!(lab.names(), RUNTIMES, "{}", program.log());
-    let versions: Vec<String> = RUNTIMES.iter().map(|name| lab.version(name)).collect();
+    assert_eq!(lab.names(), FOUR, "{}", program.log());
+    let versions: Vec<String> = FOUR.iter().map(|name| lab.version(name)).collect();
     let recreated = program.log().matches("recreated container=").count();
     assert_eq!(
         versions.iter().filter(|one| *one == "v2").count(),
         recreated
     );
-    assert!(recreated > 2, "{}", program.log());
+    assert!(recreated > 1, "{}", program.log());
     let running = |name: &&str| lab.inspect(name)["State"]["Running"] == Value::Bool(true);
-    assert!(RUNTIMES.iter().all(running));
+    assert!(FOUR.iter().all(running));
 }
