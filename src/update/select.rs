@@ -123,21 +123,19 @@ impl Selection {
             let mut name = summary.image_name().to_owned();
             let has_lost_tag = is_id(&name, summary.image_id());
             let mut unknown = None;
-            if has_lost_tag {
+            if !has_lost_tag {
+                self.remember_image_name(summary, &name);
+            } else if let Some(known) = self.known_image_name(summary) {
+                name = known;
+            } else {
                 match inspector.find(summary.id())? {
                     Ok(Some(container)) => {
                         container.image_name().clone_into(&mut name);
                         self.remember_image_name(summary, &name);
                     }
                     Ok(None) => continue,
-                    Err(error) => match self.known_image_name(summary) {
-                        Some(image_names) => name = image_names,
-                        None => unknown = Some(format!("it cannot be looked at: {error}")),
-                    },
+                    Err(error) => unknown = Some(format!("it cannot be looked at: {error}")),
                 }
-            }
-            if !has_lost_tag {
-                self.remember_image_name(summary, &name);
             }
             let wishes = Wishes::of(&mut summary.labels());
             let made_from = match unknown {
