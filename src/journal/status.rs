@@ -294,7 +294,7 @@ impl Board {
     }
 
     /// Applies the outcome of a refresh, and its findings, to a reference.
-    pub fn judge(&self, reference: &Reference, verdict: &Verdict, found: Option<&Found>) {
+    pub fn apply(&self, reference: &Reference, verdict: &Verdict, found: Option<&Found>) {
         if found.is_some() && !self.lock().watcher.enabled {
             self.add_missing(reference);
         }

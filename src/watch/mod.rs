@@ -366,7 +366,7 @@ mod tests {
             let board = self.board.borrow().clone().expect("a board");
             let reference = target.reference.clone();
             Box::new(move || {
-                board.judge(&reference, &verdict, Some(&found));
+                board.apply(&reference, &verdict, Some(&found));
                 Ok(verdict)
             })
         }
@@ -742,7 +742,7 @@ mod tests {
         ] {
             lab.set("a", Ok(digest('1')));
             lab.tick();
-            lab.board.judge(&reference, &verdict, Some(&found));
+            lab.board.apply(&reference, &verdict, Some(&found));
             let entry = lab.board.snapshot().references.remove(0);
             assert_eq!(entry.registry_digest, Some(digest('3').to_string()));
             lab.set("a", Ok(digest('3')));

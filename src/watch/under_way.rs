@@ -50,10 +50,10 @@ impl<'a, H: Backend> Round<'a, H> {
                         followed.refreshed();
                     }
                 }
-                // No verdict has ended the state `refreshing` on the board.
+                // Without a verdict, the board would still show the state `refreshing`.
                 Err(reason) => {
                     let verdict = Verdict::Retry(reason);
-                    self.board.judge(&followed.target.reference, &verdict, None);
+                    self.board.apply(&followed.target.reference, &verdict, None);
                 }
             }
         }
