@@ -113,7 +113,8 @@ fn summarise(seen: &[Seen], rows: &[Row]) -> String {
             _ => behind.extend(row.behind.iter().cloned()),
         }
     }
-    summary(seen, rows.len(), &behind, &unknown)
+    let containers = seen.iter().filter(|one| one.is_watched()).count();
+    summary(containers, rows.len(), &behind, &unknown)
 }
 
 fn row(

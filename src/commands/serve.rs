@@ -172,25 +172,25 @@ impl Parts {
         let mut recovery = Recovery::new(config.auto_refresh);
         let mut preflight = Preflight::default();
         let work = move || {
-            let note = |step: &Step| {
+            let record = |step: &Step| {
                 board.alive();
-                if !down.note(step) {
+                if !down.record(step) {
                     return false;
                 }
-                notifier.note(step);
-                history.note(step);
-                metrics.note(step);
+                notifier.notify(step);
+                history.record(step);
+                metrics.record(step);
                 true
             };
             worker.work(
                 &board,
                 |order, on| {
                     let outcomes = refresher.run(order, &|step| {
-                        if note(step) {
+                        if record(step) {
                             on(step);
                         }
                     });
-                    history.settle();
+                    history.save_rejections();
                     outcomes
                 },
                 || {
@@ -201,7 +201,7 @@ impl Parts {
                 // The recovery goes first, because a container may be down; the preflight can wait.
                 || {
                     recovery.is_needed_again(&refresher, &down, &|step| {
-                        note(step);
+                        record(step);
                     }) | preflight.is_needed_again(&refresher)
                 },
             );

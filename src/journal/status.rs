@@ -258,7 +258,7 @@ impl Board {
     }
 
     /// Sets the watched references. The state of references that were watched before is kept.
-    pub fn watch(&self, targets: &[Target]) {
+    pub fn watch<'t>(&self, targets: impl IntoIterator<Item = &'t Target>) {
         let mut inner = self.lock();
         let known = std::mem::take(&mut inner.references);
         let mut known: HashMap<String, Watched> = known
@@ -270,7 +270,7 @@ impl Board {
             let known = known.remove(&reference);
             known.unwrap_or_else(|| Watched::new(reference, target.name.clone()))
         };
-        inner.references = targets.iter().map(entry).collect();
+        inner.references = targets.into_iter().map(entry).collect();
         let numbered = inner.references.iter().enumerate();
         let index = numbered.map(|(number, entry)| (entry.reference.clone(), number));
         inner.index = index.collect();
@@ -294,7 +294,7 @@ impl Board {
     }
 
     /// Applies the outcome of a refresh, and its findings, to a reference.
-    pub fn judge(&self, reference: &Reference, verdict: &Verdict, found: Option<&Found>) {
+    pub fn apply(&self, reference: &Reference, verdict: &Verdict, found: Option<&Found>) {
         if found.is_some() && !self.lock().watcher.enabled {
             self.add_missing(reference);
         }

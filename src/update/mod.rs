@@ -291,7 +291,7 @@ fn report_behind(notify_only: NotifyOnly, outcomes: &mut Outcomes, on: &(dyn Fn(
         let event = Event::of(Outcome::Behind, &name, &reference.to_string());
         let event = event.to(digest.as_str());
         event.log();
-        outcomes.report.enter(&event);
+        outcomes.report.add(&event);
         on(&Step::Outcome(event));
     }
     outcomes.verdicts.push((reference, Verdict::Noticed));

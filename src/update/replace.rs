@@ -229,7 +229,7 @@ impl Refresher {
     fn finish(&self, parts: &[Part], told: Vec<Event>, shared: &Shared) {
         for event in told {
             event.log();
-            shared.round().report.enter(&event);
+            shared.round().report.add(&event);
         }
         for part in parts {
             let name = part.old.name();

@@ -198,7 +198,7 @@ impl<'r, 'o> Round<'r, 'o> {
 
     /// The same without a log line, for events that have one already.
     pub(super) fn tell_quietly(&mut self, event: Event) {
-        self.report.enter(&event);
+        self.report.add(&event);
         (self.on)(&Step::Outcome(event));
     }
 

@@ -46,6 +46,14 @@ pub struct Seen {
     pub made_from: std::result::Result<Reference, String>,
 }
 
+impl Seen {
+    /// Whether the container follows a tag now.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.made_from.is_ok() && !self.stays_stopped
+    }
+}
+
 /// The value of `IMAGEWATCH_SELECT`: which containers are managed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Select {

@@ -16,13 +16,11 @@ use std::collections::HashMap;
 /// Summarises the watched containers and images in one line. `behind` names containers on an older image, and
 /// `unknown` names images whose registry did not answer.
 #[must_use]
-pub fn summary(seen: &[Seen], images: usize, behind: &[String], unknown: &[String]) -> String {
+pub fn summary(containers: usize, images: usize, behind: &[String], unknown: &[String]) -> String {
     let count = |number: usize, noun: &str| match number {
         1 => format!("1 {noun}"),
         _ => format!("{number} {noun}s"),
     };
-    let is_watched = |one: &&Seen| one.made_from.is_ok() && !one.stays_stopped;
-    let containers = seen.iter().filter(is_watched).count();
     let mut text = format!(
         "watching {}, {}; ",
         count(containers, "container"),
@@ -210,8 +208,9 @@ mod tests {
                 "watching 2 containers, 1 image; none is behind; not known of nginx",
             ),
         ] {
+            let containers = seen.iter().filter(|one| one.is_watched()).count();
             assert_eq!(
-                summary(seen, images, &names(behind), &names(unknown)),
+                summary(containers, images, &names(behind), &names(unknown)),
                 expected
             );
         }

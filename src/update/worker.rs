@@ -162,7 +162,7 @@ fn show_states(board: &Board, order: &Order, outcomes: &Outcomes) {
         // A pull without a survey tells nothing about the containers.
         let survey = found.and_then(|found| found.survey.as_ref());
         if order.extent != Extent::Pull || survey.is_some() {
-            board.judge(reference, verdict, found);
+            board.apply(reference, verdict, found);
         }
     }
 }
