@@ -231,6 +231,7 @@ impl Parts {
             refresher: Arc::clone(&self.wiring.refresher),
             health_executor: executor("health")?,
             status_executor: executor("status")?,
+            images: Mutex::default(),
             last_ping: Mutex::new(None),
         });
         let guard = Guard::bind(address).map_err(|error| {

@@ -19,6 +19,16 @@ impl Image {
         Self { json }
     }
 
+    /// The image without its settings and layers, for lists that are kept.
+    #[must_use]
+    pub fn outline(&self) -> Self {
+        let keys = ["Id", "Created", "RepoDigests"].into_iter();
+        let json = keys.map(|key| (key.to_owned(), self.json[key].clone()));
+        Self {
+            json: json.collect(),
+        }
+    }
+
     /// The id: the digest of the image's configuration or, in the containerd store, of its index.
     #[must_use]
     pub fn id(&self) -> &str {

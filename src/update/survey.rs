@@ -7,6 +7,7 @@ use super::select::Seen;
 use crate::engine::Image;
 use crate::error::Result;
 use crate::journal::Behind;
+use crate::journal::Judged;
 use crate::journal::Standing;
 use crate::journal::Survey;
 use crate::reference::Digest;
@@ -73,7 +74,7 @@ impl Refresher {
         let is_of_it = |one: &&Seen| one.made_from.as_ref() == Ok(reference);
         let users: Vec<&Seen> = seen.iter().filter(is_of_it).collect();
         let is_followed = users.iter().any(|one| !one.stays_stopped);
-        let mut behind = self.behind(reference, digest, here.as_ref(), &users)?;
+        let (mut behind, judged) = self.behind(reference, digest, here.as_ref(), &users)?;
         // An image that did not come up may have been removed since, so its digest is compared too.
         let is_wanted = !behind.is_empty() || !is_followed;
         let rejection = match newest {
@@ -93,6 +94,7 @@ impl Refresher {
                 rejection: None,
                 is_pulled,
                 behind,
+                judged: Vec::new(),
             });
         }
         let standing = match &here {
@@ -108,19 +110,21 @@ impl Refresher {
             rejection,
             is_pulled,
             behind,
+            judged,
         })
     }
 
-    /// Returns the containers that run another image than `digest`. `here` is the local image of the tag.
+    /// Returns the containers that run another image than `digest`, and their images. `here` is the local image of the
+    /// tag.
     fn behind(
         &self,
         reference: &Reference,
         digest: &Digest,
         here: Option<&Image>,
         users: &[&Seen],
-    ) -> Result<Vec<Behind>> {
+    ) -> Result<(Vec<Behind>, Vec<Judged>)> {
         let is_pulled = here.is_some_and(|image| is_at(image, reference, digest));
-        let mut behind = Vec::new();
+        let (mut behind, mut judged) = (Vec::new(), Vec::<Judged>::new());
         let mut images: HashMap<&str, Option<Image>> = HashMap::new();
         for one in users.iter().filter(|one| !one.stays_stopped) {
             let mut is_as_here = here.is_some_and(|here| one.image_id == here.id());
@@ -140,6 +144,12 @@ impl Refresher {
                     image.is_some_and(|image| is_at(image, reference, digest))
                 };
             }
+            if judged.iter().all(|known| known.image_id != one.image_id) {
+                judged.push(Judged {
+                    image_id: one.image_id.clone(),
+                    is_behind: !is_newest,
+                });
+            }
             if !is_newest {
                 behind.push(Behind {
                     name: one.name.clone(),
@@ -148,7 +158,7 @@ impl Refresher {
                 });
             }
         }
-        Ok(behind)
+        Ok((behind, judged))
     }
 }
 

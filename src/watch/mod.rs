@@ -327,6 +327,7 @@ mod tests {
                 rejection: rejected.then(|| "it exited".to_owned()),
                 is_pulled: !*self.behind.borrow(),
                 behind,
+                judged: Vec::new(),
             })
         }
 

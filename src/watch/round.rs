@@ -224,8 +224,7 @@ impl<'a, H: Backend> Round<'a, H> {
         }
         self.behind.extend(survey.names(target).map(str::to_owned));
         self.board.update(&target.reference, |entry| {
-            entry.state = survey.standing;
-            entry.last_error.clone_from(&survey.rejection);
+            entry.survey(&survey, digest);
         });
         Ok(Some(survey))
     }
