@@ -10,6 +10,7 @@ mod companions;
 mod find;
 mod jobs;
 mod lifecycle;
+mod local_images;
 mod lock;
 mod managed;
 mod replace;
@@ -41,6 +42,7 @@ pub use find::in_mid_swap;
 pub use find::names_and_references;
 
 pub use lifecycle::has_any;
+pub use local_images::LocalImages;
 
 pub use jobs::Answer;
 pub use jobs::Jobs;

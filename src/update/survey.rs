@@ -55,8 +55,11 @@ impl Refresher {
         self.survey_of(reference, digest, seen, here)
     }
 
-    /// The same with the local image, if there is one.
-    pub(super) fn survey_of(
+    /// The same with the local image, if there is one. A list entry is enough.
+    ///
+    /// # Errors
+    /// When the Engine does not answer.
+    pub fn survey_of(
         &self,
         reference: &Reference,
         digest: &Digest,
@@ -74,7 +77,7 @@ impl Refresher {
         let is_of_it = |one: &&Seen| one.made_from.as_ref() == Ok(reference);
         let users: Vec<&Seen> = seen.iter().filter(is_of_it).collect();
         let is_followed = users.iter().any(|one| !one.stays_stopped);
-        let (mut behind, judged) = self.behind(reference, digest, here.as_ref(), &users)?;
+        let (mut behind, judged) = self.behind(reference, digest, here.clone(), &users)?;
         // An image that did not come up may have been removed since, so its digest is compared too.
         let is_wanted = !behind.is_empty() || !is_followed;
         let rejection = match newest {
@@ -120,22 +123,25 @@ impl Refresher {
         &self,
         reference: &Reference,
         digest: &Digest,
-        here: Option<&Image>,
+        mut here: Option<Image>,
         users: &[&Seen],
     ) -> Result<(Vec<Behind>, Vec<Judged>)> {
-        let is_pulled = here.is_some_and(|image| is_at(image, reference, digest));
+        let is_pulled = (here.as_ref()).is_some_and(|image| is_at(image, reference, digest));
         let (mut behind, mut judged) = (Vec::new(), Vec::<Judged>::new());
         let mut images: HashMap<&str, Option<Image>> = HashMap::new();
         for one in users.iter().filter(|one| !one.stays_stopped) {
-            let mut is_as_here = here.is_some_and(|here| one.image_id == here.id());
+            let mut is_as_here = (here.as_ref()).is_some_and(|here| one.image_id == here.id());
             let mut is_newest = is_as_here && is_pulled;
             if !is_as_here {
+                if let Some(entry) = here.as_ref().filter(|here| !here.has_settings()) {
+                    here = self.engine.find_image(entry.id())?;
+                }
                 if !images.contains_key(one.image_id.as_str()) {
                     images.insert(&one.image_id, self.engine.find_image(&one.image_id)?);
                 }
                 let image = images.get(one.image_id.as_str()).and_then(Option::as_ref);
-                is_as_here =
-                    here.is_some_and(|here| image.is_some_and(|image| image.is_same_as(here)));
+                let both = here.as_ref().zip(image);
+                is_as_here = both.is_some_and(|(here, image)| image.is_same_as(here));
                 // Without the newest image under the tag, for example after `docker rmi`, a container may still
                 // run that image.
                 is_newest = if is_pulled {
