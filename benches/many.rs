@@ -32,9 +32,9 @@ const LABEL: &str = "bench.number";
 /// What one way of doing it took.
 #[derive(Default)]
 struct Took {
-    /// Until the last container was started.
+    /// From the first stop until the last container was started.
     answer: Duration,
-    /// Until the command or the call was over.
+    /// Until the command or the call was over, with its pulls.
     over: Duration,
     /// From the first signal to the start, of each container.
     down: Vec<Duration>,
@@ -99,13 +99,10 @@ impl Bench {
         self.folder.write("compose.yaml", file.to_string());
     }
 
-    /// Does it, and reads from the events how long that took. `count` starts are awaited.
+    /// Does it, and reads from the events how long that took.
     fn measure(&self, work: impl FnOnce()) -> Took {
         self.events.lock().expect("no panic").clear();
         let begun = Instant::now();
-        let since = std::time::SystemTime::UNIX_EPOCH
-            .elapsed()
-            .expect("a clock");
         work();
         let over = begun.elapsed();
         let starts = |events: &[(String, String, u64)]| {
@@ -123,8 +120,10 @@ impl Bench {
             Duration::from_nanos(found.expect("an event").2)
         };
         let starts = (0..CONTAINERS).map(|number| at(number, "start"));
+        let stops = (0..CONTAINERS).map(|number| at(number, "kill"));
+        let first = stops.min().expect("some");
         Took {
-            answer: starts.max().expect("some").saturating_sub(since),
+            answer: starts.max().expect("some").saturating_sub(first),
             over,
             down: (0..CONTAINERS)
                 .map(|number| at(number, "start").saturating_sub(at(number, "kill")))
@@ -161,6 +160,7 @@ fn main() {
         ("IMAGEWATCH_SELECT", "all"),
         ("IMAGEWATCH_RUNTIMES", "none"),
         ("IMAGEWATCH_SETTLE", SETTLE),
+        ("IMAGEWATCH_PARALLEL", &CONTAINERS.to_string()),
         ("ADMIN_TOKEN", ""),
     ]);
     let (mut bare, mut ours, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
