@@ -8,13 +8,15 @@ use std::time::Duration;
 /// A round starts up to this many percent late, so that the hosts of a fleet do not ask at the same moment.
 const JITTER_PERCENT: u32 = 5;
 
-/// The second round comes early: after at least this many percent of the interval, and at most the whole.
-const EARLIEST_PERCENT: u32 = 10;
+/// The second round comes early, by up to this many percent of the interval, and by up to [`EARLY_AT_MOST`].
+const EARLY_PERCENT: u32 = 90;
+/// An hour is enough to spread a fleet. With an interval of a day, the time of day stays about the same.
+const EARLY_AT_MOST: Duration = Duration::from_secs(3600);
 
 /// The pauses between the rounds of one process.
 ///
-/// The first round is at once, so a power cut lets the hosts of a fleet ask at the same moment. The second round comes
-/// at a random moment of the interval, so that the hosts do not ask at the same moment ever after.
+/// The first round is at once, so after a power cut all hosts of a fleet ask at the same moment. The second round comes
+/// at a random moment of the interval, so that the hosts do not stay together.
 #[derive(Debug)]
 pub struct Schedule {
     interval: Duration,
@@ -33,14 +35,12 @@ impl Schedule {
 
     /// Returns the pause before the next round. Any number will do for `random`.
     pub fn pause(&mut self, random: u64) -> Duration {
-        let is_second = std::mem::take(&mut self.is_second_next);
-        let (least, most) = if is_second {
-            (EARLIEST_PERCENT, 100)
-        } else {
-            (100, 100 + JITTER_PERCENT)
-        };
         let share = u32::try_from(random % 1000).unwrap_or(0);
-        self.interval / 100_000 * (least * 1000 + share * (most - least))
+        if std::mem::take(&mut self.is_second_next) {
+            let early = self.interval / 100 * EARLY_PERCENT;
+            return self.interval - early.min(EARLY_AT_MOST) / 1000 * share;
+        }
+        self.interval + self.interval / 100_000 * share * JITTER_PERCENT
     }
 }
 
@@ -75,13 +75,24 @@ mod tests {
 
     #[test]
     fn hosts_that_start_at_the_same_moment_do_not_stay_together() {
-        let interval = Duration::from_secs(100);
-        let seconds = (0..1000).map(|number| Schedule::new(interval).pause(number).as_secs());
-        let mut hosts = [0; 101];
-        seconds.for_each(|second| hosts[usize::try_from(second).expect("small")] += 1);
-        let (before, after) = hosts.split_at(10);
-        assert!(before.iter().all(|count| *count == 0), "{hosts:?}");
-        assert!(after.iter().all(|count| *count <= 12), "{hosts:?}");
+        let mut rounds = [0; 11];
+        for number in 0..1000 {
+            let wait = Schedule::new(Duration::from_secs(1000)).pause(number);
+            assert!(wait <= Duration::from_secs(1000));
+            rounds[usize::try_from(wait.as_secs() / 100).expect("small")] += 1;
+        }
+        assert_eq!(rounds[0], 0, "the first and the second round are apart");
+        let even = |count: &i32| (100..=115).contains(count);
+        assert!(rounds[1..10].iter().all(even), "{rounds:?}");
+    }
+
+    #[test]
+    fn a_long_interval_keeps_about_its_time_of_day() {
+        let day = Duration::from_secs(24 * 3600);
+        for _ in 0..100 {
+            let wait = Schedule::new(day).pause(random());
+            assert!(wait <= day && wait >= day - EARLY_AT_MOST);
+        }
     }
 
     #[test]
