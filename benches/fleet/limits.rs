@@ -28,7 +28,8 @@ pub struct Limits {
     pub says_life: bool,
 }
 
-/// The text of a 429 names the limit. Nobody knows whose requests are counted together; here it is the whole fleet.
+/// The text of a 429 names the limit. The tokens for public images do not expire: this is longer than any scenario.
+/// Nobody knows whose requests are counted together; here it is the whole fleet.
 pub const GHCR: Limits = Limits {
     name: "GHCR",
     per_minute: 44_000,
@@ -37,6 +38,13 @@ pub const GHCR: Limits = Limits {
     words: "{\"errors\":[{\"code\":\"TOOMANYREQUESTS\",\"message\":\"retry-after: 880.092µs, allowed: 44000/minute\"}]}",
     token_life: 48 * HOUR,
     says_life: false,
+};
+
+/// Nobody knows how long GHCR's tokens for private images live. This is GHCR with tokens like those of Quay.
+pub const GHCR_PRIVATE: Limits = Limits {
+    name: "GHCR, 1 h",
+    token_life: HOUR,
+    ..GHCR
 };
 
 /// The documentation says "thousands of requests per minute", for each address. A token lives for five minutes.

@@ -129,7 +129,7 @@ impl Panel {
         text(svg, right, y - 4.0, "end", &label);
     }
 
-    /// Draws the mean rate of each `width` seconds. What is too high is cut off, and the highest value written there.
+    /// Draws the mean rate of each `width` seconds. A rate that is too high is cut off, with its number beside it.
     fn line(&self, svg: &mut String, seconds: &[u32], width: usize, colour: &str) {
         let place = |at: u64| usize::try_from(at / SECOND).expect("small");
         let seconds = &seconds[place(self.from)..place(self.until)];
@@ -148,7 +148,7 @@ impl Panel {
             svg,
             "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\" points=\"{points}\"/>"
         );
-        if highest.1 > self.most {
+        if highest.1 > self.most && colour == BLUE {
             let label = format!("↑ {:.0}/s for {width} s", highest.1);
             text(
                 svg,
