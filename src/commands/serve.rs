@@ -32,8 +32,9 @@ use crate::time::print_duration;
 use crate::update::Jobs;
 use crate::update::Worker;
 use crate::watch::FirstSight;
+use crate::watch::Schedule;
 use crate::watch::Watcher;
-use crate::watch::with_jitter;
+use crate::watch::random;
 use signal_hook::iterator::Signals;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -270,12 +271,13 @@ impl Parts {
             print_duration(interval),
             config.runtimes.len()
         );
+        let mut schedule = Schedule::new(interval);
         spawn("watcher", move || {
             while !shutdown.is_closed() {
                 if catch_unwind(AssertUnwindSafe(|| watcher.tick())).is_err() {
                     log::error!("a bug ended this round of the watcher; the next one comes");
                 }
-                let wait = with_jitter(interval);
+                let wait = schedule.pause(random());
                 board.round_finished(wait);
                 std::thread::sleep(wait);
             }

@@ -10,8 +10,12 @@ mod redirect;
 mod refusal;
 mod request;
 mod token;
+mod turn;
 
 pub use challenge::Challenge;
+pub use host_memory::Hosts;
+pub use refusal::refused;
+pub use turn::Turn;
 
 use crate::credentials::Credentials;
 use crate::credentials::Login;
@@ -26,15 +30,11 @@ use crate::reference::DOCKER_HUB;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::thread::queue;
-use host_memory::DEFAULT_PUT_OFF;
-use host_memory::Hosts;
-use refusal::refused;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::borrow::Cow;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use std::time::Instant;
 use ureq::http::HeaderMap;
 use ureq::http::Method;
@@ -45,16 +45,6 @@ const DOCKER_HUB_API: &str = "registry-1.docker.io";
 /// The largest manifest that is read if a registry's HEAD has no digest (OCI distribution spec, "Pushing
 /// manifests": registries must take 4 MiB).
 const MANIFEST_LIMIT: u64 = 4 * 1024 * 1024;
-/// After so many unanswered look-ups in a row, a host is not asked for the rest of the round.
-const UNANSWERED: usize = 2;
-/// After so many answers 5xx in a row, and no other answer, a host is put off for [`DEFAULT_PUT_OFF`].
-const BROKEN: usize = 4;
-/// So many look-ups of one host follow each other without a pause. Further look-ups are [`PACE`] apart, so
-/// that hundreds of references do not look like an attack. Quay allows a few requests per second and address,
-/// with bursts. Docker Hub allows some thousands per minute.
-const BURST: usize = 20;
-/// The pause between look-ups after the first [`BURST`].
-const PACE: Duration = Duration::from_millis(50);
 /// The most hosts that are asked at the same time.
 const PARALLEL_HOSTS: usize = 8;
 
@@ -101,10 +91,11 @@ impl Registry {
             return Ok(digest.clone());
         }
         let host = api_host(reference.registry());
-        self.hosts.check(host)?;
+        self.hosts.check(host, Instant::now())?;
         let outcome = self.look_up(host, reference);
         if let Err(error) = &outcome {
-            self.hosts.put_off_if_asked(host, error);
+            let now = Instant::now();
+            self.hosts.put_off_if_asked(host, error, now);
         }
         outcome
     }
@@ -115,13 +106,14 @@ impl Registry {
     /// See [`Registry::digest`].
     pub fn holds(&self, reference: &Reference, digest: &Digest) -> Result<bool> {
         let host = api_host(reference.registry());
-        self.hosts.check(host)?;
+        self.hosts.check(host, Instant::now())?;
         let pinned = format!("{}@{digest}", reference.name());
         match self.look_up(host, &pinned.parse()?) {
             Ok(_) => Ok(true),
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => {
-                self.hosts.put_off_if_asked(host, &error);
+                let now = Instant::now();
+                self.hosts.put_off_if_asked(host, &error, now);
                 Err(error)
             }
         }
@@ -130,7 +122,7 @@ impl Registry {
     /// The hosts that are put off now, in alphabetical order.
     #[must_use]
     pub fn put_offs(&self) -> Vec<PutOff> {
-        self.hosts.put_offs()
+        self.hosts.put_offs(Instant::now())
     }
 
     /// Looks up all `references`, and calls `sink` for each one as soon as its digest is known. The hosts are
@@ -185,41 +177,28 @@ impl Registry {
         }
     }
 
-    /// Looks up one host's references in order. After some unanswered look-ups the rest are not tried, because
-    /// each one would cost another deadline.
+    /// Looks up one host's references in order, as its turn allows.
     fn look_up_in_order<'r>(
         &self,
         references: &[&'r Reference],
         mut sink: impl FnMut(&'r Reference, Result<Digest>),
     ) {
-        let (mut silent, mut broken, mut answered) = (0, 0, false);
-        for (number, reference) in references.iter().enumerate() {
-            let host = api_host(reference.registry());
-            if number >= BURST && silent < UNANSWERED && self.hosts.check(host).is_ok() {
-                std::thread::sleep(PACE);
-            }
-            if silent == UNANSWERED {
-                sink(reference, Err(given_up(host)));
+        let Some(first) = references.first() else {
+            return;
+        };
+        let mut turn = Turn::new(&self.hosts, api_host(first.registry()));
+        for reference in references {
+            if let Some(digest) = reference.digest() {
+                sink(reference, Ok(digest.clone()));
                 continue;
             }
-            let outcome = self.digest(reference);
-            (silent, broken) = match &outcome {
-                Err(Error::Unreachable { .. }) => (silent + 1, 0),
-                Err(Error::Refused { status, .. }) if *status >= 500 => (0, broken + 1),
-                _ => (0, 0),
-            };
-            answered |= outcome.is_ok();
-            // If the host answers for other repositories, only this repository is in trouble.
-            if broken >= BROKEN && !answered {
-                self.hosts
-                    .put_off(host, DEFAULT_PUT_OFF, "it is in trouble".to_owned());
-            }
+            std::thread::sleep(turn.pause(Instant::now()));
+            let may_ask = turn.may_ask(Instant::now());
+            let outcome = may_ask.and_then(|()| self.look_up(turn.host(), reference));
+            turn.note(&outcome, Instant::now());
             sink(reference, outcome);
         }
-        let host = references.first().map(|one| api_host(one.registry()));
-        if let Some(host) = host.filter(|host| answered && self.hosts.check(host).is_ok()) {
-            self.hosts.mark_recovered(host);
-        }
+        turn.end(Instant::now());
     }
 
     /// Looks up with the login, and once more without it if the login is refused. An expired login hides even
@@ -332,13 +311,6 @@ pub fn api_host(registry: &str) -> &str {
         DOCKER_HUB_API
     } else {
         registry
-    }
-}
-
-fn given_up(host: &str) -> Error {
-    Error::GivenUp {
-        host: host.to_owned(),
-        reason: format!("it left {UNANSWERED} look-ups unanswered"),
     }
 }
 

@@ -6,7 +6,12 @@ mod complaint;
 mod followed;
 mod put_off;
 mod round;
+mod schedule;
 mod under_way;
+
+pub use schedule::Schedule;
+pub use schedule::in_order;
+pub use schedule::random;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -23,14 +28,7 @@ use followed::Followed;
 use round::Round;
 use std::collections::HashMap;
 use std::collections::HashSet;
-use std::hash::BuildHasher;
-use std::hash::Hasher;
-use std::hash::RandomState;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// A round starts up to this many percent late, so that the hosts of a fleet do not ask at the same moment.
-const JITTER_PERCENT: u32 = 5;
 
 /// The I/O of the watcher: questions to the Engine and the registries, and orders for refreshes.
 pub trait Backend {
@@ -200,21 +198,12 @@ impl<H: Backend> Watcher<H> {
     }
 }
 
-/// Returns the references in the order of their look-ups. References that failed come last, so that they do not
-/// keep others of their host waiting in each round. References that were not asked for come first.
+/// Returns the references in the order of their look-ups.
 fn order_of_look_ups(followed: &[Followed]) -> Vec<Reference> {
     let looked_up = followed.iter().filter(|one| !one.is_local);
-    let (failing, others): (Vec<_>, Vec<_>) = looked_up.partition(|one| one.is_failing);
-    let references = others.into_iter().chain(failing);
-    references.map(|one| one.target.reference.clone()).collect()
-}
-
-/// Returns the pause before the next round.
-#[must_use]
-pub fn with_jitter(interval: Duration) -> Duration {
-    let random = RandomState::new().build_hasher().finish() % 1000;
-    let share = u32::try_from(random).unwrap_or(0) * JITTER_PERCENT;
-    interval + interval / 100_000 * share
+    let order = in_order(looked_up, |one| one.is_failing);
+    let references = order.into_iter().map(|one| &one.target.reference);
+    references.cloned().collect()
 }
 
 #[cfg(test)]
@@ -945,13 +934,5 @@ mod tests {
         assert!(lab.world.questions.take().is_empty(), "the list cost one");
         assert!(lab.world.order.borrow().is_empty());
         assert_eq!(lab.state("a").0, Standing::Local);
-    }
-
-    #[test]
-    fn jitter_is_small_and_never_early() {
-        for _ in 0..100 {
-            let wait = with_jitter(Duration::from_secs(100));
-            assert!(wait >= Duration::from_secs(100) && wait <= Duration::from_secs(105));
-        }
     }
 }
