@@ -12,6 +12,8 @@ const JITTER_PERCENT: u32 = 5;
 const EARLY_PERCENT: u32 = 90;
 /// An hour is enough to spread a fleet. With an interval of a day, the time of day stays about the same.
 const EARLY_AT_MOST: Duration = Duration::from_secs(3600);
+/// A shorter interval is somebody's test and no fleet's, so its rounds come exactly one interval apart.
+const SHORT: Duration = Duration::from_secs(60);
 
 /// The pauses between the rounds of one process.
 ///
@@ -36,7 +38,7 @@ impl Schedule {
     /// Returns the pause before the next round. Any number will do for `random`.
     pub fn pause(&mut self, random: u64) -> Duration {
         let share = u32::try_from(random % 1000).unwrap_or(0);
-        if std::mem::take(&mut self.is_second_next) {
+        if std::mem::take(&mut self.is_second_next) && self.interval >= SHORT {
             let early = self.interval / 100 * EARLY_PERCENT;
             return self.interval - early.min(EARLY_AT_MOST) / 1000 * share;
         }
@@ -84,6 +86,14 @@ mod tests {
         assert_eq!(rounds[0], 0, "the first and the second round are apart");
         let even = |count: &i32| (100..=115).contains(count);
         assert!(rounds[1..10].iter().all(even), "{rounds:?}");
+    }
+
+    #[test]
+    fn the_rounds_of_a_short_interval_are_one_interval_apart() {
+        let interval = Duration::from_secs(59);
+        for number in 0..1000 {
+            assert!(Schedule::new(interval).pause(number) >= interval);
+        }
     }
 
     #[test]
