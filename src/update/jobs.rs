@@ -371,20 +371,25 @@ mod tests {
         assert_eq!(runs.load(Ordering::SeqCst), 3);
     }
 
-    #[test]
-    fn what_moved_while_a_run_is_on_becomes_one_run() {
-        let (jobs, worker) = Jobs::new();
-        let moved = |name: &str| Order {
+    fn moved(name: &str) -> Order {
+        let target = Target {
+            name: name.to_owned(),
+            reference: name.parse().expect("valid"),
+        };
+        let digest = format!("sha256:{}", "a".repeat(64)).parse().expect("valid");
+        Order {
             images: Images::Moved(vec![Moved {
-                target: Target {
-                    name: name.to_owned(),
-                    reference: name.parse().expect("valid"),
-                },
-                digest: format!("sha256:{}", "a".repeat(64)).parse().expect("valid"),
+                target,
+                digest,
                 only: None,
             }]),
             extent: Extent::Recreate,
-        };
+        }
+    }
+
+    #[test]
+    fn what_moved_while_a_run_is_on_becomes_one_run() {
+        let (jobs, worker) = Jobs::new();
         let (enter, entered) = mpsc::channel();
         let (leave, may_leave) = mpsc::channel::<()>();
         std::thread::scope(|scope| {
@@ -408,6 +413,31 @@ mod tests {
             for one in rest {
                 assert!(one.pop().is_some_and(|answer| answer.is_ok()));
             }
+            drop(jobs);
+        });
+    }
+
+    #[test]
+    fn the_orders_of_one_round_become_one_run() {
+        let (jobs, worker) = Jobs::new();
+        let (enter, entered) = mpsc::channel();
+        let (begin, may_begin) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let run = |order: &Order, _: &(dyn Fn(&Step) + Sync)| {
+                    enter.send(order.clone()).expect("received");
+                    Outcomes::default()
+                };
+                // The worker looks at the queue once the first order is in.
+                may_begin.recv().expect("sent");
+                worker.work(&Board::default(), run, || (), || false);
+            });
+            let first = jobs.begin(moved("a"));
+            begin.send(()).expect("received");
+            let second = jobs.begin(moved("b"));
+            let both = entered.recv().expect("a run");
+            assert!(matches!(both.images, Images::Moved(all) if all.len() == 2));
+            assert!(first.pop().is_some() && second.pop().is_some());
             drop(jobs);
         });
     }

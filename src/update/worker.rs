@@ -22,10 +22,16 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
+use std::time::Instant;
 use std::time::SystemTime;
 
 /// Between two calls of `idle`, as long as `idle` has more to do.
 const MOMENT: Duration = Duration::from_secs(3);
+
+/// A round of the watcher has no further order if none came for this time. A caller's order is never waited for.
+const GATHERING: Duration = Duration::from_millis(250);
+/// The longest wait for all orders of a round: a run that takes long is not put off.
+const MOST_GATHERING: Duration = Duration::from_secs(3);
 
 /// How long the queue stays empty before `idle` is called all the same: another process, killed in
 /// mid-swap, may have left something to recover.
@@ -83,6 +89,7 @@ impl Worker {
                 }
             }
             waiting.extend(self.outlet.drain());
+            self.gather(&mut waiting);
             if let Some((order, served)) = take_equal(&mut waiting) {
                 self.serve(&order, served, board, &run);
                 has_more = true;
@@ -106,6 +113,19 @@ impl Worker {
                 std::thread::sleep(MOMENT);
             }
             *has_more = idle();
+        }
+    }
+
+    /// Waits for further orders of a round of the watcher, while they come. One run for all of them is quicker than
+    /// one for the first and one for the rest.
+    fn gather(&self, waiting: &mut VecDeque<Job>) {
+        let begun = Instant::now();
+        let is_watchers = |job: &Job| job.asker == Asker::Watcher;
+        while waiting.iter().all(is_watchers) && begun.elapsed() < MOST_GATHERING {
+            match self.outlet.pop_within(GATHERING) {
+                Some(job) => waiting.push_back(job),
+                None => break,
+            }
         }
     }
 
