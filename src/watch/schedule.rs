@@ -1,4 +1,5 @@
-//! The pauses between rounds, and the order of the look-ups in a round. Nothing here has a clock.
+//! The pauses between rounds, and the order of the look-ups in a round. Nothing here has a clock. When an update may be
+//! applied is not decided here.
 
 use std::hash::BuildHasher;
 use std::hash::Hasher;
