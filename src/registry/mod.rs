@@ -97,6 +97,12 @@ impl Registry {
     /// # Errors
     /// An error that names the failed request, with a hint. [`Error::PutOff`] while the host is put off.
     pub fn digest(&self, reference: &Reference) -> Result<Digest> {
+        self.credentials.renew();
+        self.kept_digest(reference)
+    }
+
+    /// The same, with the logins as of their last renewal.
+    fn kept_digest(&self, reference: &Reference) -> Result<Digest> {
         if let Some(digest) = reference.digest() {
             return Ok(digest.clone());
         }
@@ -116,6 +122,7 @@ impl Registry {
     pub fn holds(&self, reference: &Reference, digest: &Digest) -> Result<bool> {
         let host = api_host(reference.registry());
         self.hosts.check(host)?;
+        self.credentials.renew();
         let pinned = format!("{}@{digest}", reference.name());
         match self.look_up(host, &pinned.parse()?) {
             Ok(_) => Ok(true),
@@ -141,6 +148,7 @@ impl Registry {
         references: &[Reference],
         mut sink: impl FnMut(&Reference, Result<Digest>),
     ) {
+        self.credentials.renew();
         let mut hosts: Vec<(&str, Vec<&Reference>)> = Vec::new();
         for reference in references {
             match hosts
@@ -197,12 +205,13 @@ impl Registry {
             let host = api_host(reference.registry());
             if number >= BURST && silent < UNANSWERED && self.hosts.check(host).is_ok() {
                 std::thread::sleep(PACE);
+                self.credentials.renew();
             }
             if silent == UNANSWERED {
                 sink(reference, Err(given_up(host)));
                 continue;
             }
-            let outcome = self.digest(reference);
+            let outcome = self.kept_digest(reference);
             (silent, broken) = match &outcome {
                 Err(Error::Unreachable { .. }) => (silent + 1, 0),
                 Err(Error::Refused { status, .. }) if *status >= 500 => (0, broken + 1),
@@ -225,7 +234,7 @@ impl Registry {
     /// Looks up with the login, and once more without it if the login is refused. An expired login hides even
     /// public images (GHCR answers 403).
     fn look_up(&self, host: &str, reference: &Reference) -> Result<Digest> {
-        let login = self.credentials.login(reference);
+        let login = self.credentials.kept_login(reference);
         let outcome = self.look_up_as(host, reference, login.clone());
         let how_far = match &outcome {
             Err(error) if error.status() == Some(401) => self.hosts.of(host, |host| {
@@ -244,7 +253,10 @@ impl Registry {
         self.credentials.refuse(reference, login, how_far);
         self.hosts
             .of(host, |host| host.tokens.remove(reference.repository()));
-        self.look_up_as(host, reference, None).or(outcome)
+        // The refused login may have been replaced meanwhile.
+        self.credentials.renew();
+        let next = self.credentials.kept_login(reference);
+        self.look_up_as(host, reference, next).or(outcome)
     }
 
     fn look_up_as(
@@ -253,7 +265,6 @@ impl Registry {
         reference: &Reference,
         login: Option<Login>,
     ) -> Result<Digest> {
-        let has_login = login.is_some() || self.credentials.is_refused(reference);
         let lookup = Lookup {
             host: host.to_owned(),
             path: format!(
@@ -279,7 +290,10 @@ impl Registry {
             }
             // Some proxies do not support HEAD.
             405 | 501 => {}
-            _ => return Err(refused(&request, answer, has_login, &self.secrets(&lookup))),
+            _ => {
+                let has_login = lookup.login.is_some() || self.credentials.is_refused(reference);
+                return Err(refused(&request, answer, has_login, &self.secrets(&lookup)));
+            }
         }
         let digest = self.digest_of_body(lookup)?;
         self.hosts
