@@ -8,6 +8,7 @@ use crate::journal::PutOff;
 use crate::logging::debug;
 use crate::time::rfc3339;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -48,11 +49,25 @@ pub(super) struct Host {
 /// The memory of one repository.
 #[derive(Debug, Default)]
 pub(super) struct Repository {
-    pub(super) token: Option<Token>,
+    /// The token, which others may share.
+    pub(super) token: Option<Arc<Token>>,
+    /// `None` once the repository could be read with that token.
+    pub(super) part: Option<Part>,
     /// The scopes that challenges asked for.
     pub(super) scopes: Vec<String>,
     /// Whether the newest token that was used could read it.
     pub(super) can_be_read: bool,
+}
+
+/// The part of a repository in a token that it has not used yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The token is for this repository only.
+    Alone,
+    /// The token is for others too, and this repository comes first in the request.
+    First,
+    /// The token was requested for another repository, and for this one too.
+    Other,
 }
 
 /// Whether the registry grants one token for several repositories.
@@ -178,12 +193,14 @@ impl Host {
         self.repositories.entry(key.to_owned()).or_default()
     }
 
-    pub(super) fn token(&self, key: &str) -> Option<&Token> {
+    pub(super) fn token(&self, key: &str) -> Option<&Arc<Token>> {
         self.repository(key)?.token.as_ref()
     }
 
-    pub(super) fn remember_token(&mut self, key: &str, token: Token) {
-        self.repository_mut(key).token = Some(token);
+    pub(super) fn remember_token(&mut self, key: &str, token: &Arc<Token>, part: Part) {
+        let known = self.repository_mut(key);
+        known.token = Some(Arc::clone(token));
+        known.part = Some(part);
     }
 
     pub(super) fn forget_token(&mut self, key: &str) {
@@ -233,10 +250,11 @@ mod tests {
         let hosts = Hosts::default();
         hosts.put_off("busy", Duration::from_secs(60), "it said so".to_owned());
         let token = Token::parse(b"{\"token\":\"t\"}", Instant::now()).expect("a token");
+        let token = Arc::new(token);
         for number in 0..3 * MOST {
             hosts.of(&format!("{number}.example"), |_| ());
             hosts.of("one.example", |host| {
-                host.remember_token(&number.to_string(), token.clone());
+                host.remember_token(&number.to_string(), &token, Part::Alone);
                 host.remember_scopes(&number.to_string(), vec!["scope".to_owned()]);
                 assert!(host.repositories.len() <= MOST);
             });

@@ -15,6 +15,7 @@ use crate::http;
 use crate::secret::Secret;
 use std::borrow::Cow;
 use std::mem::discriminant;
+use std::sync::Arc;
 use std::time::Instant;
 use ureq::Body;
 use ureq::http::Method;
@@ -230,12 +231,13 @@ impl Registry {
         let cached = self
             .hosts
             .of(&lookup.host, |host| host.token(&lookup.key()).cloned());
-        let is_ours = |token: &Token| token.owner == lookup.login && token.is_fresh(Instant::now());
+        let is_ours =
+            |token: &Arc<Token>| token.owner == lookup.login && token.is_fresh(Instant::now());
         if let Some(token) = cached.filter(is_ours) {
-            return Ok((Some(token.header), false));
+            return Ok((Some(token.header.clone()), false));
         }
         let token = self.new_token(realm, service.as_deref(), lookup)?;
-        Ok((Some(token.header), true))
+        Ok((Some(token.header.clone()), true))
     }
 
     /// See [`Host::enter`].
@@ -274,7 +276,7 @@ impl Registry {
         service: Option<&str>,
         lookup: &Lookup,
         others: &[&str],
-    ) -> Result<Token> {
+    ) -> Result<Arc<Token>> {
         let asked = format!("token for {}/{}", lookup.host, lookup.repository);
         let scheme = self.client.scheme(&lookup.host);
         let base = http::parse_uri(&Method::GET, &format!("{scheme}://{}/", lookup.host))?;
@@ -319,7 +321,7 @@ impl Registry {
             reason: reason.to_owned(),
         })?;
         token.owner = lookup.login.clone();
-        Ok(token)
+        Ok(Arc::new(token))
     }
 }
 

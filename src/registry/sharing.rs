@@ -9,13 +9,14 @@
 use super::Lookup;
 use super::Registry;
 use super::host_memory::Host;
+use super::host_memory::Part;
 use super::host_memory::Sharing;
 use super::token;
-use super::token::Part;
 use super::token::Token;
 use crate::credentials::Login;
 use crate::error::Result;
 use crate::secret::Secret;
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -33,15 +34,15 @@ impl Registry {
         realm: &str,
         service: Option<&str>,
         lookup: &Lookup,
-    ) -> Result<Token> {
+    ) -> Result<Arc<Token>> {
         let others = self.hosts.of(&lookup.host, |host| host.sharers(lookup));
         if !others.is_empty() {
             match self.fetch_token(realm, service, lookup, &others) {
                 Ok(token) if token.header.reveal().len() <= LONGEST_SHARED => {
                     self.hosts.of(&lookup.host, |host| {
-                        host.remember_token(&lookup.key(), token.with(Part::First));
+                        host.remember_token(&lookup.key(), &token, Part::First);
                         for other in &others {
-                            host.remember_token(other, token.with(Part::Other));
+                            host.remember_token(other, &token, Part::Other);
                         }
                     });
                     return Ok(token);
@@ -56,7 +57,7 @@ impl Registry {
                 if !others.is_empty() {
                     host.stop_sharing();
                 }
-                host.remember_token(&lookup.key(), token.clone());
+                host.remember_token(&lookup.key(), token, Part::Alone);
             }
             // In an outage, the next repositories ask only once.
             Err(_) => {
@@ -102,9 +103,10 @@ impl Host {
     /// Whether a repository has an old token of this login. Where sharing works, a token that is still good is
     /// replaced too, so that all end at the same time.
     fn needs_token(&self, key: &str, login: Option<&Login>) -> bool {
-        self.token(key).is_some_and(|token| {
+        let known = self.repository(key).filter(|known| known.part.is_none());
+        let token = known.and_then(|known| known.token.as_ref());
+        token.is_some_and(|token| {
             token.owner.as_ref() == login
-                && token.part.is_none()
                 && (self.sharing == Sharing::Works || !token.is_sure_to_last(Instant::now()))
         })
     }
@@ -119,19 +121,19 @@ impl Host {
         status: Option<u16>,
     ) -> Option<bool> {
         let known = self.repositories.get_mut(key)?;
-        let token = known.token.as_mut()?;
+        let token = known.token.as_ref()?;
         if token.header != *header || status == Some(429) {
             return None;
         }
         if status.is_some_and(|status| status < 400) {
             known.can_be_read = true;
-            let is_proof = token.part.take() == Some(Part::Other);
+            let is_proof = known.part.take() == Some(Part::Other);
             if is_proof && self.sharing == Sharing::Untried {
                 self.sharing = Sharing::Works;
             }
             return None;
         }
-        match token.part? {
+        match known.part? {
             Part::Alone => {
                 known.can_be_read = false;
                 None
@@ -148,8 +150,7 @@ impl Host {
     pub(super) fn stop_sharing(&mut self) {
         self.sharing = Sharing::Refused;
         for known in self.repositories.values_mut() {
-            let part = known.token.as_ref().and_then(|token| token.part);
-            if matches!(part, Some(Part::First | Part::Other)) {
+            if matches!(known.part, Some(Part::First | Part::Other)) {
                 known.token = None;
             }
         }
@@ -174,7 +175,7 @@ mod tests {
             let since = Instant::now().checked_sub(Duration::from_secs(age));
             let token = Token::parse(b"{\"token\":\"t\"}", since.expect("a time"));
             let mut host = Host::default();
-            host.remember_token("acme/api", token.expect("a token").with(part));
+            host.remember_token("acme/api", &Arc::new(token.expect("a token")), part);
             let header = Secret::new("Bearer t");
             let found = host.enter("acme/api", &header, status);
             assert_eq!(found, expected, "{part:?} {age} {status:?}");

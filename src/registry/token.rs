@@ -17,17 +17,6 @@ const LONGEST_TOKEN: usize = 16 * 1024;
 /// A token is dropped so long before its end, so that it does not expire on the way.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// The part of a repository in a token that it has not used yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
-    /// The token is for this repository only.
-    Alone,
-    /// The token is for others too, and this repository comes first in the request.
-    First,
-    /// The token was requested for another repository, and for this one too.
-    Other,
-}
-
 /// A bearer token.
 #[derive(Debug, Clone)]
 pub(super) struct Token {
@@ -37,8 +26,6 @@ pub(super) struct Token {
     pub(super) owner: Option<Login>,
     /// When it was received.
     pub(super) since: Instant,
-    /// `None` once the repository could be read with it.
-    pub(super) part: Option<Part>,
     /// The end of its use. If the registry names none (GHCR, Quay, Gitea), the token is used until it is
     /// refused.
     expires: Option<Instant>,
@@ -69,7 +56,6 @@ impl Token {
             header: Secret::new(format!("Bearer {token}")),
             owner: None,
             since: now,
-            part: Some(Part::Alone),
             expires: life.map(|life| now + life - MARGIN),
         })
     }
@@ -81,14 +67,6 @@ impl Token {
     /// Like [`Token::is_fresh`], but false if the registry names no end.
     pub(super) fn is_sure_to_last(&self, now: Instant) -> bool {
         self.expires.is_some_and(|expires| now < expires)
-    }
-
-    /// The same token in another part.
-    pub(super) fn with(&self, part: Part) -> Self {
-        Self {
-            part: Some(part),
-            ..self.clone()
-        }
     }
 }
 
