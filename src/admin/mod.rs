@@ -76,6 +76,8 @@ pub struct Admin {
     pub health_executor: Executor,
     /// The thread that lists containers for the status, and before a refresh of named images.
     pub status_executor: Executor,
+    /// The images of the managed containers at the last look, without their settings.
+    pub images: Mutex<Vec<Image>>,
     /// The time of the last ping, and the trouble that it found.
     pub last_ping: Mutex<Option<(Instant, Option<String>)>>,
 }
@@ -238,19 +240,7 @@ impl Admin {
     fn containers(&self, snapshot: &Snapshot) -> Result<Vec<Value>, String> {
         let seen = self.refresher.selection.seen(&self.engine);
         let seen = seen.map_err(|error| error.to_string())?;
-        // Many containers may run one image, so each image is inspected once.
-        let mut images: HashMap<&str, Option<Image>> = HashMap::new();
-        for one in &seen {
-            if !images.contains_key(one.image_id.as_str()) {
-                let image = match self.engine.image(&one.image_id) {
-                    Ok(image) => Some(image),
-                    // One image that cannot be read does not hide the others.
-                    Err(Error::Refused { .. } | Error::Malformed { .. }) => None,
-                    Err(error) => return Err(error.to_string()),
-                };
-                images.insert(&one.image_id, image);
-            }
-        }
+        let images = self.images(&seen).map_err(|error| error.to_string())?;
         let behind = self.behind(snapshot, &seen);
         let entry = |one: &Seen| {
             let mut entry = json!({
@@ -259,7 +249,7 @@ impl Admin {
                 "image_id": one.image_id,
                 "state": one.state,
             });
-            if let Some(Some(image)) = images.get(one.image_id.as_str()) {
+            if let Some(image) = images.get(one.image_id.as_str()) {
                 entry["image_created"] = json!(image.created());
                 entry["image_digests"] = match &one.made_from {
                     Ok(reference) => json!(image.digests_of(reference).collect::<Vec<_>>()),
@@ -281,15 +271,58 @@ impl Admin {
         Ok(seen.iter().map(entry).collect())
     }
 
+    /// Returns the images of these containers by id. Each image is inspected once, at the first look that shows it.
+    fn images(&self, seen: &[Seen]) -> crate::error::Result<HashMap<String, Image>> {
+        let mut kept = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = std::mem::take(&mut *kept).into_iter();
+        let mut known: HashMap<String, Image> =
+            known.map(|image| (image.id().to_owned(), image)).collect();
+        let mut images = HashMap::new();
+        for one in seen {
+            if images.contains_key(&one.image_id) {
+                continue;
+            }
+            let image = match known.remove(&one.image_id) {
+                Some(image) => image,
+                None => match self.engine.image(&one.image_id) {
+                    Ok(image) => image.outline(),
+                    // One image that cannot be read does not hide the others.
+                    Err(Error::Refused { .. } | Error::Malformed { .. }) => continue,
+                    Err(error) => return Err(error),
+                },
+            };
+            images.insert(one.image_id.clone(), image);
+        }
+        kept.extend(images.values().cloned());
+        Ok(images)
+    }
+
     /// Returns, for each reference, the containers that run another image than its registry had at the last
-    /// look-up. Containers that were updated since then are left out.
+    /// look-up. The last survey tells. A new one is made if it does not know the digest or an image.
     fn behind<'s>(&self, snapshot: &'s Snapshot, seen: &[Seen]) -> HashMap<&'s str, Vec<String>> {
+        let mut of: HashMap<String, Vec<&Seen>> = HashMap::new();
+        for one in seen.iter().filter(|one| !one.stays_stopped) {
+            if let Ok(reference) = &one.made_from {
+                of.entry(reference.to_string()).or_default().push(one);
+            }
+        }
         let mut behind = HashMap::new();
         for entry in &snapshot.references {
-            let names = match (entry.state, &entry.registry_digest) {
-                (Standing::Unknown | Standing::Local, _) | (_, None) => continue,
+            let (Some(digest), false) = (
+                &entry.registry_digest,
+                matches!(entry.state, Standing::Unknown | Standing::Local),
+            ) else {
+                continue;
+            };
+            let users = of.remove(&entry.reference).unwrap_or_default();
+            let known = users.iter().map(|one| entry.is_behind(&one.image_id));
+            let names = match (entry.state, known.collect::<Option<Vec<bool>>>()) {
                 (Standing::Current | Standing::Absent, _) => Vec::new(),
-                (_, Some(digest)) => {
+                (_, Some(known)) => {
+                    let behind = users.iter().zip(known).filter(|(_, is_behind)| *is_behind);
+                    behind.map(|(one, _)| one.name.clone()).collect()
+                }
+                (_, None) => {
                     let (Ok(reference), Ok(digest)) = (entry.reference.parse(), digest.parse())
                     else {
                         continue;

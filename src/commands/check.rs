@@ -10,6 +10,7 @@ use crate::reference::Reference;
 use crate::reference::Target;
 use crate::reference::short;
 use crate::swap;
+use crate::update::LocalImages;
 use crate::update::Refresher;
 use crate::update::STOPPED;
 use crate::update::Seen;
@@ -80,12 +81,13 @@ pub fn check(config: &Config) -> Result<Table, String> {
     wiring.registry.digests(&references, |reference, outcome| {
         found.insert(reference.clone(), outcome);
     });
+    let images = LocalImages::list(&wiring.engine);
     let row = |target: &Target| {
         let unknown = || Err("not looked up".to_owned());
         let outcome = found
             .remove(&target.reference)
             .map_or_else(unknown, |outcome| outcome.map_err(say));
-        row(refresher, target, outcome, &seen).map_err(say)
+        row(refresher, target, outcome, &seen, &images).map_err(say)
     };
     let references: Vec<Row> = targets.iter().map(row).collect::<Result<_, String>>()?;
     let left_alone = seen.iter().filter_map(|one| {
@@ -113,7 +115,8 @@ fn summarise(seen: &[Seen], rows: &[Row]) -> String {
             _ => behind.extend(row.behind.iter().cloned()),
         }
     }
-    summary(seen, rows.len(), &behind, &unknown)
+    let containers = seen.iter().filter(|one| one.is_watched()).count();
+    summary(containers, rows.len(), &behind, &unknown)
 }
 
 fn row(
@@ -121,6 +124,7 @@ fn row(
     target: &Target,
     outcome: Result<Digest, String>,
     seen: &[Seen],
+    images: &LocalImages,
 ) -> crate::error::Result<Row> {
     let reference = &target.reference;
     let of: Vec<&Seen> = seen
@@ -131,10 +135,10 @@ fn row(
     let ids: BTreeSet<&str> = of.iter().map(|one| one.image_id.as_str()).collect();
     for id in &ids {
         // A container can go on running after its image was removed.
-        let image = refresher.engine.find_image(id)?;
+        let image = images.with_id(id, &refresher.engine)?;
         digests.insert(image.map_or((*id).to_owned(), |image| digest_of(&image, reference)));
     }
-    let here = refresher.engine.find_image(&reference.to_string())?;
+    let here = images.named(reference, &refresher.engine)?;
     if let (true, Some(image)) = (of.is_empty(), &here) {
         digests.insert(digest_of(image, reference));
     }
@@ -143,7 +147,7 @@ fn row(
         Err(_) if refresher.is_local(reference).unwrap_or(false) => Standing::Local,
         Err(_) => Standing::Failed,
         Ok(digest) => {
-            let survey = refresher.survey(reference, digest, seen)?;
+            let survey = refresher.survey_of(reference, digest, seen, here)?;
             behind.extend(survey.behind.into_iter().map(|one| one.name));
             survey.standing
         }

@@ -108,9 +108,10 @@ pub fn dry_run(config: &Config, wish: &Wish) -> Result<DryRun, String> {
     let say = |error: crate::error::Error| error.to_string();
     swap::recover_once(&wiring.engine, refresher.acceptance, &wiring.shutdown).map_err(say)?;
     let images = images(&wiring, wish)?;
+    let list = wiring.engine.containers().map_err(say)?;
     let seen = match &images {
-        Images::Containers(names) => refresher.selection.named(names, &wiring.engine),
-        _ => refresher.selection.seen(&wiring.engine),
+        Images::Containers(names) => refresher.selection.named(names, &list, &wiring.engine),
+        _ => refresher.selection.seen_among(&list, &wiring.engine),
     };
     let seen = seen.map_err(say)?;
     let is_named = images.are_named();
@@ -156,6 +157,7 @@ fn why_not(wiring: &Wiring, one: &Seen) -> Result<Option<String>, String> {
     let Some(container) = wiring.engine.find(&one.id).map_err(say)? else {
         return Ok(Some("it was removed in the meantime".to_owned()));
     };
+    let turn = swap::Turn::alone();
     let swap = Swap {
         phase: &|_, _| (),
         accepted: &|_| (),
@@ -164,6 +166,8 @@ fn why_not(wiring: &Wiring, one: &Seen) -> Result<Option<String>, String> {
         about: &wiring.engine.about().map_err(say)?,
         acceptance: wiring.refresher.acceptance,
         platform: wiring.refresher.platform.as_deref(),
+        images: &[],
+        turn: &turn,
         fetch: &|_, _| Ok(()),
     };
     match swap.why_not(&container).map_err(say)? {

@@ -50,6 +50,7 @@ pub fn plan(config: &Config, name: &str, as_json: bool) -> Result<String, String
     for one in engine.containers().map_err(say)? {
         all.extend(engine.find(one.id()).map_err(say)?);
     }
+    let turn = swap::Turn::alone();
     let swap = Swap {
         phase: &|_, _| (),
         accepted: &|_| (),
@@ -58,6 +59,8 @@ pub fn plan(config: &Config, name: &str, as_json: bool) -> Result<String, String
         about: &engine.about().map_err(say)?,
         acceptance,
         platform: config.platform.as_deref(),
+        images: &[],
+        turn: &turn,
         fetch: &|_, _| Ok(()),
     };
     let part = Part {

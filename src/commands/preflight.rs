@@ -39,12 +39,12 @@ pub enum Need {
     Podman,
     /// Swaps on any Engine but Podman need the call.
     Docker,
-    /// The origin of an image is in doubt. Without the call, such an image is left alone.
+    /// Nothing depends on the call. Without it, an image whose origin is in doubt is left alone, and others are inspected.
     Doubt,
 }
 
 /// Every call: its name in `docs/security.md`, its condition, and its purpose in a warning.
-pub const CALLS: [(&str, Need, &str); 29] = [
+pub const CALLS: [(&str, Need, &str); 30] = [
     (PING, Need::Always, "speak with the Engine"),
     (VERSION, Need::Always, "ask which Engine it is"),
     (LIST, Need::Always, "list containers"),
@@ -166,6 +166,7 @@ pub const CALLS: [(&str, Need, &str); 29] = [
         Need::Doubt,
         "see the origin of an image",
     ),
+    ("GET /images/json", Need::Doubt, "list the images"),
 ];
 const PING: &str = "GET /_ping";
 const VERSION: &str = "GET /version";

@@ -42,7 +42,7 @@ impl Recovery {
         &mut self,
         refresher: &Refresher,
         down: &Down,
-        note: &dyn Fn(&Step),
+        note: &(dyn Fn(&Step) + Sync),
     ) -> bool {
         if self.pause.is_some_and(|(_, end)| Instant::now() < end) {
             return true;

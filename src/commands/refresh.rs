@@ -21,10 +21,11 @@ use crate::update::Refresher;
 use crate::update::find_named;
 use crate::update::names_and_references;
 use signal_hook::iterator::Signals;
-use std::cell::RefCell;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// The time for an interrupted refresh to report.
@@ -85,10 +86,11 @@ pub fn refresh(config: &Config, wish: &Wish) -> Result<Ended, String> {
     spawn(
         "refresh",
         Box::new(move || {
-            let bar = RefCell::new(ProgressBar::on_stderr());
-            let run = || refresher.run(&order, &|step| bar.borrow_mut().step(step));
+            let bar = Mutex::new(ProgressBar::on_stderr());
+            let lock = || bar.lock().unwrap_or_else(PoisonError::into_inner);
+            let run = || refresher.run(&order, &|step| lock().step(step));
             let outcome = catch_unwind(AssertUnwindSafe(run));
-            bar.borrow_mut().end();
+            lock().end();
             inlet.push(match outcome {
                 Ok(outcomes) => {
                     let mut troubles = left_over(&refresher);

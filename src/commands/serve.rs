@@ -32,8 +32,9 @@ use crate::time::print_duration;
 use crate::update::Jobs;
 use crate::update::Worker;
 use crate::watch::FirstSight;
+use crate::watch::Schedule;
 use crate::watch::Watcher;
-use crate::watch::with_jitter;
+use crate::watch::random;
 use signal_hook::iterator::Signals;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -172,25 +173,25 @@ impl Parts {
         let mut recovery = Recovery::new(config.auto_refresh);
         let mut preflight = Preflight::default();
         let work = move || {
-            let note = |step: &Step| {
+            let record = |step: &Step| {
                 board.alive();
-                if !down.note(step) {
+                if !down.record(step) {
                     return false;
                 }
-                notifier.note(step);
-                history.note(step);
-                metrics.note(step);
+                notifier.notify(step);
+                history.record(step);
+                metrics.record(step);
                 true
             };
             worker.work(
                 &board,
                 |order, on| {
                     let outcomes = refresher.run(order, &|step| {
-                        if note(step) {
+                        if record(step) {
                             on(step);
                         }
                     });
-                    history.settle();
+                    history.save_rejections();
                     outcomes
                 },
                 || {
@@ -201,7 +202,7 @@ impl Parts {
                 // The recovery goes first, because a container may be down; the preflight can wait.
                 || {
                     recovery.is_needed_again(&refresher, &down, &|step| {
-                        note(step);
+                        record(step);
                     }) | preflight.is_needed_again(&refresher)
                 },
             );
@@ -231,6 +232,7 @@ impl Parts {
             refresher: Arc::clone(&self.wiring.refresher),
             health_executor: executor("health")?,
             status_executor: executor("status")?,
+            images: Mutex::default(),
             last_ping: Mutex::new(None),
         });
         let guard = Guard::bind(address).map_err(|error| {
@@ -269,12 +271,13 @@ impl Parts {
             print_duration(interval),
             config.runtimes.len()
         );
+        let mut schedule = Schedule::new(interval);
         spawn("watcher", move || {
             while !shutdown.is_closed() {
                 if catch_unwind(AssertUnwindSafe(|| watcher.tick())).is_err() {
                     log::error!("a bug ended this round of the watcher; the next one comes");
                 }
-                let wait = with_jitter(interval);
+                let wait = schedule.pause(random());
                 board.round_finished(wait);
                 std::thread::sleep(wait);
             }

@@ -74,6 +74,7 @@ impl Wiring {
                 settle: config.settle,
                 health_timeout: config.health_timeout,
             },
+            parallel: config.parallel,
             platform: config.platform.clone(),
             shutdown: Arc::clone(&shutdown),
             rejected,

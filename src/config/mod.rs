@@ -89,6 +89,11 @@ pub const VARIABLES: &[Variable] = &[
         "true also recreates containers that are stopped, which stay stopped",
     ),
     plain(
+        "IMAGEWATCH_PARALLEL",
+        "8",
+        "how many containers may wait to be accepted at the same time",
+    ),
+    plain(
         "IMAGEWATCH_SETTLE",
         "10s",
         "how long a container without HEALTHCHECK must stay up",
@@ -204,6 +209,8 @@ pub struct Config {
     pub catch_up: bool,
     /// The consent of a container whose labels give none.
     pub mode: Consent,
+    /// How many containers may wait to be accepted at the same time, at least 1.
+    pub parallel: usize,
     /// Whether stopped containers are recreated too.
     pub include_stopped: bool,
     /// How long a container without HEALTHCHECK must stay up.

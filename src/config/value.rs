@@ -6,6 +6,7 @@ use super::vars::Vars;
 use crate::labels;
 use crate::process;
 use crate::time::parse_duration;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 impl Vars {
@@ -49,6 +50,18 @@ impl Vars {
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
         self.problem(name, &value, words.join(" or "));
         choices[0].1
+    }
+
+    pub(super) fn count(&mut self, name: &str, range: RangeInclusive<usize>) -> usize {
+        let value = self.text(name);
+        match value.trim().parse() {
+            Ok(count) if range.contains(&count) => count,
+            _ => {
+                let (least, most) = (range.start(), range.end());
+                self.problem(name, &value, format!("a number from {least} to {most}"));
+                *least
+            }
+        }
     }
 
     pub(super) fn duration(&mut self, name: &str, least: Duration) -> Duration {

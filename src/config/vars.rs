@@ -21,6 +21,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The largest `IMAGEWATCH_PARALLEL`. Each container that waits has a thread.
+const MOST_PARALLEL: usize = 64;
+
 /// Variables that restrict updates, and that this version does not support.
 const RESTRICTIONS: [&str; 4] = [
     "IMAGEWATCH_MIN_AGE",
@@ -54,6 +57,7 @@ pub(super) fn read(
             &[("update", Consent::Update), ("notify", Consent::Notify)],
         ),
         include_stopped: vars.switch("IMAGEWATCH_INCLUDE_STOPPED"),
+        parallel: vars.count("IMAGEWATCH_PARALLEL", 1..=MOST_PARALLEL),
         settle: vars.duration("IMAGEWATCH_SETTLE", Duration::ZERO),
         health_timeout: Some(vars.duration("IMAGEWATCH_HEALTH_TIMEOUT", Duration::ZERO))
             .filter(|limit| !limit.is_zero()),
@@ -562,6 +566,16 @@ mod tests {
         }
         assert_eq!(good(&[("IMAGEWATCH_MODE", "notify")]).mode, Consent::Notify);
         assert_eq!(good(&[]).mode, Consent::Update);
+    }
+
+    #[test]
+    fn a_count_is_a_number_within_its_bounds() {
+        assert_eq!(good(&[]).parallel, 8);
+        assert_eq!(good(&[("IMAGEWATCH_PARALLEL", " 1 ")]).parallel, 1);
+        for bad in ["0", "-1", "65", "many", "1.5"] {
+            let refused = format!("IMAGEWATCH_PARALLEL=\"{bad}\": expected a number from 1 to 64");
+            assert_eq!(problems(&[("IMAGEWATCH_PARALLEL", bad)]), [refused]);
+        }
     }
 
     #[test]

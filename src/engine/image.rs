@@ -19,6 +19,16 @@ impl Image {
         Self { json }
     }
 
+    /// The image without its settings and layers, for lists that are kept.
+    #[must_use]
+    pub fn outline(&self) -> Self {
+        let keys = ["Id", "Created", "RepoDigests"].into_iter();
+        let json = keys.map(|key| (key.to_owned(), self.json[key].clone()));
+        Self {
+            json: json.collect(),
+        }
+    }
+
     /// The id: the digest of the image's configuration or, in the containerd store, of its index.
     #[must_use]
     pub fn id(&self) -> &str {
@@ -51,12 +61,22 @@ impl Image {
         (!own.is_empty() && !arch.is_empty() && own != arch).then(|| self.platform())
     }
 
+    /// The tags that name the image.
+    pub fn tags(&self) -> impl Iterator<Item = &str> {
+        let tags = self.json["RepoTags"].as_array();
+        tags.into_iter().flatten().map(text)
+    }
+
+    /// Whether its settings are known. A list does not show them.
+    #[must_use]
+    pub fn has_settings(&self) -> bool {
+        self.json["Config"].is_object()
+    }
+
     /// Whether any tag names the image.
     #[must_use]
     pub fn is_tagged(&self) -> bool {
-        let tags = self.json["RepoTags"].as_array();
-        let is_real = |tag: &Value| text(tag) != "<none>:<none>";
-        tags.is_some_and(|tags| tags.iter().any(is_real))
+        self.tags().any(|tag| tag != "<none>:<none>")
     }
 
     /// Whether both are the same image for one platform. Their ids may differ: in the containerd store an id is an

@@ -38,7 +38,17 @@ impl Engine {
         found.map(Image::new)
     }
 
-    /// The same. The result is `None` if there is no such image.
+    /// All images with a name (`GET /images/json`). An entry has no settings.
+    pub fn images(&self) -> Result<Vec<Image>> {
+        let list = self.get("/images/json", self.deadlines.call)?;
+        let list = match list {
+            Value::Array(list) => list,
+            _ => Vec::new(),
+        };
+        Ok(list.into_iter().map(Image::new).collect())
+    }
+
+    /// One image. The result is `None` if there is no such image.
     pub fn find_image(&self, name: &str) -> Result<Option<Image>> {
         match self.image(name) {
             Ok(image) => Ok(Some(image)),

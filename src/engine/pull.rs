@@ -6,9 +6,17 @@ use std::io;
 use std::io::BufRead;
 use std::io::BufReader;
 use std::io::Read;
+use std::time::Duration;
+use std::time::Instant;
 
 /// Longest line that is read whole. Real lines are below 1 KiB.
 const LINE_LIMIT: u64 = 64 * 1024;
+
+/// A download that moves fewer bytes than this within the time is ended: a registry that sends a byte now and then is
+/// never silent. The slowest mobile network moves five times as many.
+const FLOOR: (u64, Duration) = (640 * 1024, Duration::from_secs(600));
+/// How many layers are followed. An image has some dozens.
+const MOST_LAYERS: usize = 1_000;
 
 /// The useful fields of one line of the stream. Their words differ between Engines, so they are
 /// only shown, and no decision depends on them.
@@ -47,10 +55,59 @@ pub(super) enum End {
     Broken(io::Error),
 }
 
+/// The bytes that move in a pull.
+#[derive(Debug)]
+struct Flow {
+    since: Instant,
+    moved: u64,
+    /// The bytes of each layer at its last line.
+    layers: Vec<(String, u64)>,
+}
+
+impl Flow {
+    fn new(now: Instant) -> Self {
+        Self {
+            since: now,
+            moved: 0,
+            layers: Vec::new(),
+        }
+    }
+
+    /// Counts a line. Returns the bytes that moved, if they are too few. A line without bytes shows other progress,
+    /// such as a layer that is complete.
+    fn is_too_slow(&mut self, line: &PullLine, now: Instant) -> Option<u64> {
+        if line.total == 0 {
+            (self.since, self.moved) = (now, 0);
+            return None;
+        }
+        let known = self.layers.iter_mut().find(|(id, _)| *id == line.id);
+        match known {
+            Some((_, before)) => {
+                self.moved += line.current.saturating_sub(*before);
+                *before = line.current;
+            }
+            None => {
+                self.moved += line.current;
+                if self.layers.len() < MOST_LAYERS {
+                    self.layers.push((line.id.clone(), line.current));
+                }
+            }
+        }
+        let (least, time) = FLOOR;
+        if now.saturating_duration_since(self.since) < time {
+            return None;
+        }
+        let moved = std::mem::take(&mut self.moved);
+        self.since = now;
+        (moved < least).then_some(moved)
+    }
+}
+
 /// Reads the stream to its end, and calls `on_line` for each line.
 pub(super) fn read(stream: impl Read, mut on_line: impl FnMut(&PullLine)) -> End {
     let mut reader = BufReader::with_capacity(8 * 1024, stream);
     let mut failure = None;
+    let mut flow = Flow::new(Instant::now());
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -70,7 +127,14 @@ pub(super) fn read(stream: impl Read, mut on_line: impl FnMut(&PullLine)) -> End
         let words = [&json["error"], &json["errorDetail"]["message"]];
         let mut words = words.iter().filter_map(|words| words.as_str());
         match words.find(|words| !words.is_empty()) {
-            None => on_line(&PullLine::of(&json)),
+            None => {
+                let line = PullLine::of(&json);
+                on_line(&line);
+                if let Some(moved) = flow.is_too_slow(&line, Instant::now()) {
+                    let words = format!("only {moved} bytes came in ten minutes");
+                    return End::Broken(io::Error::new(io::ErrorKind::TimedOut, words));
+                }
+            }
             Some(words) => {
                 failure.get_or_insert_with(|| words.to_owned());
             }
@@ -114,6 +178,79 @@ mod tests {
                 matches!(end, End::Failed(words) if words == "no space"),
                 "{stream}"
             );
+        }
+    }
+
+    #[test]
+    fn a_download_that_trickles_is_too_slow_and_nothing_else_is() {
+        let line = |id: &str, current: u64, total: u64| PullLine {
+            status: String::new(),
+            id: id.to_owned(),
+            current,
+            total,
+        };
+        let (least, time) = FLOOR;
+        let minutes = |number: u32| time / 10 * number;
+        for (what, lines, expected) in [
+            (
+                "enough",
+                vec![
+                    (5, line("a", least, 9 * least)),
+                    (10, line("a", least, 9 * least)),
+                ],
+                None,
+            ),
+            (
+                "of two layers",
+                vec![
+                    (5, line("a", least / 2, least)),
+                    (10, line("b", least / 2, least)),
+                ],
+                None,
+            ),
+            (
+                "a trickle",
+                vec![(5, line("a", 1, least)), (10, line("a", 3, least))],
+                Some(3),
+            ),
+            (
+                "that began later",
+                vec![
+                    (10, line("a", least, 9 * least)),
+                    (20, line("a", least + 7, 9 * least)),
+                ],
+                Some(7),
+            ),
+            (
+                "a layer that is complete meanwhile",
+                vec![
+                    (9, line("a", 1, least)),
+                    (9, line("b", 0, 0)),
+                    (18, line("a", 2, least)),
+                ],
+                None,
+            ),
+            (
+                "… and no other in ten minutes",
+                vec![(9, line("b", 0, 0)), (19, line("a", 2, least))],
+                Some(2),
+            ),
+            (
+                "a long extraction",
+                (0..100)
+                    .map(|minute| (minute, line("a", minute.into(), 0)))
+                    .collect(),
+                None,
+            ),
+        ] {
+            let begun = Instant::now();
+            let mut flow = Flow::new(begun);
+            let mut found = None;
+            for (minute, line) in lines {
+                assert_eq!(found, None, "{what}");
+                found = flow.is_too_slow(&line, begun + minutes(minute));
+            }
+            assert_eq!(found, expected, "{what}");
         }
     }
 

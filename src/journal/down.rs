@@ -29,7 +29,7 @@ pub struct Down(Mutex<Vec<DownContainer>>);
 impl Down {
     /// Brings the list up to date with a step, and returns whether the step is news. Each failed try to start a
     /// container reports again that it is down, and only the first report is news.
-    pub fn note(&self, step: &Step) -> bool {
+    pub fn record(&self, step: &Step) -> bool {
         let Some(event) = step.event() else {
             return true;
         };
@@ -128,7 +128,7 @@ mod tests {
             (&back, false),
             (&falls("a;\nit said:\nno"), true),
         ] {
-            assert_eq!(down.note(step), is_news, "{step:?}");
+            assert_eq!(down.record(step), is_news, "{step:?}");
         }
         let words = down.in_words();
         assert_eq!(words.as_deref(), Some("container web is down: a"));

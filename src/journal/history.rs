@@ -214,7 +214,7 @@ impl History {
     }
 
     /// Remembers the event of a step, if it is news.
-    pub fn note(&self, step: &Step) {
+    pub fn record(&self, step: &Step) {
         let Some(event) = step.event().filter(|event| event.is_news()) else {
             return;
         };
@@ -226,7 +226,7 @@ impl History {
     }
 
     /// Writes the rejected images, if they changed without an outcome: a forced refresh clears a rejection.
-    pub fn settle(&self) {
+    pub fn save_rejections(&self) {
         self.write_if(|disk| disk.rejected != self.rejected.list());
     }
 
@@ -327,28 +327,28 @@ mod tests {
     #[test]
     fn only_outcomes_are_kept_newest_first() {
         let history = in_memory();
-        history.note(&Step::Alive);
-        history.note(&failed("a", "no"));
-        history.note(&recreated("sha256:2"));
+        history.record(&Step::Alive);
+        history.record(&failed("a", "no"));
+        history.record(&recreated("sha256:2"));
         let skipped = |outcome| {
             let event = Event::of(outcome, "web", "nginx:latest");
             Step::Outcome(event.to("sha256:2").because("busy"))
         };
-        history.note(&skipped(Outcome::LeftAlone));
+        history.record(&skipped(Outcome::LeftAlone));
         assert_eq!(
             shape(&history),
             [(Outcome::Recreated, 1), (Outcome::PullFailed, 1)]
         );
-        history.note(&skipped(Outcome::Skipped));
+        history.record(&skipped(Outcome::Skipped));
         assert_eq!(shape(&history)[0], (Outcome::Skipped, 1));
     }
 
     #[test]
     fn what_repeats_itself_is_counted() {
         let history = in_memory();
-        history.note(&failed("a", "no"));
-        history.note(&failed("b", "no"));
-        history.note(&failed("a", "no"));
+        history.record(&failed("a", "no"));
+        history.record(&failed("b", "no"));
+        history.record(&failed("a", "no"));
         assert_eq!(
             shape(&history),
             [(Outcome::PullFailed, 2), (Outcome::PullFailed, 1)]
@@ -358,7 +358,7 @@ mod tests {
             "a",
             "the newest is the first"
         );
-        history.note(&failed("a", "still no"));
+        history.record(&failed("a", "still no"));
         assert_eq!(history.entries().len(), 3);
     }
 
@@ -366,7 +366,7 @@ mod tests {
     fn going_back_and_forth_is_no_repetition() {
         let history = in_memory();
         for new in ["sha256:2", "sha256:3", "sha256:2", "sha256:2"] {
-            history.note(&recreated(new));
+            history.record(&recreated(new));
         }
         let counts: Vec<u64> = history.entries().iter().map(|e| e.times).collect();
         assert_eq!(counts, [2, 1, 1]);
@@ -376,7 +376,7 @@ mod tests {
     fn there_is_an_end_to_what_is_remembered() {
         let history = in_memory();
         for number in 0..MOST + 5 {
-            history.note(&failed(&format!("image-{number}"), "no"));
+            history.record(&failed(&format!("image-{number}"), "no"));
         }
         let entries = history.entries();
         assert_eq!(entries.len(), MOST);
@@ -389,21 +389,21 @@ mod tests {
         std::fs::create_dir_all(&folder).expect("a folder");
         let path = folder.join("imagewatch.json");
         let history = History::open(Some(&folder)).expect("usable");
-        history.settle();
+        history.save_rejections();
         history.close();
         assert!(!path.exists(), "nothing happened");
-        history.note(&failed("a", "no"));
+        history.record(&failed("a", "no"));
         assert!(path.exists());
         std::fs::remove_file(&path).expect("removable");
-        history.note(&failed("a", "no"));
-        history.settle();
+        history.record(&failed("a", "no"));
+        history.save_rejections();
         assert!(!path.exists(), "it was said before");
         history.close();
         assert!(path.exists(), "a clean stop loses nothing");
 
         let reference = "nginx".parse().expect("valid");
         history.rejected().add(&reference, "bad", None, "it exited");
-        history.settle();
+        history.save_rejections();
         let again = History::open(Some(&folder)).expect("usable");
         assert_eq!(again.entries(), history.entries());
         assert_eq!(again.entries()[0].times, 2);

@@ -86,7 +86,7 @@ impl Metrics {
     }
 
     /// Counts a step that ends a swap.
-    pub fn note(&self, step: &Step) {
+    pub fn record(&self, step: &Step) {
         let Some(event) = step.event() else { return };
         let place = match event.outcome {
             Outcome::Recreated => 0,
@@ -292,11 +292,11 @@ mod tests {
     fn swaps_and_their_downtimes_are_counted() {
         let metrics = Metrics::default();
         for downtime in [Some(0.25), Some(0.7), Some(500.0), None] {
-            metrics.note(&recreated(downtime));
+            metrics.record(&recreated(downtime));
         }
-        metrics.note(&skipped(Outcome::Skipped));
-        metrics.note(&skipped(Outcome::LeftAlone));
-        metrics.note(&Step::Alive);
+        metrics.record(&skipped(Outcome::Skipped));
+        metrics.record(&skipped(Outcome::LeftAlone));
+        metrics.record(&Step::Alive);
         has(
             &render(&metrics, &Board::default()),
             &[

@@ -21,6 +21,7 @@ pub use status::Snapshot;
 pub use status::Worst;
 
 pub use standing::Behind;
+pub use standing::Judged;
 pub use standing::Standing;
 pub use standing::Survey;
 

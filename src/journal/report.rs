@@ -32,7 +32,7 @@ pub struct Report {
 impl Report {
     /// Adds the outcome of a container. A failed pull is not added here: the caller that pulls adds it under the
     /// name of its target.
-    pub fn enter(&mut self, event: &Event) {
+    pub fn add(&mut self, event: &Event) {
         let name = event.subject();
         let reasoned = || Reasoned::new(name, event.reason.as_deref().unwrap_or_default());
         match event.outcome {

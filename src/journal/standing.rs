@@ -59,6 +59,17 @@ pub struct Survey {
     pub is_pulled: bool,
     /// The containers that run another image than the registry has.
     pub behind: Vec<Behind>,
+    /// The images of all containers.
+    pub judged: Vec<Judged>,
+}
+
+/// An image of a container, compared with the registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// The image's id.
+    pub image_id: String,
+    /// Whether the registry has another one.
+    pub is_behind: bool,
 }
 
 /// A container that runs another image than the registry has.

@@ -4,10 +4,13 @@
 //! read everything here, so no secret is written here.
 
 use super::report::Report;
+use super::standing::Judged;
 use super::standing::Standing;
+use super::standing::Survey;
 use super::verdict::Found;
 use super::verdict::Outcomes;
 use super::verdict::Verdict;
+use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::reference::Target;
 use crate::time::print_duration;
@@ -45,9 +48,28 @@ pub struct Watched {
     pub last_error: Option<String>,
     /// When the registry was asked last (RFC 3339).
     pub last_check: Option<String>,
+    /// The digest that the last survey compared with, and what it found out about the images of the containers.
+    #[serde(skip)]
+    pub surveyed: Option<(String, Vec<Judged>)>,
 }
 
 impl Watched {
+    /// Whether a container with this image runs another image than the registry has, as far as the last survey tells.
+    #[must_use]
+    pub fn is_behind(&self, image_id: &str) -> Option<bool> {
+        let (digest, judged) = self.surveyed.as_ref()?;
+        let mut judged = judged.iter();
+        let found = judged.find(|one| one.image_id == image_id)?;
+        (self.registry_digest.as_ref() == Some(digest)).then_some(found.is_behind)
+    }
+
+    /// Takes over the findings of a survey.
+    pub fn survey(&mut self, survey: &Survey, digest: &Digest) {
+        self.state = survey.standing;
+        self.last_error.clone_from(&survey.rejection);
+        self.surveyed = Some((digest.to_string(), survey.judged.clone()));
+    }
+
     fn new(reference: String, name: String) -> Self {
         Self {
             reference,
@@ -57,6 +79,7 @@ impl Watched {
             state: Standing::Unknown,
             last_error: None,
             last_check: None,
+            surveyed: None,
         }
     }
 
@@ -83,6 +106,7 @@ impl Watched {
         };
         let Some(found) = found else { return };
         let digest = found.digest.to_string();
+        self.surveyed = survey.map(|survey| (digest.clone(), survey.judged.clone()));
         self.last_check = Some(rfc3339(SystemTime::now()));
         self.registry_digest = Some(digest.clone());
         let is_over = matches!(
@@ -258,7 +282,7 @@ impl Board {
     }
 
     /// Sets the watched references. The state of references that were watched before is kept.
-    pub fn watch(&self, targets: &[Target]) {
+    pub fn watch<'t>(&self, targets: impl IntoIterator<Item = &'t Target>) {
         let mut inner = self.lock();
         let known = std::mem::take(&mut inner.references);
         let mut known: HashMap<String, Watched> = known
@@ -270,7 +294,7 @@ impl Board {
             let known = known.remove(&reference);
             known.unwrap_or_else(|| Watched::new(reference, target.name.clone()))
         };
-        inner.references = targets.iter().map(entry).collect();
+        inner.references = targets.into_iter().map(entry).collect();
         let numbered = inner.references.iter().enumerate();
         let index = numbered.map(|(number, entry)| (entry.reference.clone(), number));
         inner.index = index.collect();
@@ -294,7 +318,7 @@ impl Board {
     }
 
     /// Applies the outcome of a refresh, and its findings, to a reference.
-    pub fn judge(&self, reference: &Reference, verdict: &Verdict, found: Option<&Found>) {
+    pub fn apply(&self, reference: &Reference, verdict: &Verdict, found: Option<&Found>) {
         if found.is_some() && !self.lock().watcher.enabled {
             self.add_missing(reference);
         }

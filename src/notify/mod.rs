@@ -107,7 +107,7 @@ impl Notifier {
     }
 
     /// Queues a message for each receiver, if the step is news. Never waits.
-    pub fn note(&self, step: &Step) {
+    pub fn notify(&self, step: &Step) {
         if self.inlets.is_empty() {
             return;
         }

@@ -27,9 +27,9 @@ const GET_FOR: Duration = Duration::from_secs(3600);
 /// and repositories. Beyond this number, everything that can be learnt again is forgotten.
 const MOST: usize = 512;
 
-/// All hosts, by name.
+/// All hosts, by name. The caller has the clock.
 #[derive(Debug, Default)]
-pub(super) struct Hosts(Mutex<HashMap<String, Host>>);
+pub struct Hosts(Mutex<HashMap<String, Host>>);
 
 /// The memory of one host.
 #[derive(Debug, Default)]
@@ -87,7 +87,8 @@ impl Hosts {
             Some(host) => change(host),
             None => {
                 if hosts.len() >= MOST {
-                    hosts.retain(|_, host| host.put_off_until().is_some());
+                    let now = Instant::now();
+                    hosts.retain(|_, host| host.put_off_until(now).is_some());
                 }
                 change(hosts.entry(name.to_owned()).or_default())
             }
@@ -95,10 +96,10 @@ impl Hosts {
     }
 
     /// The hosts that are put off now, in alphabetical order.
-    pub(super) fn put_offs(&self) -> Vec<PutOff> {
+    pub(super) fn put_offs(&self, now: Instant) -> Vec<PutOff> {
         let mut found: Vec<PutOff> = Vec::new();
         for (name, host) in self.lock().iter() {
-            let Some((until, reason)) = host.put_off_until() else {
+            let Some((until, reason)) = host.put_off_until(now) else {
                 continue;
             };
             let put_off = PutOff {
@@ -116,8 +117,8 @@ impl Hosts {
     ///
     /// # Errors
     /// [`Error::PutOff`] while the host is put off.
-    pub(super) fn check(&self, name: &str) -> Result<()> {
-        match self.of(name, |host| host.put_off_until()) {
+    pub(super) fn check(&self, name: &str, now: Instant) -> Result<()> {
+        match self.of(name, |host| host.put_off_until(now)) {
             Some((until, reason)) => Err(Error::PutOff {
                 host: name.to_owned(),
                 until,
@@ -128,7 +129,7 @@ impl Hosts {
     }
 
     /// Puts the host off after a 429, and after a 503 that names a time.
-    pub(super) fn put_off_if_asked(&self, name: &str, error: &Error) {
+    pub(super) fn put_off_if_asked(&self, name: &str, error: &Error, now: Instant) {
         let Error::Refused {
             status,
             retry_after,
@@ -142,7 +143,7 @@ impl Hosts {
             (429, None) => DEFAULT_PUT_OFF,
             _ => return,
         };
-        self.put_off(name, wait, format!("it answered {status}"));
+        self.put_off(name, now, wait, format!("it answered {status}"));
     }
 
     /// Forgets the last logged pause, after a round without a pause.
@@ -151,8 +152,8 @@ impl Hosts {
     }
 
     /// Puts the host off for `wait`, and logs that. A longer pause that was asked for before stays.
-    pub(super) fn put_off(&self, name: &str, wait: Duration, reason: String) {
-        let until = Instant::now() + wait;
+    pub(super) fn put_off(&self, name: &str, now: Instant, wait: Duration, reason: String) {
+        let until = now + wait;
         self.of(name, |host| {
             let is_longer = |(other, _): &(Instant, String)| *other < until;
             if host.put_off.as_ref().is_none_or(is_longer) {
@@ -224,9 +225,9 @@ impl Host {
     }
 
     /// The end and the reason of the pause, if the host is put off.
-    fn put_off_until(&self) -> Option<(SystemTime, String)> {
+    fn put_off_until(&self, now: Instant) -> Option<(SystemTime, String)> {
         let (until, reason) = self.put_off.as_ref()?;
-        let left = until.checked_duration_since(Instant::now())?;
+        let left = until.checked_duration_since(now)?;
         (left > Duration::ZERO).then(|| (SystemTime::now() + left, reason.clone()))
     }
 }
@@ -248,8 +249,10 @@ mod tests {
     #[test]
     fn ever_new_names_do_not_fill_memory_and_end_no_put_off() {
         let hosts = Hosts::default();
-        hosts.put_off("busy", Duration::from_secs(60), "it said so".to_owned());
-        let token = Token::parse(b"{\"token\":\"t\"}", Instant::now()).expect("a token");
+        let now = Instant::now();
+        let minute = Duration::from_secs(60);
+        hosts.put_off("busy", now, minute, "it said so".to_owned());
+        let token = Token::parse(b"{\"token\":\"t\"}", now).expect("a token");
         let token = Arc::new(token);
         for number in 0..3 * MOST {
             hosts.of(&format!("{number}.example"), |_| ());
@@ -260,6 +263,7 @@ mod tests {
             });
         }
         assert!(hosts.lock().len() <= MOST);
-        assert!(hosts.check("busy").is_err());
+        assert!(hosts.check("busy", now).is_err());
+        assert!(hosts.check("busy", now + minute).is_ok());
     }
 }

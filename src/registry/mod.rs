@@ -12,8 +12,12 @@ mod request;
 mod round;
 mod sharing;
 mod token;
+mod turn;
 
 pub use challenge::Challenge;
+pub use host_memory::Hosts;
+pub use refusal::refused;
+pub use turn::Turn;
 
 use crate::credentials::Credentials;
 use crate::credentials::Login;
@@ -27,8 +31,6 @@ use crate::journal::PutOff;
 use crate::reference::DOCKER_HUB;
 use crate::reference::Digest;
 use crate::reference::Reference;
-use host_memory::Hosts;
-use refusal::refused;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::borrow::Cow;
@@ -78,7 +80,7 @@ impl Registry {
             client: Client::new(certificates, proxies, insecure),
             credentials,
             hosts: Hosts::default(),
-            pace: round::PACE,
+            pace: turn::PACE,
         }
     }
 
@@ -86,7 +88,7 @@ impl Registry {
     #[must_use]
     pub fn by_hand(self) -> Self {
         Self {
-            pace: round::PACE_BY_HAND,
+            pace: turn::PACE_BY_HAND,
             ..self
         }
     }
@@ -96,20 +98,16 @@ impl Registry {
     /// # Errors
     /// An error that names the failed request, with a hint. [`Error::PutOff`] while the host is put off.
     pub fn digest(&self, reference: &Reference) -> Result<Digest> {
-        self.credentials.renew();
-        self.digest_before(reference, &[])
-    }
-
-    /// The same for a reference that `next` follow, with the logins as of their last renewal.
-    fn digest_before(&self, reference: &Reference, next: &[&Reference]) -> Result<Digest> {
         if let Some(digest) = reference.digest() {
             return Ok(digest.clone());
         }
         let host = api_host(reference.registry());
-        self.hosts.check(host)?;
-        let outcome = self.look_up(host, reference, next);
+        self.hosts.check(host, Instant::now())?;
+        self.credentials.renew();
+        let outcome = self.look_up(host, reference, &[]);
         if let Err(error) = &outcome {
-            self.hosts.put_off_if_asked(host, error);
+            let now = Instant::now();
+            self.hosts.put_off_if_asked(host, error, now);
         }
         outcome
     }
@@ -120,14 +118,15 @@ impl Registry {
     /// See [`Registry::digest`].
     pub fn holds(&self, reference: &Reference, digest: &Digest) -> Result<bool> {
         let host = api_host(reference.registry());
-        self.hosts.check(host)?;
+        self.hosts.check(host, Instant::now())?;
         self.credentials.renew();
         let pinned = format!("{}@{digest}", reference.name());
         match self.look_up(host, &pinned.parse()?, &[]) {
             Ok(_) => Ok(true),
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => {
-                self.hosts.put_off_if_asked(host, &error);
+                let now = Instant::now();
+                self.hosts.put_off_if_asked(host, &error, now);
                 Err(error)
             }
         }
@@ -136,7 +135,7 @@ impl Registry {
     /// The hosts that are put off now, in alphabetical order.
     #[must_use]
     pub fn put_offs(&self) -> Vec<PutOff> {
-        self.hosts.put_offs()
+        self.hosts.put_offs(Instant::now())
     }
 
     /// Looks up with the login, and once more without it if the login is refused. An expired login hides even

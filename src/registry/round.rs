@@ -2,28 +2,15 @@
 
 use super::Registry;
 use super::api_host;
-use super::host_memory::DEFAULT_PUT_OFF;
-use crate::error::Error;
+use super::turn::Turn;
 use crate::error::Result;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::thread::queue;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::Instant;
 
-/// After so many unanswered look-ups in a row, a host is not asked for the rest of the round.
-const UNANSWERED: usize = 2;
-/// After so many answers 5xx in a row, and no other answer, a host is put off for [`DEFAULT_PUT_OFF`].
-const BROKEN: usize = 4;
-/// So many look-ups of one host follow each other without a pause. Further look-ups are [`PACE`] apart, so
-/// that hundreds of references do not look like an attack. Quay allows a few requests per second and address,
-/// with bursts. Docker Hub allows some thousands per minute.
-const BURST: usize = 20;
-/// The pause between look-ups after the first [`BURST`].
-pub(super) const PACE: Duration = Duration::from_millis(50);
-/// The same for a command that somebody waits for, and that comes from one box and not from a fleet.
-pub(super) const PACE_BY_HAND: Duration = Duration::from_millis(10);
 /// The most hosts that are asked at the same time.
 const PARALLEL_HOSTS: usize = 8;
 
@@ -89,49 +76,32 @@ impl Registry {
         }
     }
 
-    /// Looks up one host's references in order. After some unanswered look-ups the rest are not tried, because
-    /// each one would cost another deadline.
+    /// Looks up one host's references in order, as its turn allows.
     fn look_up_in_order<'r>(
         &self,
         references: &[&'r Reference],
         sink: &mut dyn FnMut(&'r Reference, Result<Digest>),
     ) {
-        let (mut silent, mut broken, mut answered) = (0, 0, false);
+        let Some(first) = references.first() else {
+            return;
+        };
+        let mut turn = Turn::new(&self.hosts, api_host(first.registry()));
         for (number, reference) in references.iter().enumerate() {
-            let host = api_host(reference.registry());
-            if number >= BURST && silent < UNANSWERED && self.hosts.check(host).is_ok() {
-                std::thread::sleep(self.pace);
-                self.credentials.renew();
-            }
-            if silent == UNANSWERED {
-                sink(reference, Err(given_up(host)));
+            if let Some(digest) = reference.digest() {
+                sink(reference, Ok(digest.clone()));
                 continue;
             }
-            let next = references.get(number + 1..).unwrap_or_default();
-            let outcome = self.digest_before(reference, next);
-            (silent, broken) = match &outcome {
-                Err(Error::Unreachable { .. }) => (silent + 1, 0),
-                Err(Error::Refused { status, .. }) if *status >= 500 => (0, broken + 1),
-                _ => (0, 0),
-            };
-            answered |= outcome.is_ok();
-            // If the host answers for other repositories, only this repository is in trouble.
-            if broken >= BROKEN && !answered {
-                self.hosts
-                    .put_off(host, DEFAULT_PUT_OFF, "it is in trouble".to_owned());
+            let pause = turn.pause(Instant::now()).min(self.pace);
+            if !pause.is_zero() {
+                std::thread::sleep(pause);
+                self.credentials.renew();
             }
+            let next = references.get(number + 1..).unwrap_or_default();
+            let may_ask = turn.may_ask(Instant::now());
+            let outcome = may_ask.and_then(|()| self.look_up(turn.host(), reference, next));
+            turn.note(&outcome, Instant::now());
             sink(reference, outcome);
         }
-        let host = references.first().map(|one| api_host(one.registry()));
-        if let Some(host) = host.filter(|host| answered && self.hosts.check(host).is_ok()) {
-            self.hosts.mark_recovered(host);
-        }
-    }
-}
-
-fn given_up(host: &str) -> Error {
-    Error::GivenUp {
-        host: host.to_owned(),
-        reason: format!("it left {UNANSWERED} look-ups unanswered"),
+        turn.end(Instant::now());
     }
 }

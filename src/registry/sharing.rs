@@ -82,7 +82,8 @@ impl Host {
         if limit == 0 || !self.may_share(&lookup.key()) {
             return found;
         }
-        for name in lookup.next.iter().map(|next| next.repository()) {
+        let next = lookup.next.iter().filter(|next| next.digest().is_none());
+        for name in next.map(|next| next.repository()) {
             let is_other = *name != *lookup.repository && !found.contains(&name);
             if is_other && self.may_share(name) && self.needs_token(name, lookup.login.as_ref()) {
                 found.push(name);

@@ -43,6 +43,14 @@ pub struct Acceptance {
     pub health_timeout: Option<Duration>,
 }
 
+/// A successor that is accepted.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) standing: Standing,
+    /// The successor at the last look.
+    pub(super) seen: Container,
+}
+
 /// The state of a successor that is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -134,17 +142,17 @@ impl Acceptance {
     /// # Errors
     /// The error says why the container is not accepted. If the Engine was away in between, or somebody restarted the
     /// container, the image is not blamed.
-    pub(super) fn await_acceptance(&self, steps: Steps, id: &str) -> Result<Standing, Failure> {
+    pub(super) fn await_acceptance(&self, steps: Steps, id: &str) -> Result<Accepted, Failure> {
         self.wait(steps, id, Some(0))
     }
 
     /// The same for a container that was started long ago, and that its policy may have restarted since.
-    pub(super) fn await_standing(&self, steps: Steps, id: &str) -> Result<Standing, Failure> {
+    pub(super) fn await_standing(&self, steps: Steps, id: &str) -> Result<Accepted, Failure> {
         self.wait(steps, id, None)
     }
 
     /// `restarts` is the number of restarts before the wait, or `None` if it does not matter.
-    fn wait(&self, steps: Steps, id: &str, restarts: Option<u64>) -> Result<Standing, Failure> {
+    fn wait(&self, steps: Steps, id: &str, restarts: Option<u64>) -> Result<Accepted, Failure> {
         let mut watch = Watch::new(restarts, Instant::now());
         let mut last_answer = Instant::now();
         loop {
@@ -154,13 +162,17 @@ impl Acceptance {
                     last_answer = Instant::now();
                     match watch.look(self, &container, asked, last_answer) {
                         Look::Wait => {}
-                        Look::Accepted => return Ok(Standing::Up),
+                        Look::Accepted => {
+                            let (standing, seen) = (Standing::Up, container);
+                            return Ok(Accepted { standing, seen });
+                        }
                         Look::Left => {
                             let (name, state) = (container.name(), container.state_name());
                             log::info!(
                                 "{name}: its owner left it {state} before it was accepted, so it stays so"
                             );
-                            return Ok(Standing::StoppedByOwner);
+                            let (standing, seen) = (Standing::StoppedByOwner, container);
+                            return Ok(Accepted { standing, seen });
                         }
                         Look::Ended => watch.end(steps, &container)?,
                         Look::Failed(reason) => return Err(watch.failure(reason)),

@@ -105,6 +105,17 @@ pub fn needs_others(one: &Container) -> bool {
         || one.label(COMPOSE_DEPENDS_ON).is_some()
 }
 
+/// Whether [`depends_on`] can be true for a container at all.
+#[must_use]
+pub fn may_depend(one: &Container) -> bool {
+    needs_others(one) || one.label(WATCHTOWER_DEPENDS_ON).is_some()
+}
+
+/// The containers whose namespaces `one` shares, as its settings name them.
+pub fn namespaces_of(one: &Container) -> impl Iterator<Item = &str> {
+    SHARED.iter().filter_map(|(key, _)| shared_with(one, key))
+}
+
 /// Whether a container that cannot be inspected may live in `provider`, whose entry in the list is `entry`. The list
 /// shows networks and links. A shared process or IPC namespace shows only as a dependency that Compose wrote down.
 #[must_use]
@@ -156,10 +167,9 @@ pub fn in_order<T>(items: Vec<T>, container: impl Fn(&T) -> &Container) -> Vec<T
     while !waiting.is_empty() {
         let is_free = |one: &T| {
             let one = container(one);
-            waiting
-                .iter()
-                .map(&container)
-                .all(|other| other.id() == one.id() || !depends_on(one, other))
+            let mut others = waiting.iter().map(&container);
+            !may_depend(one)
+                || others.all(|other| other.id() == one.id() || !depends_on(one, other))
         };
         let next = waiting.iter().position(is_free).unwrap_or(0);
         sorted.push(waiting.remove(next));
@@ -167,7 +177,9 @@ pub fn in_order<T>(items: Vec<T>, container: impl Fn(&T) -> &Container) -> Vec<T
     sorted
 }
 
-fn depends_on(one: &Container, other: &Container) -> bool {
+/// Whether `one` lives in `other`, or its owner wants it updated after `other`.
+#[must_use]
+pub fn depends_on(one: &Container, other: &Container) -> bool {
     let named = one.label(WATCHTOWER_DEPENDS_ON).and_then(labels::names);
     lives_in(one, other)
         || compose_dependency(one, other).is_some()

@@ -5,26 +5,37 @@ use super::Failure;
 use super::Member;
 use super::Swap;
 use super::acceptance;
+use super::acceptance::Accepted;
 use super::acceptance::Standing;
 use super::dependencies::wants_healthy;
 use super::steps;
 use super::undo::Pair;
 use super::undo::Stop;
+use crate::engine::Container;
 use crate::error::Error;
 use crate::error::Obstacle;
 use crate::error::Result;
 use crate::logging::debug;
+use std::cell::RefCell;
 use std::time::Duration;
 use std::time::Instant;
 
+/// An exchange whose successors are all accepted.
+pub(super) struct Exchanged {
+    /// From the call that stopped the provider until its successor was started.
+    pub(super) downtime: Option<Duration>,
+    /// The successor that was looked at last, as it was then.
+    pub(super) last_seen: Option<Container>,
+}
+
 impl Swap<'_> {
-    /// Stops the old containers, starts the successors, and waits until they are accepted. Returns the downtime.
-    /// An error comes with the place of its container.
+    /// Stops the old containers, starts the successors, and waits until they are accepted. An error comes with the
+    /// place of its container.
     pub(super) fn exchange(
         &self,
         members: &mut [Member],
         stop: &mut Stop,
-    ) -> std::result::Result<Option<Duration>, (usize, Failure)> {
+    ) -> std::result::Result<Exchanged, (usize, Failure)> {
         let begun = self
             .stop_all(members, stop)
             .map_err(|error| (0, Failure::of_engine(&error)))?;
@@ -48,15 +59,24 @@ impl Swap<'_> {
             if index == 0 && members[0].pair.record.was_running {
                 downtime = Some(begun.elapsed());
                 if waits_for_health(members) {
+                    self.turn.pause();
                     let accepted = self.accept(&members[0].pair.new);
-                    provider = accepted.map_err(|failure| (index, failure))?;
+                    self.turn.to_exchange();
+                    provider = accepted.map_err(|failure| (index, failure))?.standing;
                 }
             }
         }
-        if provider == Standing::Up {
-            self.accept_all(members)?;
-        }
-        Ok(downtime)
+        let last_seen = match provider {
+            Standing::Up => {
+                self.turn.pause();
+                self.accept_all(members)?
+            }
+            Standing::StoppedByOwner => None,
+        };
+        Ok(Exchanged {
+            downtime,
+            last_seen,
+        })
     }
 
     /// Stops the old containers and puts them aside, the provider last. Returns the moment when the provider's stop
@@ -66,7 +86,10 @@ impl Swap<'_> {
         let steps = self.steps();
         let mut begun = Instant::now();
         for index in (0..members.len()).rev() {
-            self.expect_successor(members, index)?;
+            // The last successor was looked at just now. Each stop takes time.
+            if index + 1 < members.len() {
+                self.expect_successor(members, index)?;
+            }
             let member = &members[index];
             let record = &member.pair.record;
             if record.was_running {
@@ -87,20 +110,25 @@ impl Swap<'_> {
         Ok(begun)
     }
 
+    /// Waits until all successors are accepted. Returns the one that was looked at last.
     pub(super) fn accept_all(
         &self,
         members: &[Member],
-    ) -> std::result::Result<(), (usize, Failure)> {
+    ) -> std::result::Result<Option<Container>, (usize, Failure)> {
+        let last_seen = RefCell::new(None);
         let accept = |pair: &Pair| {
             let name = &pair.record.name;
             debug(format_args!(
                 "{name}: started, waiting for it to be accepted"
             ));
             (self.phase)(name, "accept");
-            self.accept(&pair.new)
+            let Accepted { standing, seen } = self.accept(&pair.new)?;
+            last_seen.replace(Some(seen));
+            Ok(standing)
         };
         let pairs: Vec<Pair> = members.iter().map(|member| member.pair.clone()).collect();
-        acceptance::accept_all(self.steps(), &pairs, &accept)
+        acceptance::accept_all(self.steps(), &pairs, &accept)?;
+        Ok(last_seen.take())
     }
 
     /// Finds the member that did not come up when the start of one was refused. The provider of the refused container may
@@ -119,9 +147,9 @@ impl Swap<'_> {
                 if !record.was_running || !self.steps().has_ended(new) {
                     continue;
                 }
-                match self.accept(new) {
-                    Ok(Standing::Up) => {}
-                    left => return left.map_err(|failure| (provider, failure)),
+                let accepted = self.accept(new).map_err(|failure| (provider, failure))?;
+                if accepted.standing == Standing::StoppedByOwner {
+                    return Ok(accepted.standing);
                 }
             }
         }
@@ -146,7 +174,7 @@ impl Swap<'_> {
             .map_err(|error| (index, Failure::of_engine(&error)))
     }
 
-    pub(super) fn accept(&self, new: &str) -> std::result::Result<Standing, Failure> {
+    pub(super) fn accept(&self, new: &str) -> std::result::Result<Accepted, Failure> {
         let accepted = self.acceptance.await_acceptance(self.steps(), new);
         accepted.map_err(|failure| Failure {
             reason: format!("{}{}", failure.reason, self.last_words(new)),

@@ -43,6 +43,7 @@ mod roll_back;
 mod steps;
 mod successor;
 mod take_over;
+mod turn;
 mod undo;
 
 pub use successor::Facts;
@@ -59,9 +60,12 @@ pub use difference::Change;
 pub use difference::changes;
 
 pub use dependencies::dependents;
+pub use dependencies::depends_on;
 pub use dependencies::in_order;
+pub use dependencies::may_depend;
 pub use dependencies::may_live_in;
 pub use dependencies::may_restart_with_others;
+pub use dependencies::namespaces_of;
 pub use dependencies::needs_others;
 pub use dependencies::restarts_with;
 
@@ -84,6 +88,8 @@ pub use recovery::recover;
 pub use recovery::recover_once;
 pub use recovery::recover_with_lock;
 pub use steps::is_stopped;
+pub use turn::Turn;
+pub use turn::Turns;
 
 use crate::engine::About;
 use crate::engine::Container;
@@ -93,6 +99,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::labels::TRANSACTION;
 use crate::thread::Shutdown;
+use exchange::Exchanged;
 use files::Copies;
 use plan::Origin;
 use record::Record;
@@ -209,6 +216,10 @@ pub struct Swap<'a> {
     pub acceptance: Acceptance,
     /// The platform that the operator forces, if any.
     pub platform: Option<&'a str>,
+    /// Images that were inspected already. An image with another id is inspected.
+    pub images: &'a [Image],
+    /// The place among other swaps that go on at the same time.
+    pub turn: &'a Turn<'a>,
     /// Pulls an image again, by name, that somebody removed in mid-swap.
     pub fetch: &'a dyn Fn(&str, &Image) -> Result<()>,
 }
@@ -238,11 +249,15 @@ impl Swap<'_> {
         let outcome = self.exchange(&mut members, &mut stop);
         let mut pairs: Vec<Pair> = members.iter().map(|member| member.pair.clone()).collect();
         match outcome {
-            Ok(downtime) => {
+            Ok(Exchanged {
+                downtime,
+                last_seen,
+            }) => {
                 (self.accepted)(downtime);
+                self.turn.to_exchange();
                 // A failure here loses nothing: the old container is stopped and does not start by
                 // itself. The next refresh or start of this program removes it.
-                if let Err(error) = self.clean_up(&pairs) {
+                if let Err(error) = self.clean_up(&pairs, last_seen.as_ref()) {
                     log::warn!(
                         "{}: replaced, but not cleaned up yet: {error}",
                         parts[0].old.name()
@@ -257,10 +272,13 @@ impl Swap<'_> {
         }
     }
 
-    /// Removes the old containers, and before them the containers that can live in nothing else.
-    fn clean_up(&self, pairs: &[Pair]) -> Result<()> {
-        remove_unstartable(self.steps(), &self.engine.containers()?, pairs)?;
-        finish(self.steps(), pairs).map(drop)
+    /// Removes the old containers, and before them the containers that can live in nothing else. Those are dependents
+    /// that their owner replaced in the middle of this swap.
+    fn clean_up(&self, pairs: &[Pair], last_seen: Option<&Container>) -> Result<()> {
+        if pairs.len() > 1 {
+            remove_unstartable(self.steps(), &self.engine.containers()?, pairs)?;
+        }
+        finish(self.steps(), pairs, last_seen).map(drop)
     }
 
     /// Why a container is never replaced, if so.

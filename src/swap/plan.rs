@@ -145,7 +145,11 @@ impl Swap<'_> {
                 self.engine.podman_image(old.image_id())
             })
         } else {
-            self.engine.image(old.image_id())
+            let mut known = self.images.iter();
+            match known.find(|image| image.id() == old.image_id()) {
+                Some(known) => Ok(known.clone()),
+                None => self.engine.image(old.image_id()),
+            }
         }
     }
 }

@@ -10,13 +10,14 @@ use super::record::is_up;
 use super::successor::Moved;
 use super::transaction_of;
 use super::undo::Pair;
+use crate::engine::Container;
 use crate::engine::Removal;
 use crate::engine::State;
 use crate::error::Error;
 use crate::error::Result;
 
 impl Swap<'_> {
-    /// Creates the successors aside. If one fails, all are removed. `joined` are containers that their owner has
+    /// Creates the successors aside, and waits for the turn to exchange. If one fails, all are removed. `joined` are containers that their owner has
     /// replaced, each with its replacement.
     pub(super) fn prepare<'p>(
         &self,
@@ -28,6 +29,7 @@ impl Swap<'_> {
         let mut each = parts.iter().zip(files);
         let outcome = each
             .try_for_each(|(part, files)| self.prepare_one(part, files, joined, &mut members))
+            .inspect(|()| self.turn.to_exchange())
             .and_then(|()| members.iter().try_for_each(|one| self.is_as_it_was(one)))
             .and_then(|()| self.expect_needs(parts));
         if let Err(error) = outcome {
@@ -39,7 +41,7 @@ impl Swap<'_> {
         Ok(members)
     }
 
-    /// Fails if the owner has changed the container since the swap began. Commands on labels and the creation of
+    /// Fails if the owner has changed the container since it was looked at. Commands on labels and the creation of
     /// successors take time.
     fn is_as_it_was(&self, member: &Member) -> Result<()> {
         let record = &member.pair.record;
@@ -48,12 +50,17 @@ impl Swap<'_> {
         let is_running =
             is_up(&now) || may_be_between_runs && self.steps().is_between_runs(&now)?;
         let is_in_between = matches!(now.state(), State::Paused | State::Gone);
-        if now.name() == record.name && is_running == record.was_running && !is_in_between {
-            return Ok(());
-        }
+        let reason =
+            if now.name() != record.name || is_running != record.was_running || is_in_between {
+                "somebody stopped, started, paused or renamed it meanwhile"
+            } else if !has_same_settings(member.old, &now) {
+                "somebody changed its settings or its networks meanwhile"
+            } else {
+                return Ok(());
+            };
         Err(Error::Malformed {
             request: format!("swap of {}", record.name),
-            reason: "somebody stopped, started, paused or renamed it meanwhile".to_owned(),
+            reason: reason.to_owned(),
         })
     }
 
@@ -137,4 +144,10 @@ impl Swap<'_> {
             log::warn!("a successor that is not needed could not be removed: {error}");
         }
     }
+}
+
+/// Whether `docker update` and `docker network connect` were not used between two looks at a container.
+fn has_same_settings(one: &Container, other: &Container) -> bool {
+    let has_same_networks = one.networks().keys().eq(other.networks().keys());
+    has_same_networks && one.host_config() == other.host_config()
 }

@@ -9,6 +9,7 @@ use super::itself::Itself;
 use super::record::is_alive;
 use super::steps::Steps;
 use super::take_over::finish;
+use super::turn::Turn;
 use super::undo::Pair;
 use super::undo::Stop;
 use super::undo::Undone;
@@ -46,7 +47,7 @@ pub(super) fn recover_one(
     acceptance: Acceptance,
     members: &mut [Pair],
     itself: &Itself,
-    on: &dyn Fn(&Step),
+    on: &(dyn Fn(&Step) + Sync),
 ) -> Result<&'static str> {
     let found = find(steps, members)?;
     let was_committed = is_committed(steps, &found)?;
@@ -58,7 +59,7 @@ pub(super) fn recover_one(
     refuse_own_container(itself, members, committed, reason.as_deref())?;
     let undone = if committed {
         remove_unstartable(steps, list, members)?;
-        finish(steps, members)?;
+        finish(steps, members, None)?;
         Undone::TakenOver
     } else {
         undo_found(steps, acceptance, members, &found)?
@@ -127,11 +128,12 @@ fn why_not_accepted(
     members: &[Pair],
 ) -> Option<String> {
     let accept = |pair: &Pair| {
-        if serves_for_long(list, &pair.new) {
+        let accepted = if serves_for_long(list, &pair.new) {
             acceptance.await_standing(steps, &pair.new)
         } else {
             acceptance.await_acceptance(steps, &pair.new)
-        }
+        };
+        Ok(accepted?.standing)
     };
     let (part, failure) = accept_all(steps, members, &accept).err()?;
     log::warn!("{}: {}", members[part].record.name, failure.reason);
@@ -145,6 +147,7 @@ fn undo_found(
     members: &mut [Pair],
     found: &[Found],
 ) -> Result<Undone> {
+    let turn = Turn::alone();
     let swap = Swap {
         phase: &|_, _| {},
         accepted: &|_| {},
@@ -153,6 +156,8 @@ fn undo_found(
         about: &steps.engine.about()?,
         acceptance,
         platform: None,
+        images: &[],
+        turn: &turn,
         // A recovery reports no pull. Without the old image, the successor takes over.
         fetch: &|name, _| {
             Err(Error::Malformed {
@@ -252,7 +257,7 @@ impl Found {
 
     /// Reports the outcome of the container, because the process that began the swap was killed. If the old container
     /// is gone, that process may have reported the swap, and the old image is no longer known.
-    fn report(&self, undone: Undone, reason: Option<&str>, on: &dyn Fn(&Step)) {
+    fn report(&self, undone: Undone, reason: Option<&str>, on: &(dyn Fn(&Step) + Sync)) {
         let Some(new) = &self.new else {
             return;
         };

@@ -93,7 +93,7 @@ pub fn recover(
     engine: &Engine,
     acceptance: Acceptance,
     shutdown: &Shutdown,
-    on: &dyn Fn(&Step),
+    on: &(dyn Fn(&Step) + Sync),
 ) -> Result<Recovered> {
     let list = engine.containers()?;
     list.iter()
@@ -147,7 +147,7 @@ pub fn recover_with_lock(
     acceptance: Acceptance,
     shutdown: &Shutdown,
     lock: &Lock,
-    on: &dyn Fn(&Step),
+    on: &(dyn Fn(&Step) + Sync),
 ) -> Result<Recovered> {
     let steps = Steps { engine, shutdown };
     if is_clean(list) {
@@ -227,7 +227,12 @@ fn put_orphans_back(steps: Steps, list: &[Summary], pairs: &[Pair]) -> Vec<Left>
 }
 
 /// Reports the old containers that should run and do not, and returns their names.
-fn report_down(steps: Steps, pairs: &[Pair], error: &Error, on: &dyn Fn(&Step)) -> Vec<String> {
+fn report_down(
+    steps: Steps,
+    pairs: &[Pair],
+    error: &Error,
+    on: &(dyn Fn(&Step) + Sync),
+) -> Vec<String> {
     let report = |place: usize| {
         let record = &pairs[place].record;
         let old = steps.find(&record.old).ok().flatten();

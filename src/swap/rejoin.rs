@@ -37,7 +37,7 @@ impl Swap<'_> {
         let mut running = members.iter().rev().filter(|member| is_up(member.old));
         let outcome = running
             .try_for_each(|member| steps.suspend_policy(member.old))
-            .and_then(|()| take_over::finish(steps, &pairs));
+            .and_then(|()| take_over::finish(steps, &pairs, None));
         match outcome {
             Ok(_) => Outcome::Recreated {
                 downtime: Some(begun.elapsed()),

@@ -128,7 +128,7 @@ impl Swap<'_> {
         let left = match failure.blame {
             Blame::Image => Err(failure),
             Blame::Circumstances if !pair.record.was_running => Ok(Standing::Up),
-            Blame::Circumstances => self.accept(&pair.new),
+            Blame::Circumstances => self.accept(&pair.new).map(|accepted| accepted.standing),
         };
         left.map_err(|failure| Failure {
             reason: amended(

@@ -6,6 +6,7 @@ use super::record::Record;
 use super::record::is_alive;
 use super::steps::Steps;
 use super::steps::has_policy;
+use super::steps::same_policy;
 use super::undo::Pair;
 use super::undo::Undone;
 use crate::engine::Container;
@@ -14,12 +15,17 @@ use crate::error::Error;
 use crate::error::Result;
 
 /// Makes the successors take over, and removes the old containers. The old dependents are removed first,
-/// because Podman removes no provider before its dependents.
-pub(super) fn finish(steps: Steps, pairs: &[Pair]) -> Result<Undone> {
+/// because Podman removes no provider before its dependents. `last_seen` is a successor that was accepted just now.
+pub(super) fn finish(
+    steps: Steps,
+    pairs: &[Pair],
+    last_seen: Option<&Container>,
+) -> Result<Undone> {
     let mut replaced = Vec::new();
     let mut is_provider_up = true;
     for (index, pair) in pairs.iter().enumerate() {
-        if take_over(steps, pair, is_provider_up)? {
+        let is_in_place = last_seen.is_some_and(|seen| is_in_place(pair, seen));
+        if is_in_place || take_over(steps, pair, is_provider_up)? {
             replaced.push(pair);
         }
         if index == 0 && pairs.len() > 1 {
@@ -30,7 +36,11 @@ pub(super) fn finish(steps: Steps, pairs: &[Pair]) -> Result<Undone> {
         }
     }
     for pair in replaced.iter().rev() {
-        steps.ensure_gone(&pair.record.old, Removal::KeepVolumes)?;
+        let old = &pair.record.old;
+        // Nearly always the old container is stopped, and the call is enough.
+        if steps.engine.remove(old, Removal::KeepVolumes).is_err() {
+            steps.ensure_gone(old, Removal::KeepVolumes)?;
+        }
     }
     let all = replaced.len() == pairs.len();
     Ok(if all {
@@ -38,6 +48,12 @@ pub(super) fn finish(steps: Steps, pairs: &[Pair]) -> Result<Undone> {
     } else {
         Undone::ReplacedByOwner
     })
+}
+
+/// Whether this is the successor, and has the name and a policy: nothing is left to do for it.
+fn is_in_place(Pair { record, new, .. }: &Pair, seen: &Container) -> bool {
+    let has_policy = has_policy(seen) || same_policy(&seen.restart_policy(), &record.restart);
+    seen.id() == new && seen.name() == record.name && has_policy
 }
 
 /// Makes one successor take over, and returns whether it did. If somebody else's container has the name, the successor
@@ -86,7 +102,7 @@ pub(super) fn take_over(steps: Steps, pair: &Pair, may_start: bool) -> Result<bo
 /// Gives a successor its restart policy if it has none: an undo that failed may have taken it away. Any other policy
 /// is the owner's wish.
 fn restore_missing_policy(steps: Steps, pair: &Pair, found: &Container) -> Result<()> {
-    if !has_policy(found) {
+    if !has_policy(found) && !same_policy(&found.restart_policy(), &pair.record.restart) {
         steps.ensure_policy(&pair.new, &pair.record.restart)?;
     }
     Ok(())

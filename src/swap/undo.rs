@@ -127,7 +127,7 @@ struct Olds {
 
 fn undo_once(steps: Steps, pairs: &mut [Pair], stop: Stop, remake: Remake) -> Result<Undone> {
     let Some(found) = find_olds(steps, pairs, remake)? else {
-        return finish(steps, pairs);
+        return finish(steps, pairs, None);
     };
     let olds: Vec<(&Pair, Container)> = found
         .there

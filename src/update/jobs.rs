@@ -293,7 +293,7 @@ mod tests {
         let calls = &AtomicUsize::new(0);
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                let run = |_: &Order, _: &dyn Fn(&Step)| Outcomes::default();
+                let run = |_: &Order, _: &(dyn Fn(&Step) + Sync)| Outcomes::default();
                 let idle = || match calls.fetch_add(1, Ordering::SeqCst) {
                     0 => panic!("a bug"),
                     calls => calls < 2,
@@ -315,7 +315,7 @@ mod tests {
         let (called, calls) = mpsc::channel();
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                let run = |_: &Order, _: &dyn Fn(&Step)| Outcomes::default();
+                let run = |_: &Order, _: &(dyn Fn(&Step) + Sync)| Outcomes::default();
                 let idle = || {
                     let _ = called.send(());
                     false
@@ -337,7 +337,7 @@ mod tests {
         let (leave, may_leave) = mpsc::channel();
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                let run = |_: &Order, _: &dyn Fn(&Step)| {
+                let run = |_: &Order, _: &(dyn Fn(&Step) + Sync)| {
                     enter.send(()).expect("received");
                     may_leave.recv().expect("sent");
                     runs.fetch_add(1, Ordering::SeqCst);
@@ -371,25 +371,30 @@ mod tests {
         assert_eq!(runs.load(Ordering::SeqCst), 3);
     }
 
-    #[test]
-    fn what_moved_while_a_run_is_on_becomes_one_run() {
-        let (jobs, worker) = Jobs::new();
-        let moved = |name: &str| Order {
+    fn moved(name: &str) -> Order {
+        let target = Target {
+            name: name.to_owned(),
+            reference: name.parse().expect("valid"),
+        };
+        let digest = format!("sha256:{}", "a".repeat(64)).parse().expect("valid");
+        Order {
             images: Images::Moved(vec![Moved {
-                target: Target {
-                    name: name.to_owned(),
-                    reference: name.parse().expect("valid"),
-                },
-                digest: format!("sha256:{}", "a".repeat(64)).parse().expect("valid"),
+                target,
+                digest,
                 only: None,
             }]),
             extent: Extent::Recreate,
-        };
+        }
+    }
+
+    #[test]
+    fn what_moved_while_a_run_is_on_becomes_one_run() {
+        let (jobs, worker) = Jobs::new();
         let (enter, entered) = mpsc::channel();
         let (leave, may_leave) = mpsc::channel::<()>();
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                let run = |order: &Order, _: &dyn Fn(&Step)| {
+                let run = |order: &Order, _: &(dyn Fn(&Step) + Sync)| {
                     let Images::Moved(all) = &order.images else {
                         panic!("{order:?}");
                     };
@@ -413,11 +418,36 @@ mod tests {
     }
 
     #[test]
+    fn the_orders_of_one_round_become_one_run() {
+        let (jobs, worker) = Jobs::new();
+        let (enter, entered) = mpsc::channel();
+        let (begin, may_begin) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let run = |order: &Order, _: &(dyn Fn(&Step) + Sync)| {
+                    enter.send(order.clone()).expect("received");
+                    Outcomes::default()
+                };
+                // The worker looks at the queue once the first order is in.
+                may_begin.recv().expect("sent");
+                worker.work(&Board::default(), run, || (), || false);
+            });
+            let first = jobs.begin(moved("a"));
+            begin.send(()).expect("received");
+            let second = jobs.begin(moved("b"));
+            let both = entered.recv().expect("a run");
+            assert!(matches!(both.images, Images::Moved(all) if all.len() == 2));
+            assert!(first.pop().is_some() && second.pop().is_some());
+            drop(jobs);
+        });
+    }
+
+    #[test]
     fn a_panic_fails_one_run_and_no_more() {
         let (jobs, worker) = Jobs::new();
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                let run = |order: &Order, _: &dyn Fn(&Step)| {
+                let run = |order: &Order, _: &(dyn Fn(&Step) + Sync)| {
                     assert!(order.extent != Extent::Force, "made to fail");
                     Outcomes::default()
                 };

@@ -25,7 +25,7 @@ impl Refresher {
         &self,
         image: &Image,
         managed: &[Managed],
-        on: &dyn Fn(&Step),
+        on: &(dyn Fn(&Step) + Sync),
     ) -> std::result::Result<Lock<'_>, String> {
         let begun = Instant::now();
         let mut said = false;

@@ -15,11 +15,14 @@ use crate::labels::Wishes;
 use crate::reference::Reference;
 use crate::swap::half_done;
 use crate::swap::is_stopped;
+use std::time::Instant;
 
 /// A managed container.
 #[derive(Debug, Clone)]
 pub struct Managed {
+    /// The container as it was at `seen`.
     pub container: Container,
+    pub seen: Instant,
     /// The reference that the container was made from.
     pub reference: Reference,
     /// Whether the container is updated, or its owner only notified.
@@ -64,6 +67,7 @@ impl Selection {
             if let Ok(reference) = made_from(container.image_name(), container.image_id()) {
                 managed.push(Managed {
                     container,
+                    seen: Instant::now(),
                     reference,
                     consent: Consent::Update,
                     left_alone: None,
@@ -127,6 +131,7 @@ impl Selection {
             let one = Managed {
                 stays_stopped: self.stays_stopped(container.id(), is_stopped, &half_done),
                 container,
+                seen: Instant::now(),
                 reference,
                 consent: wishes.consent.unwrap_or(self.mode),
                 left_alone: wishes.left_alone().map(str::to_owned),

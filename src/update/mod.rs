@@ -1,13 +1,16 @@
 //! A refresh: pull images, then update the containers that run older ones.
 //!
-//! Images are pulled one after the other. Containers are updated one after the other, and each is accepted
-//! before the next. One bad image or container never stops the others. Only the first roll-back of an image
-//! ends the updates to that image, because the next container would fail too.
+//! Three images at a time are pulled, before the first update. Containers that share nothing are updated side by side;
+//! each of an image is accepted before the next. One bad image or container never stops the others. Only the first
+//! roll-back of an image ends the updates to that image, because the next container would fail too.
 
+mod choose;
 mod cleanup;
+mod companions;
 mod find;
 mod jobs;
 mod lifecycle;
+mod local_images;
 mod lock;
 mod managed;
 mod replace;
@@ -19,8 +22,10 @@ mod order;
 mod origin;
 mod permissions;
 mod pull;
+mod pulls;
 mod renew;
 mod round;
+mod side_by_side;
 mod stopped;
 mod survey;
 mod worker;
@@ -37,6 +42,7 @@ pub use find::in_mid_swap;
 pub use find::names_and_references;
 
 pub use lifecycle::has_any;
+pub use local_images::LocalImages;
 
 pub use jobs::Answer;
 pub use jobs::Jobs;
@@ -57,12 +63,11 @@ pub use worker::Worker;
 use crate::credentials::Credentials;
 use crate::engine::Engine;
 use crate::engine::Image;
-use crate::error::Result;
+use crate::engine::Summary;
 use crate::journal::Event;
 use crate::journal::Found;
 use crate::journal::Outcome;
 use crate::journal::Outcomes;
-use crate::journal::Reasoned;
 use crate::journal::Rejections;
 use crate::journal::Step;
 use crate::journal::Verdict;
@@ -72,6 +77,8 @@ use crate::reference::Target;
 use crate::registry::Registry;
 use crate::swap::Acceptance;
 use crate::thread::Shutdown;
+use choose::NotifyOnly;
+use pull::Pulled;
 use replaced::Replaced;
 use round::Round;
 use std::collections::HashMap;
@@ -100,6 +107,8 @@ pub struct Refresher {
     pub recreate: Recreate,
     /// When a successor is accepted.
     pub acceptance: Acceptance,
+    /// How many containers may wait to be accepted at the same time.
+    pub parallel: usize,
     /// The platform to pull and create for, if one is forced.
     pub platform: Option<String>,
     /// Closed when the program stops.
@@ -117,7 +126,7 @@ pub struct Refresher {
 impl Refresher {
     /// Does one refresh, and calls `on` for each step.
     #[must_use]
-    pub fn run(&self, order: &Order, on: &dyn Fn(&Step)) -> Outcomes {
+    pub fn run(&self, order: &Order, on: &(dyn Fn(&Step) + Sync)) -> Outcomes {
         let mut outcomes = Outcomes::default();
         let chosen = match self.choose(&order.images) {
             Ok(chosen) => chosen,
@@ -127,7 +136,7 @@ impl Refresher {
                 return outcomes;
             }
         };
-        let mut digests = Vec::new();
+        let (mut digests, mut here) = (Vec::new(), Vec::new());
         outcomes.report.skipped = chosen.left_alone;
         for one in chosen.notify_only {
             if self.is_local(&one.target.reference).unwrap_or(false) {
@@ -137,47 +146,61 @@ impl Refresher {
             digests.push((one.target.reference.clone(), one.digest.clone()));
             report_behind(one, &mut outcomes, on);
         }
-        let pulled = self.pull_all(&chosen.targets, &order.images, &mut outcomes, on);
-        for (target, image) in &pulled {
-            let reference = &target.reference;
-            let looked_up = order.images.digest_of(reference).cloned();
-            let digest = looked_up.or_else(|| self.digest_of_pulled(image, reference));
-            digests.extend(digest.map(|digest| (reference.clone(), digest)));
-        }
-        if order.extent == Extent::Pull {
-            let done = pulled.iter().map(|(target, _)| target.reference.clone());
-            let verdicts = done.map(|reference| (reference, Verdict::Done));
-            outcomes.verdicts.extend(verdicts);
-        } else {
-            self.update_pulled(order, pulled, &digests, &mut outcomes, on);
-        }
-        self.survey_again(order, digests, &mut outcomes);
+        let (targets, images) = (&chosen.targets, &order.images);
+        let mut list = chosen.list;
+        self.pull_all(targets, images, on, |ends| {
+            let mut pulled = self.report_pulls(targets, ends, images, &mut outcomes, on);
+            for one in &mut pulled {
+                let reference = &one.target.reference;
+                if one.digest.is_none() {
+                    one.digest = self.digest_of_pulled(&one.image, reference);
+                }
+                let digest = one.digest.clone();
+                digests.extend(digest.map(|digest| (reference.clone(), digest)));
+            }
+            if order.extent == Extent::Pull {
+                for one in pulled {
+                    let reference = one.target.reference.clone();
+                    outcomes.verdicts.push((reference.clone(), Verdict::Done));
+                    here.push((reference, one.image));
+                }
+            } else {
+                here.extend(self.update_pulled(order, pulled, list.take(), &mut outcomes, on));
+            }
+        });
+        self.survey_again(order, digests, here, &mut outcomes);
         outcomes
     }
 
-    /// Updates the containers of the pulled images.
+    /// Updates the containers of the pulled images. `list` is from before the pulls. Returns the images by reference.
     fn update_pulled(
         &self,
         order: &Order,
-        pulled: Vec<(&Target, Image)>,
-        digests: &[(Reference, Digest)],
+        pulled: Vec<Pulled>,
+        list: Option<Vec<Summary>>,
         outcomes: &mut Outcomes,
-        on: &dyn Fn(&Step),
-    ) {
-        let mut works = Vec::new();
-        for (target, image) in pulled {
+        on: &(dyn Fn(&Step) + Sync),
+    ) -> Vec<(Reference, Image)> {
+        let (mut works, mut old_images) = (Vec::new(), Vec::new());
+        for Pulled {
+            target,
+            image,
+            before,
+            digest,
+        } in pulled
+        {
+            old_images.extend(before);
             let mut work = self.work_on(target, image, order.extent);
-            let mut digests = digests.iter();
-            let digest = digests.find(|(reference, _)| *reference == target.reference);
-            work.digest = digest.map(|(_, digest)| digest.clone());
+            work.digest = digest;
             work.only = order.images.only(&target.reference);
             works.push(work);
         }
         let mut round = Round::new(order.extent, &mut works, &mut outcomes.report, on);
+        round.old_images = old_images;
         if let Images::Containers(names) = &order.images {
             round.only = Some(names.clone());
         }
-        if let Err(error) = self.update_all(&mut round) {
+        if let Err(error) = self.update_all(&mut round, list) {
             log::warn!("container list: {error}");
             round.put_off(&format!("container list: {error}"));
             outcomes.list_error = Some(error.to_string());
@@ -185,19 +208,23 @@ impl Refresher {
         if self.cleanup {
             cleanup::remove_unused(&self.engine, &round.replaced);
         }
+        let mut here = Vec::new();
         for work in works {
             let reference = work.target.reference.clone();
+            here.push((reference.clone(), work.image.clone()));
             let verdict = work.verdict_on(&order.images);
             outcomes.verdicts.push((reference, verdict));
         }
+        here
     }
 
     /// Surveys each reference once more after the updates. Failures are ignored, because the next round
-    /// surveys again.
+    /// surveys again. `here` are images that were pulled just now.
     fn survey_again(
         &self,
         order: &Order,
         digests: Vec<(Reference, Digest)>,
+        mut here: Vec<(Reference, Image)>,
         outcomes: &mut Outcomes,
     ) {
         let seen = match self.selection.seen(&self.engine) {
@@ -205,9 +232,12 @@ impl Refresher {
             _ => None,
         };
         for (reference, digest) in digests {
-            let survey = seen
-                .as_ref()
-                .and_then(|seen| self.survey(&reference, &digest, seen).ok());
+            let place = here.iter().position(|(known, _)| *known == reference);
+            let image = place.map(|place| here.swap_remove(place).1);
+            let survey = seen.as_ref().and_then(|seen| match image {
+                Some(image) => self.survey_of(&reference, &digest, seen, Some(image)).ok(),
+                None => self.survey(&reference, &digest, seen).ok(),
+            });
             let is_of_all = order.extent != Extent::Pull && order.images.only(&reference).is_none();
             let found = Found {
                 digest,
@@ -250,118 +280,10 @@ impl Refresher {
             }
         }
     }
-
-    fn choose(&self, images: &Images) -> Result<Chosen> {
-        let mut chosen = Chosen::default();
-        match images {
-            Images::These(these) | Images::Named(these) => {
-                // The pulls will move the tags. If the list fails now, a later list reports the error.
-                let _ = self.selection.remember_tags(&self.engine);
-                chosen.targets.clone_from(these);
-            }
-            Images::Moved(moved) => self.choose_moved(moved, &mut chosen)?,
-            Images::Containers(names) => {
-                let seen = self.selection.named(names, &self.engine)?;
-                chosen.targets = self.made_from(&seen);
-                for one in &seen {
-                    if let Err(reason) = &one.made_from {
-                        let entry = Reasoned::new(&one.name, reason.as_str());
-                        chosen.left_alone.push(entry);
-                    }
-                }
-            }
-            Images::Managed(only) => self.choose_managed(only, &mut chosen)?,
-        }
-        Ok(chosen)
-    }
-
-    /// Chooses the images of managed containers; of those that `only` names, if it names any.
-    fn choose_managed(&self, only: &[Wanted], chosen: &mut Chosen) -> Result<()> {
-        let seen = self.selection.seen(&self.engine)?;
-        let wanted = seen.iter().filter(|one| one.consent == Consent::Update);
-        self.add_seen(wanted, &mut chosen.targets);
-        let is_meant = |reference: &Reference| {
-            only.is_empty() || only.iter().any(|wanted| wanted.is(reference))
-        };
-        chosen.targets.retain(|target| is_meant(&target.reference));
-        let pulled: HashSet<&Reference> = chosen.targets.iter().map(|t| &t.reference).collect();
-        for one in &seen {
-            let Ok(reference) = &one.made_from else {
-                continue;
-            };
-            let is_left = one.consent == Consent::Notify && !pulled.contains(reference);
-            if is_left && is_meant(reference) {
-                let reason = "its mode is notify (imagewatch refresh NAME updates it)";
-                chosen.left_alone.push(Reasoned::new(&one.name, reason));
-            }
-        }
-        Ok(())
-    }
-
-    /// Chooses among images whose tags moved. An image is not pulled if all its containers are in mode notify.
-    fn choose_moved(&self, moved: &[Moved], chosen: &mut Chosen) -> Result<()> {
-        let is_runtime = |target: &Target| {
-            let mut catalogue = self.catalogue.iter();
-            catalogue.any(|runtime| runtime.reference == target.reference)
-        };
-        // The platform starts new containers from the runtimes' images, so these are always pulled.
-        let is_pulled = |one: &Moved| one.only.is_none() && is_runtime(&one.target);
-        let mut by_reference: HashMap<Reference, Vec<Seen>> = HashMap::new();
-        if !moved.iter().all(is_pulled) {
-            for one in self.selection.seen(&self.engine)? {
-                if let Ok(reference) = &one.made_from {
-                    by_reference.entry(reference.clone()).or_default().push(one);
-                }
-            }
-        }
-        for one in moved {
-            let mut seen = by_reference
-                .remove(&one.target.reference)
-                .unwrap_or_default();
-            if let Some(only) = &one.only {
-                seen.retain(|container| only.contains(&container.name));
-            }
-            // A message about a stopped container would tell its owner nothing useful.
-            seen.retain(|container| {
-                container.consent == Consent::Update || !container.stays_stopped
-            });
-            let wants_it = |container: &Seen| container.consent == Consent::Update;
-            if is_pulled(one) || seen.iter().any(wants_it) {
-                chosen.targets.push(one.target.clone());
-            } else if !seen.is_empty() {
-                chosen.notify_only.push(NotifyOnly {
-                    target: one.target.clone(),
-                    digest: one.digest.clone(),
-                    containers: seen.into_iter().map(|one| one.name).collect(),
-                });
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The choice at the beginning of a refresh.
-#[derive(Debug, Default)]
-struct Chosen {
-    /// Images to pull.
-    targets: Vec<Target>,
-    /// Newer images that are not pulled.
-    notify_only: Vec<NotifyOnly>,
-    /// Containers that are left alone, each with the reason.
-    left_alone: Vec<Reasoned>,
-}
-
-/// A newer image whose containers are all in mode notify.
-#[derive(Debug)]
-struct NotifyOnly {
-    target: Target,
-    digest: Digest,
-    /// The names of the containers.
-    containers: Vec<String>,
 }
 
 /// Reports the containers that are behind and whose update is left to their owners.
-fn report_behind(notify_only: NotifyOnly, outcomes: &mut Outcomes, on: &dyn Fn(&Step)) {
+fn report_behind(notify_only: NotifyOnly, outcomes: &mut Outcomes, on: &(dyn Fn(&Step) + Sync)) {
     let NotifyOnly {
         target: Target { reference, .. },
         digest,
@@ -371,7 +293,7 @@ fn report_behind(notify_only: NotifyOnly, outcomes: &mut Outcomes, on: &dyn Fn(&
         let event = Event::of(Outcome::Behind, &name, &reference.to_string());
         let event = event.to(digest.as_str());
         event.log();
-        outcomes.report.enter(&event);
+        outcomes.report.add(&event);
         on(&Step::Outcome(event));
     }
     outcomes.verdicts.push((reference, Verdict::Noticed));

@@ -14,8 +14,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 use std::time::Instant;
 
-/// A list younger than this is not asked for again.
-const FRESH: Duration = Duration::from_secs(1);
+/// What is known of a container for less than this is not asked for again.
+pub(super) const FRESH: Duration = Duration::from_secs(1);
 
 /// The containers around the one that is updated. A refresh may take long, so each look compares with the
 /// Engine's list. Each container is inspected once.

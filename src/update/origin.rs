@@ -90,22 +90,28 @@ impl Refresher {
     /// # Errors
     /// When the Engine does not answer.
     pub fn is_local(&self, reference: &Reference) -> Result<bool> {
-        Ok(self.locality(reference)?.unwrap_or(false))
+        match self.engine.find_image(&reference.to_string())? {
+            Some(image) => self.is_local_image(reference, &image),
+            None => Ok(false),
+        }
+    }
+
+    /// The same for the image that is here under this name. If the registry must be asked and does not answer, the
+    /// image does not count as built here.
+    pub(super) fn is_local_image(&self, reference: &Reference, image: &Image) -> Result<bool> {
+        Ok(self.locality(reference, image)?.unwrap_or(false))
     }
 
     /// The same with two errors: the outer one is the Engine's, the inner one the registry's.
-    pub(super) fn locality(&self, reference: &Reference) -> Result<Result<bool>> {
-        let Some(image) = self.engine.find_image(&reference.to_string())? else {
-            return Ok(Ok(false));
-        };
-        if let Some(is_local) = self.origins.is_local(reference, &image) {
+    pub(super) fn locality(&self, reference: &Reference, image: &Image) -> Result<Result<bool>> {
+        if let Some(is_local) = self.origins.is_local(reference, image) {
             return Ok(Ok(is_local));
         }
-        let is_local = match self.engine.origin(&image, reference)? {
+        let is_local = match self.engine.origin(image, reference)? {
             // The Engine answers this at no cost, so the result is not kept.
             Origin::Here => return Ok(Ok(true)),
             Origin::Registry => false,
-            Origin::Unknown => match self.is_built(&image, reference) {
+            Origin::Unknown => match self.is_built(image, reference) {
                 Ok(is_local) => is_local,
                 error => return Ok(error),
             },

@@ -2,7 +2,9 @@
 
 use super::Images;
 use super::Refresher;
+use super::is_at;
 use super::origin::BUILT_HERE;
+use super::pulls::End;
 use crate::credentials::Login;
 use crate::credentials::Refused;
 use crate::engine::Image;
@@ -14,36 +16,43 @@ use crate::journal::Outcomes;
 use crate::journal::Reasoned;
 use crate::journal::Step;
 use crate::journal::Verdict;
+use crate::logging::debug;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::reference::Target;
 use crate::swap;
 use std::time::Instant;
 
+/// An image that was pulled.
+pub(super) struct Pulled<'o> {
+    pub(super) target: &'o Target,
+    pub(super) image: Image,
+    /// The image that was here before under the same name, if it is another one.
+    pub(super) before: Option<Image>,
+    /// The digest that the registry has under the tag, if it was asked.
+    pub(super) digest: Option<Digest>,
+}
+
 impl Refresher {
-    /// Pulls all targets. Returns those that were pulled, each with its image.
-    pub(super) fn pull_all<'o>(
+    /// Reports the ends of pulls. Returns the images that are here now.
+    pub(super) fn report_pulls<'o>(
         &self,
         targets: &'o [Target],
+        ends: Vec<End<'o>>,
         images: &Images,
         outcomes: &mut Outcomes,
-        on: &dyn Fn(&Step),
-    ) -> Vec<(&'o Target, Image)> {
+        on: &(dyn Fn(&Step) + Sync),
+    ) -> Vec<Pulled<'o>> {
         let mut pulled = Vec::new();
-        for target in targets {
+        for (place, end) in ends {
+            let target = &targets[place];
             let Target { name, reference } = target;
-            let begun = Instant::now();
             let image = reference.to_string();
-            match self.pull_for(images, reference, on) {
+            match end {
                 Ok(None) => self.skip_local(target, outcomes),
                 Ok(Some(found)) => {
-                    log::info!("pulled image={reference} took={:.1?}", begun.elapsed());
-                    on(&Step::Pulled {
-                        image,
-                        seconds: begun.elapsed().as_secs_f64(),
-                    });
                     outcomes.report.pulled.push(name.clone());
-                    pulled.push((target, found));
+                    pulled.push(found);
                 }
                 Err(error) => {
                     if let Some(left_alone) = self.all_left_alone(target, images) {
@@ -69,22 +78,79 @@ impl Refresher {
         pulled
     }
 
-    /// Pulls one image. Returns nothing if the image was built here and no caller named it.
-    fn pull_for(
+    /// Pulls one image, unless it is here already. Returns nothing if the image was built here and no caller named it.
+    pub(super) fn pull_for<'o>(
         &self,
         images: &Images,
-        reference: &Reference,
-        on: &dyn Fn(&Step),
-    ) -> Result<Option<Image>> {
-        if !images.are_named() && self.locality(reference)?? {
+        target: &'o Target,
+        on: &(dyn Fn(&Step) + Sync),
+    ) -> Result<Option<Pulled<'o>>> {
+        let reference = &target.reference;
+        let before = match self.engine.find_image(&reference.to_string()) {
+            // A pull may mend an image that the Engine cannot inspect.
+            Err(_) if images.are_named() => None,
+            before => before?,
+        };
+        let asks_for_origin = before.as_ref().filter(|_| !images.are_named());
+        if let Some(before) = asks_for_origin
+            && self.locality(reference, before)??
+        {
             return Ok(None);
         }
+        let digest = images.digest_of(reference).cloned();
+        if let Some(before) = &before
+            && let Some(digest) = self.digest_of_newest(before, reference, digest.as_ref())
+        {
+            debug(format_args!("{reference}: already here as {digest}"));
+            return Ok(Some(Pulled {
+                target,
+                image: before.clone(),
+                before: None,
+                digest: Some(digest),
+            }));
+        }
+        let begun = Instant::now();
+        let name = reference.to_string();
         on(&Step::Pulling {
-            image: reference.to_string(),
+            image: name.clone(),
         });
-        let found = self.pull(reference, on)?;
-        self.origins.remember(reference, found.id());
-        Ok(Some(found))
+        self.fetch(reference, before.as_ref(), on)?;
+        // A failed inspection counts as a failed pull, because no container could be created from the image.
+        let image = self.engine.image(&name)?;
+        log::info!("pulled image={reference} took={:.1?}", begun.elapsed());
+        on(&Step::Pulled {
+            image: name,
+            seconds: begun.elapsed().as_secs_f64(),
+        });
+        self.origins.remember(reference, image.id());
+        let before = before.filter(|before| before.id() != image.id());
+        Ok(Some(Pulled {
+            target,
+            image,
+            before,
+            digest,
+        }))
+    }
+
+    /// Returns the digest behind the tag, if the image that is here has that digest and the right platform. The
+    /// registry is asked if the digest is not known. If it does not answer, the Engine may still know a way to the
+    /// image.
+    fn digest_of_newest(
+        &self,
+        image: &Image,
+        reference: &Reference,
+        known: Option<&Digest>,
+    ) -> Option<Digest> {
+        let has = image.platform();
+        let forced = self.platform.as_deref();
+        let is_meant =
+            forced.is_none_or(|wanted| has.starts_with(wanted) || wanted.starts_with(&has));
+        if !is_meant {
+            return None;
+        }
+        let known = known.cloned();
+        let digest = known.or_else(|| self.registry.digest(reference).ok())?;
+        is_at(image, reference, &digest).then_some(digest)
     }
 
     /// Reports the containers whose image was built here as skipped.
@@ -111,9 +177,10 @@ impl Refresher {
             // The platform starts new containers from this image.
             return None;
         }
+        let list = self.engine.containers().ok()?;
         let seen = match images {
-            Images::Containers(names) => self.selection.named(names, &self.engine),
-            _ => self.selection.seen(&self.engine),
+            Images::Containers(names) => self.selection.named(names, &list, &self.engine),
+            _ => self.selection.seen_among(&list, &self.engine),
         };
         let seen = seen.ok()?;
         let of_it = seen
@@ -140,18 +207,16 @@ impl Refresher {
         }
     }
 
-    /// Pulls an image and inspects it. A failed inspection counts as a failed pull, because no container could
-    /// be created from the image.
-    fn pull(&self, reference: &Reference, on: &dyn Fn(&Step)) -> Result<Image> {
-        self.fetch(reference, on)?;
-        self.engine.image(&reference.to_string())
-    }
-
     /// Pulls an image by its digest, after the image was removed here.
     ///
     /// # Errors
     /// When no digest of the image can be pulled any more.
-    pub(super) fn fetch_again(&self, name: &str, image: &Image, on: &dyn Fn(&Step)) -> Result<()> {
+    pub(super) fn fetch_again(
+        &self,
+        name: &str,
+        image: &Image,
+        on: &(dyn Fn(&Step) + Sync),
+    ) -> Result<()> {
         let reference: Reference = name.parse()?;
         // An image without a tag may have no digests. On the containerd store its id is a digest.
         let own = image.manifest_digest().unwrap_or(image.id());
@@ -159,7 +224,7 @@ impl Refresher {
         let mut outcome = Ok(());
         for digest in digests {
             let pinned = format!("{}@{digest}", reference.name()).parse()?;
-            outcome = self.fetch(&pinned, on);
+            outcome = self.fetch(&pinned, Some(image), on);
             if outcome.is_ok() {
                 break;
             }
@@ -168,17 +233,18 @@ impl Refresher {
     }
 
     /// Pulls with the configured login. After a denial, it pulls without a login, because an expired login hides
-    /// even public images.
-    fn fetch(&self, reference: &Reference, on: &dyn Fn(&Step)) -> Result<()> {
+    /// even public images. `before` is the image that is here, or was.
+    fn fetch(
+        &self,
+        reference: &Reference,
+        before: Option<&Image>,
+        on: &(dyn Fn(&Step) + Sync),
+    ) -> Result<()> {
         // An image that was pulled for another platform stays on that platform. Without this, the Engine would
         // pull for its own.
         let mut platform = self.platform.clone();
-        if platform.is_none() {
-            let local = self.engine.image(&reference.to_string()).ok();
-            platform = match local {
-                Some(image) => image.foreign_platform(&self.engine.about()?.arch),
-                None => None,
-            };
+        if let (None, Some(before)) = (&platform, before) {
+            platform = before.foreign_platform(&self.engine.about()?.arch);
         }
         let image = reference.to_string();
         let on_line = |line: &PullLine| {

@@ -11,6 +11,7 @@ use super::round::Work;
 use super::round::may_be_updated;
 use super::select::Consent;
 use super::select::STOPPED;
+use super::side_by_side::Shared;
 use crate::engine::Image;
 use crate::engine::Summary;
 use crate::error::Result;
@@ -60,18 +61,29 @@ impl Refresher {
     }
 
     /// Updates every container of these images, one at a time, under the lock. Half-done swaps are recovered
-    /// first, and dependencies are updated before their dependents.
+    /// first, and dependencies are updated before their dependents. `before` is the list from before the pulls.
     ///
     /// # Errors
     /// When the containers cannot be listed.
-    pub(super) fn update_all(&self, round: &mut Round) -> Result<()> {
-        let mut list = self.engine.containers()?;
+    pub(super) fn update_all(&self, round: &mut Round, before: Option<Vec<Summary>>) -> Result<()> {
+        let mut list = match before {
+            Some(list) => list,
+            None => self.engine.containers()?,
+        };
         let mut managed = self.choose_among(&list, round)?;
         self.find_equal_images(&managed, round);
-        let is_any_due = managed.iter().any(|one| round.image_due(one).is_some());
-        if is_any_due && !self.may_swap(round) {
+        if !round.is_any_due(&managed) {
+            // Containers may have come during the pulls.
+            let before = std::mem::replace(&mut list, self.engine.containers()?);
+            if !are_the_same(&before, &list) {
+                managed = self.choose_among(&list, round)?;
+                self.find_equal_images(&managed, round);
+            }
+        }
+        if round.is_any_due(&managed) && !self.may_swap(round) {
+            let shared = Shared::new(round, Neighbours::default());
             for one in managed {
-                self.update_one(&one, round, &mut Neighbours::default());
+                self.update_one(&one, &shared);
             }
             return Ok(());
         }
@@ -97,8 +109,14 @@ impl Refresher {
         let wanted = managed.iter().filter(|one| may_be_updated(one));
         round.updates = wanted.map(|one| one.container.name().to_owned()).collect();
         let known = managed.iter().map(|one| &one.container);
-        let mut neighbours = Neighbours::new(list, known);
-        self.update_in_order(managed, lock, round, &mut neighbours);
+        let neighbours = Neighbours::new(list, known);
+        // A stopped container cannot show that an image comes up, so running containers are first.
+        let (stopped, running): (Vec<_>, Vec<_>) = managed
+            .into_iter()
+            .partition(|one| one.container.is_stopped());
+        let mut all = in_order(running, |one| &one.container);
+        all.extend(in_order(stopped, |one| &one.container));
+        self.update_side_by_side(all, lock, &Shared::new(round, neighbours));
         Ok(())
     }
 
@@ -123,34 +141,6 @@ impl Refresher {
         self.skip_half_done(list, round)?;
         self.find_equal_images(managed, round);
         Ok(())
-    }
-
-    /// Updates the containers, dependencies first. The lock is renewed when its time is over.
-    fn update_in_order<'l>(
-        &'l self,
-        managed: Vec<Managed>,
-        mut lock: Option<Lock<'l>>,
-        round: &mut Round,
-        neighbours: &mut Neighbours,
-    ) {
-        // A stopped container cannot show that an image comes up, so running containers are first.
-        let (stopped, running): (Vec<_>, Vec<_>) = managed
-            .into_iter()
-            .partition(|one| one.container.is_stopped());
-        let mut all = in_order(running, |one| &one.container);
-        all.extend(in_order(stopped, |one| &one.container));
-        for one in all {
-            if let (Some(held), Some(image)) = (&lock, round.image_due(&one).cloned())
-                && held.is_over()
-            {
-                drop(lock.take());
-                match self.lock(&image, std::slice::from_ref(&one), round.on) {
-                    Ok(held) => lock = Some(held),
-                    Err(reason) => round.put_off(&reason),
-                }
-            }
-            self.update_one(&one, round, neighbours);
-        }
     }
 
     /// Returns the containers that this refresh is about.
@@ -199,84 +189,59 @@ impl Refresher {
     fn find_equal_images(&self, managed: &[Managed], round: &mut Round) {
         for one in managed {
             let old = one.container.image_id();
-            let Some(image) = round.work(&one.reference).map(|work| &work.image) else {
+            let Some(newest) = round.work(&one.reference).map(|work| work.image.id()) else {
                 continue;
             };
-            let pair = (old.to_owned(), image.id().to_owned());
-            if old != image.id() && !round.equal_images.contains_key(&pair) {
-                let is_equal = self.is_equal(old, image).unwrap_or_else(|error| {
-                    debug(format_args!("{error}"));
-                    false
-                });
-                round.equal_images.insert(pair, is_equal);
+            let pair = (old.to_owned(), newest.to_owned());
+            if old == newest || round.equal_images.contains_key(&pair) {
+                continue;
+            }
+            self.inspect_old_image(old, round);
+            let both = round.old_image(old).zip(round.work(&one.reference));
+            let is_equal = both.is_some_and(|(old, work)| old.is_same_as(&work.image));
+            round.equal_images.insert(pair, is_equal);
+        }
+    }
+
+    /// Inspects an image that a container runs, if that was not done before.
+    fn inspect_old_image(&self, id: &str, round: &mut Round) {
+        if round.old_image(id).is_none() {
+            match self.engine.find_image(id) {
+                Ok(found) => round.old_images.extend(found),
+                Err(error) => debug(format_args!("{error}")),
             }
         }
     }
 
     /// Updates one container, or reports why not.
-    fn update_one(&self, one: &Managed, round: &mut Round, neighbours: &mut Neighbours) {
-        (round.on)(&Step::Alive);
-        let name = one.container.name();
-        let Some(&index) = round.index.get(&one.reference) else {
+    pub(super) fn update_one(&self, one: &Managed, shared: &Shared) {
+        (shared.on)(&Step::Alive);
+        let due = due(one, &mut shared.round());
+        let Some((index, image)) = due else {
             return;
         };
-        let image = round.works[index].image.clone();
-        // The container may have been recreated already, with a dependency.
-        let is_done = round.report.recreated.iter().any(|done| done == name);
-        if round.is_newest(one, &image) && round.extent != Extent::Force {
-            if !is_done {
-                round.report.unchanged.push(name.to_owned());
-            }
-            return;
-        }
-        if one.stays_stopped {
-            // Not worth a message in any round, so only the report shows the container.
-            if !is_done {
-                round.report.skipped.push(Reasoned::new(name, STOPPED));
-            }
-            return;
-        }
-        if let Some(reason) = one.left_alone.clone() {
-            round.skip(one, &image, reason, Told::LeftAlone);
-            return;
-        }
-        if one.consent == Consent::Notify {
-            let digest = round.works[index].digest.as_ref();
-            let newest = digest.map_or(image.id(), Digest::as_str);
-            let event = Event::of(Told::Behind, name, &one.reference.to_string());
-            round.tell_quietly(event.to(newest));
-            return;
-        }
-        if is_done {
-            return;
-        }
-        if let Some(reason) = round.works[index].ended.clone() {
-            round.skip_quietly(one, &image, reason, Told::LeftAlone);
-            return;
-        }
-        let verdict = self.replace(one, &image, round, neighbours);
+        let verdict = self.replace(one, &image, shared);
+        let mut round = shared.round();
         let work = &mut round.works[index];
         let so_far = std::mem::replace(&mut work.verdict, Verdict::Done);
         work.verdict = so_far.or_worse(verdict);
     }
 
     /// Replaces one container, and reports the outcome.
-    fn replace(
-        &self,
-        one: &Managed,
-        image: &Image,
-        round: &mut Round,
-        neighbours: &mut Neighbours,
-    ) -> Verdict {
+    fn replace(&self, one: &Managed, image: &Image, shared: &Shared) -> Verdict {
         if self.shutdown.is_closed() {
-            return round.skip_quietly(one, image, STOPPING.to_owned(), Told::Skipped);
+            let reason = STOPPING.to_owned();
+            return (shared.round()).skip_quietly(one, image, reason, Told::Skipped);
         }
         if self.recreate == Recreate::Remove {
-            return self.remove_one(one, image, round);
+            return self.remove_one(one, image, shared);
         }
-        match self.swap(one, image, round, neighbours) {
-            Ok(outcome) => self.report_outcome(one, image, outcome, round),
-            Err(error) => round.skip(one, image, error.to_string(), Told::Skipped),
+        match self.swap(one, image, shared) {
+            Ok(outcome) => self.report_outcome(one, image, outcome, &mut shared.round()),
+            Err(error) => {
+                let reason = error.to_string();
+                (shared.round()).skip(one, image, reason, Told::Skipped)
+            }
         }
     }
 
@@ -346,6 +311,48 @@ impl Refresher {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.insert(name.to_owned(), reason.to_owned()).as_deref() != Some(reason)
     }
+}
+
+/// Returns the image that a container is to be updated to, with the place of its work. If there is none, the reason is
+/// reported.
+fn due(one: &Managed, round: &mut Round) -> Option<(usize, Image)> {
+    let name = one.container.name();
+    let &index = round.index.get(&one.reference)?;
+    let image = round.works[index].image.clone();
+    // The container may have been recreated already, with a dependency.
+    let is_done = round.report.recreated.iter().any(|done| done == name);
+    if round.is_newest(one, &image) && round.extent != Extent::Force {
+        if !is_done {
+            round.report.unchanged.push(name.to_owned());
+        }
+        return None;
+    }
+    if one.stays_stopped {
+        // Not worth a message in any round, so only the report shows the container.
+        if !is_done {
+            round.report.skipped.push(Reasoned::new(name, STOPPED));
+        }
+        return None;
+    }
+    if let Some(reason) = one.left_alone.clone() {
+        round.skip(one, &image, reason, Told::LeftAlone);
+        return None;
+    }
+    if one.consent == Consent::Notify {
+        let digest = round.works[index].digest.as_ref();
+        let newest = digest.map_or(image.id(), Digest::as_str);
+        let event = Event::of(Told::Behind, name, &one.reference.to_string());
+        round.tell_quietly(event.to(newest));
+        return None;
+    }
+    if is_done {
+        return None;
+    }
+    if let Some(reason) = round.works[index].ended.clone() {
+        round.skip_quietly(one, &image, reason, Told::LeftAlone);
+        return None;
+    }
+    Some((index, image))
 }
 
 /// Returns the image to make the lock of, or nothing if the lock is not needed.

@@ -3,14 +3,13 @@
 use super::Refresher;
 use super::lifecycle;
 use super::managed::Managed;
-use super::neighbours::Neighbours;
-use super::renew::HALF_DONE;
+use super::neighbours::FRESH;
 use super::round::Round;
+use super::side_by_side::Shared;
 use super::stopped::lost_by;
 use crate::engine::Container;
 use crate::engine::Image;
 use crate::engine::Removal;
-use crate::engine::State;
 use crate::error::Result;
 use crate::error::headline;
 use crate::journal::Event;
@@ -25,8 +24,7 @@ use crate::swap::Join;
 use crate::swap::Outcome;
 use crate::swap::Part;
 use crate::swap::Swap;
-use crate::swap::dependents;
-use crate::swap::restarts_with;
+use crate::swap::Turn;
 use std::cell::RefCell;
 use std::time::Duration;
 
@@ -77,23 +75,17 @@ impl Refresher {
     }
 
     /// Swaps one container and its dependents, and restarts the containers that ask for it.
-    pub(super) fn swap(
-        &self,
-        one: &Managed,
-        image: &Image,
-        round: &mut Round,
-        neighbours: &mut Neighbours,
-    ) -> Result<Outcome> {
+    pub(super) fn swap(&self, one: &Managed, image: &Image, shared: &Shared) -> Result<Outcome> {
         let id = one.container.id();
-        let outcome = self.swap_now(one, id, image, round, neighbours)?;
+        let outcome = self.swap_now(one, id, image, shared)?;
         match outcome {
             Some(outcome) => Ok(outcome),
             // The container was recreated to join another one, so its id has changed.
             None => {
                 let name = one.container.name();
-                let outcome = self.swap_now(one, name, image, round, neighbours)?;
-                let reason = "a container that it needs was replaced once more".to_owned();
-                Ok(outcome.unwrap_or(Outcome::NotBegun { reason }))
+                let outcome = self.swap_now(one, name, image, shared)?;
+                let reason = "a container that it needs was replaced once more";
+                Ok(outcome.unwrap_or_else(|| not_begun(reason)))
             }
         }
     }
@@ -104,22 +96,20 @@ impl Refresher {
         one: &Managed,
         id: &str,
         image: &Image,
-        round: &mut Round,
-        neighbours: &mut Neighbours,
+        shared: &Shared,
     ) -> Result<Option<Outcome>> {
-        let not_begun = |reason| Ok(Some(Outcome::NotBegun { reason }));
+        let turn = Turn::to_create(&shared.turns);
         let old = match self.find_unchanged(one, id)? {
             Ok(old) => old,
-            Err(reason) => return not_begun(reason.to_owned()),
+            Err(reason) => return Ok(Some(not_begun(reason))),
         };
-        neighbours.look(&self.engine)?;
-        let dependents = self.dependents_of(&old, round, neighbours)?;
-        let mut parts = vec![Part { old: &old, image }];
-        parts.extend(dependents.iter().map(|(old, image)| Part { old, image }));
-        if let Some(reason) = why_not_now(&parts, neighbours) {
-            return not_begun(reason);
+        let companions = self.companions(&old, shared)?;
+        if let Some(reason) = &companions.obstacle {
+            return Ok(Some(not_begun(reason)));
         }
-        let on = round.on;
+        let parts = companions.parts(&old, image);
+        let images = shared.round().old_images_of(&parts);
+        let on = shared.on;
         let phase = |name: &str, phase| {
             on(&Step::Swap {
                 container: name.to_owned(),
@@ -141,20 +131,23 @@ impl Refresher {
             about: &self.engine.about()?,
             acceptance: self.acceptance,
             platform: self.platform.as_deref(),
+            images: &images,
+            turn: &turn,
             fetch: &|name, image| self.fetch_again(name, image, on),
         };
         let is_first = id == one.container.id();
         let Some(outcome) = self.run_swap(&swap, &parts, is_first)? else {
             return Ok(None);
         };
-        let outcome = self.report_failure(outcome, &parts, round);
+        drop(turn);
+        let outcome = self.report_failure(outcome, &parts, &mut shared.round());
         if let Outcome::Recreated { downtime } = outcome {
             if told.borrow().is_empty() {
                 accepted(downtime);
             }
-            self.finish(&parts, told.take(), round);
+            self.finish(&parts, told.take(), shared);
             // A container that came during the swap has seen the successor, so the older list is enough.
-            self.restart_after(&old, &parts, neighbours.dependents());
+            self.restart(&companions.restarted, &old, &parts);
         }
         Ok(Some(outcome))
     }
@@ -165,6 +158,10 @@ impl Refresher {
         one: &Managed,
         id: &str,
     ) -> Result<std::result::Result<Container, &'static str>> {
+        // Just before the stop, the swap looks whether anything has changed.
+        if id == one.container.id() && one.seen.elapsed() < FRESH {
+            return Ok(Ok(one.container.clone()));
+        }
         let Some(old) = self.engine.find(id)? else {
             return Ok(Err("it was removed in the meantime"));
         };
@@ -172,23 +169,6 @@ impl Refresher {
             return Ok(Err("it was stopped in the meantime"));
         }
         Ok(Ok(old))
-    }
-
-    /// Returns the dependents of a container as they are now, each with the image for its successor.
-    fn dependents_of(
-        &self,
-        provider: &Container,
-        round: &Round,
-        neighbours: &Neighbours,
-    ) -> Result<Vec<(Container, Image)>> {
-        let mut found = Vec::new();
-        for dependent in dependents(provider, neighbours.dependents()) {
-            if let Some(dependent) = self.engine.find(dependent.id())? {
-                let image = self.image_of_dependent(&dependent, round)?;
-                found.push((dependent, image));
-            }
-        }
-        Ok(found)
     }
 
     /// Runs the `pre-update` commands, at the first try, and the swap. Returns nothing if the containers were
@@ -246,20 +226,23 @@ impl Refresher {
     }
 
     /// Reports the successors, and runs their `post-update` commands.
-    fn finish(&self, parts: &[Part], told: Vec<Event>, round: &mut Round) {
+    fn finish(&self, parts: &[Part], told: Vec<Event>, shared: &Shared) {
         for event in told {
             event.log();
-            round.report.enter(&event);
+            shared.round().report.add(&event);
         }
         for part in parts {
             let name = part.old.name();
             if let Some(lost) = lost_by(part.old) {
                 log::warn!("{name}: {lost}");
-                round.report.warnings.push(Reasoned::new(name, lost));
+                let warning = Reasoned::new(name, lost);
+                shared.round().report.warnings.push(warning);
             }
             if part.old.image_id() != part.image.id() {
-                round.replaced.insert(part.old.image_id().to_owned());
-                self.remember_replaced(part.old);
+                let id = part.old.image_id();
+                shared.round().replaced.insert(id.to_owned());
+                let image = shared.round().old_image(id).cloned();
+                self.remember_replaced(part.old, image.as_ref());
             }
             if lifecycle::may_follow(part.old, part.image)
                 && let Some(new) = self.engine.find(name).ok().flatten()
@@ -291,90 +274,59 @@ impl Refresher {
         Ok(outcome)
     }
 
-    /// Remembers that the image of a container was replaced.
-    fn remember_replaced(&self, old: &Container) {
+    /// Remembers that the image of a container was replaced. The image is inspected if the caller has not.
+    fn remember_replaced(&self, old: &Container, image: Option<&Image>) {
         let Ok(reference) = old.image_name().parse::<Reference>() else {
             return;
         };
         let id = old.image_id();
-        let image = self.engine.find_image(id).ok().flatten();
+        let found = match image {
+            None => self.engine.find_image(id).ok().flatten(),
+            Some(_) => None,
+        };
+        let image = image.or(found.as_ref());
         let digests = image.iter().flat_map(|image| image.digests_of(&reference));
         self.replaced.add(&reference, id, digests);
     }
 
-    /// Returns the image for a dependent: a newer image that is due for the dependent, or else the old image.
-    fn image_of_dependent(&self, dependent: &Container, round: &Round) -> Result<Image> {
-        let reference = dependent.image_name().parse::<Reference>().ok();
-        let due = reference.and_then(|reference| round.work(&reference));
-        // An image that was rejected, or that the owner's labels do not allow, is not due.
-        let is_wanted = round.updates.contains(dependent.name());
-        let due = due.filter(|work| work.ended.is_none() && is_wanted);
-        match due.map(|work| work.image.clone()) {
-            Some(image) => Ok(image),
-            None => self.engine.image(dependent.image_id()),
-        }
-    }
-
-    /// Restarts the containers whose labels ask for a restart after `provider` was recreated.
-    fn restart_after(&self, provider: &Container, parts: &[Part], neighbours: &[Container]) {
-        let is_part = |one: &Container| parts.iter().any(|part| part.old.name() == one.name());
-        let wants = |one: &&Container| {
-            one.state() == State::Running && !is_part(one) && restarts_with(one, provider)
-        };
-        for one in neighbours.iter().filter(wants) {
-            // The owner may have stopped the container meanwhile.
-            let now = self.engine.find(one.id()).ok().flatten();
-            if now.is_none_or(|now| now.state() != State::Running) {
-                continue;
-            }
-            match self.engine.restart(one) {
-                Ok(()) => log::info!(
-                    "restarted container={} after {}",
-                    one.name(),
-                    provider.name()
-                ),
-                Err(error) => log::warn!("not restarted container={}: {error}", one.name()),
-            }
-        }
-    }
-
     /// Removes one container, for a platform that provisions its containers again.
-    pub(super) fn remove_one(&self, one: &Managed, image: &Image, round: &mut Round) -> Verdict {
+    pub(super) fn remove_one(&self, one: &Managed, image: &Image, shared: &Shared) -> Verdict {
         let name = one.container.name();
         match swap::must_stay(&one.container, &self.engine) {
             Ok(None) => {}
             Ok(Some(reason)) => {
-                round.skip_quietly(one, image, reason.to_owned(), Told::LeftAlone);
+                let reason = reason.to_owned();
+                (shared.round()).skip_quietly(one, image, reason, Told::LeftAlone);
                 return Verdict::Done;
             }
-            Err(error) => return round.skip(one, image, error.to_string(), Told::Skipped),
+            Err(error) => {
+                let reason = error.to_string();
+                return (shared.round()).skip(one, image, reason, Told::Skipped);
+            }
         }
         match self.engine.remove(one.container.id(), Removal::Force) {
             Ok(()) => {
                 log::info!("removed container={name} image={}", one.reference);
                 if one.container.image_id() != image.id() {
-                    self.remember_replaced(&one.container);
+                    self.remember_replaced(&one.container, None);
                 }
                 let event = Event::of(Told::Recreated, name, &one.reference.to_string());
-                round.tell_quietly(event.from_to(one.container.image_id(), image.id()));
+                let event = event.from_to(one.container.image_id(), image.id());
+                shared.round().tell_quietly(event);
                 Verdict::Done
             }
             Err(error) => {
                 log::warn!("not removed container={name}: {error}");
-                round.skip_quietly(one, image, error.to_string(), Told::Skipped)
+                let reason = error.to_string();
+                (shared.round()).skip_quietly(one, image, reason, Told::Skipped)
             }
         }
     }
 }
 
-/// Returns the reason not to begin the swap, if the parts have unknown dependents or half-done swaps.
-fn why_not_now(parts: &[Part], neighbours: &Neighbours) -> Option<String> {
-    let all = || parts.iter().map(|part| part.old);
-    let unknown = all().find_map(|one| neighbours.unknown_dependent(one));
-    unknown.or_else(|| {
-        let one = all().find(|one| neighbours.is_in_swap(one))?;
-        Some(format!("{}: {HALF_DONE}", one.name()))
-    })
+fn not_begun(reason: &str) -> Outcome {
+    let reason = reason.to_owned();
+    Outcome::NotBegun { reason }
 }
 
 fn recreated(part: &Part, downtime: Option<Duration>) -> Event {

@@ -15,6 +15,7 @@ use crate::journal::Verdict;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::reference::Target;
+use crate::swap::Part;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 
@@ -73,6 +74,8 @@ pub(super) struct Round<'r, 'o> {
     pub(super) index: HashMap<Reference, usize>,
     /// Pairs of image ids, older and newest, and whether both images are equal but for the id.
     pub(super) equal_images: HashMap<(String, String), bool>,
+    /// Older images that were inspected, the ones that containers run.
+    pub(super) old_images: Vec<Image>,
     pub(super) report: &'r mut Report,
     /// The names of the only containers to update. `None` means all managed ones.
     pub(super) only: Option<Vec<String>>,
@@ -82,7 +85,7 @@ pub(super) struct Round<'r, 'o> {
     pub(super) updates: BTreeSet<String>,
     /// The ids of images that this refresh replaced or rejected; cleanup may remove them.
     pub(super) replaced: BTreeSet<String>,
-    pub(super) on: &'r dyn Fn(&Step),
+    pub(super) on: &'r (dyn Fn(&Step) + Sync),
 }
 
 /// Whether the owner's labels, and the container's state, allow an update.
@@ -95,7 +98,7 @@ impl<'r, 'o> Round<'r, 'o> {
         extent: Extent,
         works: &'r mut [Work<'o>],
         report: &'r mut Report,
-        on: &'r dyn Fn(&Step),
+        on: &'r (dyn Fn(&Step) + Sync),
     ) -> Self {
         let numbered = works.iter().enumerate();
         // `collect` would sort first, which is 5 KB of code.
@@ -106,6 +109,7 @@ impl<'r, 'o> Round<'r, 'o> {
             extent,
             index: index.collect(),
             equal_images: HashMap::new(),
+            old_images: Vec::new(),
             only: None,
             unreadable: Vec::new(),
             works,
@@ -134,6 +138,22 @@ impl<'r, 'o> Round<'r, 'o> {
         let behind = !self.is_newest(one, &work.image) || self.extent == Extent::Force;
         let may = work.ended.is_none() && may_be_updated(one);
         (behind && may).then_some(&work.image)
+    }
+
+    /// Whether any of these containers is to be updated.
+    pub(super) fn is_any_due(&self, managed: &[Managed]) -> bool {
+        managed.iter().any(|one| self.image_due(one).is_some())
+    }
+
+    /// Returns an image that a container ran, if it was inspected.
+    pub(super) fn old_image(&self, id: &str) -> Option<&Image> {
+        self.old_images.iter().find(|image| image.id() == id)
+    }
+
+    /// Returns the images that these containers run, as far as they were inspected.
+    pub(super) fn old_images_of(&self, parts: &[Part]) -> Vec<Image> {
+        let ids = parts.iter().map(|part| part.old.image_id());
+        ids.filter_map(|id| self.old_image(id)).cloned().collect()
     }
 
     /// Ends all updates of this refresh. The next round tries again.
@@ -178,7 +198,7 @@ impl<'r, 'o> Round<'r, 'o> {
 
     /// The same without a log line, for events that have one already.
     pub(super) fn tell_quietly(&mut self, event: Event) {
-        self.report.enter(&event);
+        self.report.add(&event);
         (self.on)(&Step::Outcome(event));
     }
 

@@ -46,6 +46,14 @@ pub struct Seen {
     pub made_from: std::result::Result<Reference, String>,
 }
 
+impl Seen {
+    /// Whether the container follows a tag now.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.made_from.is_ok() && !self.stays_stopped
+    }
+}
+
 /// The value of `IMAGEWATCH_SELECT`: which containers are managed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Select {
@@ -123,21 +131,19 @@ impl Selection {
             let mut name = summary.image_name().to_owned();
             let has_lost_tag = is_id(&name, summary.image_id());
             let mut unknown = None;
-            if has_lost_tag {
+            if !has_lost_tag {
+                self.remember_image_name(summary, &name);
+            } else if let Some(known) = self.known_image_name(summary) {
+                name = known;
+            } else {
                 match inspector.find(summary.id())? {
                     Ok(Some(container)) => {
                         container.image_name().clone_into(&mut name);
                         self.remember_image_name(summary, &name);
                     }
                     Ok(None) => continue,
-                    Err(error) => match self.known_image_name(summary) {
-                        Some(image_names) => name = image_names,
-                        None => unknown = Some(format!("it cannot be looked at: {error}")),
-                    },
+                    Err(error) => unknown = Some(format!("it cannot be looked at: {error}")),
                 }
-            }
-            if !has_lost_tag {
-                self.remember_image_name(summary, &name);
             }
             let wishes = Wishes::of(&mut summary.labels());
             let made_from = match unknown {
@@ -171,13 +177,13 @@ impl Selection {
         Ok(seen)
     }
 
-    /// Returns the containers with these names. A named container counts as managed, unless its owner opted out.
+    /// Returns the containers of a list that have these names. A named container counts as managed, unless its owner opted out.
     ///
     /// # Errors
     /// When the Engine does not answer.
-    pub fn named(&self, names: &[String], engine: &Engine) -> Result<Vec<Seen>> {
+    pub fn named(&self, names: &[String], list: &[Summary], engine: &Engine) -> Result<Vec<Seen>> {
         let mut seen = Vec::new();
-        for summary in engine.containers()? {
+        for summary in list {
             let name = summary.name();
             if !names.iter().any(|wanted| wanted == name) || is_transient_name(name) {
                 continue;
@@ -186,7 +192,7 @@ impl Selection {
                 continue;
             };
             let wishes = Wishes::of(&mut summary.labels());
-            self.warn_of_labels(&summary, &wishes);
+            self.warn_of_labels(summary, &wishes);
             let made_from = match blocking_label(&wishes) {
                 Some(reason) => Err(reason.to_owned()),
                 None => made_from(container.image_name(), summary.image_id()),
@@ -217,16 +223,12 @@ impl Selection {
     }
 
     /// Remembers the image names of all managed containers. Once a tag moves, the list shows only image ids.
-    ///
-    /// # Errors
-    /// When the Engine does not answer.
-    pub fn remember_tags(&self, engine: &Engine) -> Result<()> {
-        for summary in &engine.containers()? {
+    pub(super) fn remember_tags(&self, list: &[Summary]) {
+        for summary in list {
             if self.may_be_managed(summary) && !is_id(summary.image_name(), summary.image_id()) {
                 self.remember_image_name(summary, summary.image_name());
             }
         }
-        Ok(())
     }
 
     fn remember_image_name(&self, summary: &Summary, image_name: &str) {

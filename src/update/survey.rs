@@ -7,6 +7,7 @@ use super::select::Seen;
 use crate::engine::Image;
 use crate::error::Result;
 use crate::journal::Behind;
+use crate::journal::Judged;
 use crate::journal::Standing;
 use crate::journal::Survey;
 use crate::reference::Digest;
@@ -16,13 +17,11 @@ use std::collections::HashMap;
 /// Summarises the watched containers and images in one line. `behind` names containers on an older image, and
 /// `unknown` names images whose registry did not answer.
 #[must_use]
-pub fn summary(seen: &[Seen], images: usize, behind: &[String], unknown: &[String]) -> String {
+pub fn summary(containers: usize, images: usize, behind: &[String], unknown: &[String]) -> String {
     let count = |number: usize, noun: &str| match number {
         1 => format!("1 {noun}"),
         _ => format!("{number} {noun}s"),
     };
-    let is_watched = |one: &&Seen| one.made_from.is_ok() && !one.stays_stopped;
-    let containers = seen.iter().filter(is_watched).count();
     let mut text = format!(
         "watching {}, {}; ",
         count(containers, "container"),
@@ -53,6 +52,20 @@ impl Refresher {
     /// When the Engine does not answer.
     pub fn survey(&self, reference: &Reference, digest: &Digest, seen: &[Seen]) -> Result<Survey> {
         let here = self.engine.find_image(&reference.to_string())?;
+        self.survey_of(reference, digest, seen, here)
+    }
+
+    /// The same with the local image, if there is one. A list entry is enough.
+    ///
+    /// # Errors
+    /// When the Engine does not answer.
+    pub fn survey_of(
+        &self,
+        reference: &Reference,
+        digest: &Digest,
+        seen: &[Seen],
+        here: Option<Image>,
+    ) -> Result<Survey> {
         if let Some(here) = &here {
             let digests = here.digests_of(reference);
             self.replaced
@@ -64,7 +77,7 @@ impl Refresher {
         let is_of_it = |one: &&Seen| one.made_from.as_ref() == Ok(reference);
         let users: Vec<&Seen> = seen.iter().filter(is_of_it).collect();
         let is_followed = users.iter().any(|one| !one.stays_stopped);
-        let mut behind = self.behind(reference, digest, here.as_ref(), &users)?;
+        let (mut behind, judged) = self.behind(reference, digest, here.clone(), &users)?;
         // An image that did not come up may have been removed since, so its digest is compared too.
         let is_wanted = !behind.is_empty() || !is_followed;
         let rejection = match newest {
@@ -73,13 +86,18 @@ impl Refresher {
             None => self.rejected.reason_of_digest(reference, digest),
         };
         let is_pulled = newest.is_some();
-        if here.is_some() && !is_pulled && self.is_local(reference)? {
+        if !is_pulled
+            && here
+                .as_ref()
+                .map_or(Ok(false), |here| self.is_local_image(reference, here))?
+        {
             behind.clear();
             return Ok(Survey {
                 standing: Standing::Local,
                 rejection: None,
                 is_pulled,
                 behind,
+                judged: Vec::new(),
             });
         }
         let standing = match &here {
@@ -95,30 +113,35 @@ impl Refresher {
             rejection,
             is_pulled,
             behind,
+            judged,
         })
     }
 
-    /// Returns the containers that run another image than `digest`. `here` is the local image of the tag.
+    /// Returns the containers that run another image than `digest`, and their images. `here` is the local image of the
+    /// tag.
     fn behind(
         &self,
         reference: &Reference,
         digest: &Digest,
-        here: Option<&Image>,
+        mut here: Option<Image>,
         users: &[&Seen],
-    ) -> Result<Vec<Behind>> {
-        let is_pulled = here.is_some_and(|image| is_at(image, reference, digest));
-        let mut behind = Vec::new();
+    ) -> Result<(Vec<Behind>, Vec<Judged>)> {
+        let is_pulled = (here.as_ref()).is_some_and(|image| is_at(image, reference, digest));
+        let (mut behind, mut judged) = (Vec::new(), Vec::<Judged>::new());
         let mut images: HashMap<&str, Option<Image>> = HashMap::new();
         for one in users.iter().filter(|one| !one.stays_stopped) {
-            let mut is_as_here = here.is_some_and(|here| one.image_id == here.id());
+            let mut is_as_here = (here.as_ref()).is_some_and(|here| one.image_id == here.id());
             let mut is_newest = is_as_here && is_pulled;
             if !is_as_here {
+                if let Some(entry) = here.as_ref().filter(|here| !here.has_settings()) {
+                    here = self.engine.find_image(entry.id())?;
+                }
                 if !images.contains_key(one.image_id.as_str()) {
                     images.insert(&one.image_id, self.engine.find_image(&one.image_id)?);
                 }
                 let image = images.get(one.image_id.as_str()).and_then(Option::as_ref);
-                is_as_here =
-                    here.is_some_and(|here| image.is_some_and(|image| image.is_same_as(here)));
+                let both = here.as_ref().zip(image);
+                is_as_here = both.is_some_and(|(here, image)| image.is_same_as(here));
                 // Without the newest image under the tag, for example after `docker rmi`, a container may still
                 // run that image.
                 is_newest = if is_pulled {
@@ -126,6 +149,12 @@ impl Refresher {
                 } else {
                     image.is_some_and(|image| is_at(image, reference, digest))
                 };
+            }
+            if judged.iter().all(|known| known.image_id != one.image_id) {
+                judged.push(Judged {
+                    image_id: one.image_id.clone(),
+                    is_behind: !is_newest,
+                });
             }
             if !is_newest {
                 behind.push(Behind {
@@ -135,13 +164,7 @@ impl Refresher {
                 });
             }
         }
-        Ok(behind)
-    }
-
-    /// Whether the image with this id equals `newest` but for the id.
-    pub(super) fn is_equal(&self, id: &str, newest: &Image) -> Result<bool> {
-        let image = self.engine.find_image(id)?;
-        Ok(image.is_some_and(|image| image.is_same_as(newest)))
+        Ok((behind, judged))
     }
 }
 
@@ -201,8 +224,9 @@ mod tests {
                 "watching 2 containers, 1 image; none is behind; not known of nginx",
             ),
         ] {
+            let containers = seen.iter().filter(|one| one.is_watched()).count();
             assert_eq!(
-                summary(seen, images, &names(behind), &names(unknown)),
+                summary(containers, images, &names(behind), &names(unknown)),
                 expected
             );
         }

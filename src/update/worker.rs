@@ -15,16 +15,23 @@ use crate::journal::Step;
 use crate::journal::Worst;
 use crate::thread::Outlet;
 use crate::time::rfc3339;
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
+use std::time::Instant;
 use std::time::SystemTime;
 
 /// Between two calls of `idle`, as long as `idle` has more to do.
 const MOMENT: Duration = Duration::from_secs(3);
+
+/// A round of the watcher has no further order if none came for this time. A caller's order is never waited for.
+const GATHERING: Duration = Duration::from_millis(250);
+/// The longest wait for all orders of a round: a run that takes long is not put off.
+const MOST_GATHERING: Duration = Duration::from_secs(3);
 
 /// How long the queue stays empty before `idle` is called all the same: another process, killed in
 /// mid-swap, may have left something to recover.
@@ -60,7 +67,7 @@ impl Worker {
     pub fn work(
         self,
         board: &Board,
-        run: impl Fn(&Order, &dyn Fn(&Step)) -> Outcomes,
+        run: impl Fn(&Order, &(dyn Fn(&Step) + Sync)) -> Outcomes,
         answered: impl Fn(),
         mut idle: impl FnMut() -> bool,
     ) {
@@ -82,6 +89,7 @@ impl Worker {
                 }
             }
             waiting.extend(self.outlet.drain());
+            self.gather(&mut waiting);
             if let Some((order, served)) = take_equal(&mut waiting) {
                 self.serve(&order, served, board, &run);
                 has_more = true;
@@ -108,21 +116,35 @@ impl Worker {
         }
     }
 
+    /// Waits for further orders of a round of the watcher, while they come. One run for all of them is quicker than
+    /// one for the first and one for the rest.
+    fn gather(&self, waiting: &mut VecDeque<Job>) {
+        let begun = Instant::now();
+        let is_watchers = |job: &Job| job.asker == Asker::Watcher;
+        while waiting.iter().all(is_watchers) && begun.elapsed() < MOST_GATHERING {
+            match self.outlet.pop_within(GATHERING) {
+                Some(job) => waiting.push_back(job),
+                None => break,
+            }
+        }
+    }
+
     /// Does one run, and gives its report to all who asked.
     fn serve(
         &self,
         order: &Order,
         served: Vec<Job>,
         board: &Board,
-        run: &impl Fn(&Order, &dyn Fn(&Step)) -> Outcomes,
+        run: &impl Fn(&Order, &(dyn Fn(&Step) + Sync)) -> Outcomes,
     ) {
         let ids: Vec<String> = served.iter().map(|job| job.id.clone()).collect();
         self.list.change(&ids, |job| job.state = Stage::Running);
         let asker = served.first().map_or(Asker::Watcher, |first| first.asker);
         let started = SystemTime::now();
-        let served = RefCell::new(served);
+        let served = Mutex::new(served);
+        let lock = || served.lock().unwrap_or_else(PoisonError::into_inner);
         let on = |step: &Step| {
-            for job in served.borrow_mut().iter_mut() {
+            for job in lock().iter_mut() {
                 job.listener.step(step);
             }
         };
@@ -133,7 +155,8 @@ impl Worker {
         }
         let report = show_run(board, started, asker, &answer);
         self.list.change(&ids, |job| job.finish(&answer, &report));
-        for job in served.into_inner() {
+        let served = served.into_inner();
+        for job in served.unwrap_or_else(PoisonError::into_inner) {
             let end = || job.listener.end(&answer);
             if catch_unwind(AssertUnwindSafe(end)).is_err() {
                 log::error!("a bug in imagewatch lost the report of one caller");
@@ -159,7 +182,7 @@ fn show_states(board: &Board, order: &Order, outcomes: &Outcomes) {
         // A pull without a survey tells nothing about the containers.
         let survey = found.and_then(|found| found.survey.as_ref());
         if order.extent != Extent::Pull || survey.is_some() {
-            board.judge(reference, verdict, found);
+            board.apply(reference, verdict, found);
         }
     }
 }

@@ -2,11 +2,16 @@
 //!
 //! This room has no I/O and no clock. [`Backend`] does the I/O, and the caller of [`Watcher::tick`] has the clock.
 
-mod complaints;
+mod complaint;
+mod followed;
 mod put_off;
 mod round;
-mod runs;
+mod schedule;
 mod under_way;
+
+pub use schedule::Schedule;
+pub use schedule::in_order;
+pub use schedule::random;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -17,23 +22,13 @@ use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::reference::Target;
 use crate::update::Seen;
-use complaints::Complaints;
-use put_off::Waits;
+use crate::update::summary;
+use complaint::Complaint;
+use followed::Followed;
 use round::Round;
-use runs::Runs;
 use std::collections::HashMap;
 use std::collections::HashSet;
-use std::hash::BuildHasher;
-use std::hash::Hasher;
-use std::hash::RandomState;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// A round starts up to this many percent late, so that the hosts of a fleet do not ask at the same moment.
-const JITTER_PERCENT: u32 = 5;
-
-/// The name of the complaint about an Engine that does not list its containers.
-const TARGETS: &str = "targets";
 
 /// The I/O of the watcher: questions to the Engine and the registries, and orders for refreshes.
 pub trait Backend {
@@ -90,20 +85,12 @@ pub struct Watcher<H> {
     backend: H,
     first_sight: FirstSight,
     board: Arc<Board>,
-    targets: Vec<Target>,
-    /// The managed containers at the last look.
-    seen: Vec<Seen>,
-    runs: Runs,
-    waits: Waits,
-    complaints: Complaints,
-    /// References whose image was built here, so that there is nothing to look up.
-    local: HashSet<Reference>,
-    /// References whose last look-up failed. They are looked up last.
-    failing: HashSet<Reference>,
-    /// References about which the Engine left a question unanswered. They are handled last.
-    unanswered: HashSet<Reference>,
-    /// Whether the summary was logged.
-    is_summary_said: bool,
+    /// One record for each watched reference, in the order of their look-ups.
+    followed: Vec<Followed>,
+    /// The last complaint about an Engine that does not list its containers.
+    complaint: Complaint,
+    /// Whether the Engine has listed its containers yet.
+    has_looked: bool,
 }
 
 impl<H: Backend> Watcher<H> {
@@ -118,15 +105,9 @@ impl<H: Backend> Watcher<H> {
             backend,
             first_sight,
             board,
-            targets,
-            seen: Vec::new(),
-            runs: Runs::default(),
-            waits: Waits::default(),
-            complaints: Complaints::default(),
-            local: HashSet::new(),
-            failing: HashSet::new(),
-            unanswered: HashSet::new(),
-            is_summary_said: false,
+            followed: targets.into_iter().map(Followed::new).collect(),
+            complaint: Complaint::default(),
+            has_looked: false,
         }
     }
 
@@ -134,49 +115,43 @@ impl<H: Backend> Watcher<H> {
     pub fn tick(&mut self) {
         self.board.round_started();
         let trouble = self.look();
-        self.board.watch(&self.targets);
-        let targets = self.targets.clone();
-        let targets: HashMap<&Reference, &Target> = targets
-            .iter()
-            .map(|target| (&target.reference, target))
-            .collect();
-        self.forget_all_but(&targets);
-        let is_first = !self.is_summary_said && trouble.is_none();
-        self.is_summary_said |= is_first;
+        let is_first = trouble.is_none() && !std::mem::replace(&mut self.has_looked, true);
+        self.board
+            .watch(self.followed.iter().map(|one| &one.target));
         let mut round = Round {
             backend: &self.backend,
             first_sight: self.first_sight,
             board: &self.board,
-            seen: &self.seen,
-            runs: &mut self.runs,
-            waits: &mut self.waits,
-            complaints: &mut self.complaints,
-            local: &mut self.local,
-            failing: &mut self.failing,
-            unanswered: &mut self.unanswered,
             trouble,
             behind: Vec::new(),
             unknown: Vec::new(),
             under_way: Vec::new(),
         };
-        round.check_local();
-        let references = round.references(&self.targets);
+        round.check_local(&mut self.followed);
+        let references = order_of_look_ups(&self.followed);
+        let images = self.followed.len();
+        let containers = self.followed.iter().flat_map(|one| &one.containers);
+        let containers = containers.filter(|one| one.is_watched()).count();
+        let followed = self.followed.iter_mut();
+        let mut followed: HashMap<Reference, &mut Followed> = followed
+            .map(|one| (one.target.reference.clone(), one))
+            .collect();
+        // Each reference is handled once. Its record may wait for a refresh until the end of the round.
         let mut late = Vec::new();
         self.backend.look_up(
             &references,
-            &mut |reference, outcome| match targets.get(reference) {
-                Some(target) if round.unanswered.contains(reference) => {
-                    late.push((*target, outcome));
-                }
-                Some(target) => round.handle(target, outcome),
+            &mut |reference, outcome| match followed.remove(reference) {
+                Some(one) if one.is_unanswered => late.push((one, outcome)),
+                Some(one) => round.handle(one, outcome),
                 None => {}
             },
         );
-        for (target, outcome) in late {
-            round.handle(target, outcome);
+        for (one, outcome) in late {
+            round.handle(one, outcome);
         }
         if is_first {
-            round.say_summary(targets.len());
+            let summary = summary(containers, images, &round.behind, &round.unknown);
+            log::info!("{summary}");
         }
         round.wait_for_refreshes();
     }
@@ -185,41 +160,50 @@ impl<H: Backend> Watcher<H> {
     fn look(&mut self) -> Option<Error> {
         match self.backend.look() {
             Ok((targets, seen)) => {
-                self.complaints.end(TARGETS);
-                self.runs.look(&seen);
-                self.targets = targets;
-                self.seen = seen;
+                self.complaint.end();
+                self.follow(targets, seen);
                 None
             }
             Err(error) => {
-                self.complaints.complain(TARGETS, &error);
+                self.complaint.complain(&error);
                 Some(error)
             }
         }
     }
 
-    /// Forgets all other references. A reference that comes back later counts as new.
-    fn forget_all_but(&mut self, targets: &HashMap<&Reference, &Target>) {
-        let is_watched = |reference: &Reference| targets.contains_key(reference);
-        let names: HashSet<String> = targets.keys().map(ToString::to_string).collect();
-        self.complaints.retain(|about| {
-            let name = about.split(' ').next();
-            about == TARGETS || name.is_some_and(|name| names.contains(name))
-        });
-        self.local.retain(is_watched);
-        self.failing.retain(is_watched);
-        self.unanswered.retain(is_watched);
-        self.runs.retain(is_watched);
-        self.waits.retain(is_watched);
+    /// Brings the records up to date. Forgets all other references: one that comes back later counts as new.
+    fn follow(&mut self, targets: Vec<Target>, seen: Vec<Seen>) {
+        let known = std::mem::take(&mut self.followed);
+        let ran: HashSet<String> = known.iter().flat_map(Followed::running).cloned().collect();
+        let ran = self.has_looked.then_some(&ran);
+        let known = known.into_iter();
+        let mut known: HashMap<Reference, Followed> = known
+            .map(|one| (one.target.reference.clone(), one))
+            .collect();
+        let mut containers: HashMap<Reference, Vec<Seen>> = HashMap::new();
+        for one in seen {
+            if let Ok(reference) = &one.made_from {
+                containers.entry(reference.clone()).or_default().push(one);
+            }
+        }
+        for target in targets {
+            let now = containers.remove(&target.reference).unwrap_or_default();
+            let mut one = match known.remove(&target.reference) {
+                Some(one) => Followed { target, ..one },
+                None => Followed::new(target),
+            };
+            one.look(now, ran);
+            self.followed.push(one);
+        }
     }
 }
 
-/// Returns the pause before the next round.
-#[must_use]
-pub fn with_jitter(interval: Duration) -> Duration {
-    let random = RandomState::new().build_hasher().finish() % 1000;
-    let share = u32::try_from(random).unwrap_or(0) * JITTER_PERCENT;
-    interval + interval / 100_000 * share
+/// Returns the references in the order of their look-ups.
+fn order_of_look_ups(followed: &[Followed]) -> Vec<Reference> {
+    let looked_up = followed.iter().filter(|one| !one.is_local);
+    let order = in_order(looked_up, |one| one.is_failing);
+    let references = order.into_iter().map(|one| &one.target.reference);
+    references.cloned().collect()
 }
 
 #[cfg(test)]
@@ -332,6 +316,7 @@ mod tests {
                 rejection: rejected.then(|| "it exited".to_owned()),
                 is_pulled: !*self.behind.borrow(),
                 behind,
+                judged: Vec::new(),
             })
         }
 
@@ -371,7 +356,7 @@ mod tests {
             let board = self.board.borrow().clone().expect("a board");
             let reference = target.reference.clone();
             Box::new(move || {
-                board.judge(&reference, &verdict, Some(&found));
+                board.apply(&reference, &verdict, Some(&found));
                 Ok(verdict)
             })
         }
@@ -747,7 +732,7 @@ mod tests {
         ] {
             lab.set("a", Ok(digest('1')));
             lab.tick();
-            lab.board.judge(&reference, &verdict, Some(&found));
+            lab.board.apply(&reference, &verdict, Some(&found));
             let entry = lab.board.snapshot().references.remove(0);
             assert_eq!(entry.registry_digest, Some(digest('3').to_string()));
             lab.set("a", Ok(digest('3')));
@@ -820,7 +805,7 @@ mod tests {
             *lab.world.rejected.borrow_mut() = Some(("a", digest('1')));
             *lab.world.names.borrow_mut() = vec!["a"];
             *lab.world.engine_is_down.borrow_mut() = true;
-            lab.watcher.targets = vec![target("a")];
+            lab.watcher.followed = vec![Followed::new(target("a"))];
             assert!(lab.tick().is_empty());
             assert_eq!(
                 lab.state("a").0,
@@ -888,7 +873,7 @@ mod tests {
             *lab.world.names.borrow_mut() = vec!["a"];
             *lab.world.behind.borrow_mut() = true;
             *lab.world.engine_is_down.borrow_mut() = true;
-            lab.watcher.targets = vec![target("a")];
+            lab.watcher.followed = vec![Followed::new(target("a"))];
             assert!(lab.tick().is_empty());
             assert_eq!(lab.state("a").0, Standing::Unknown);
             *lab.world.engine_is_down.borrow_mut() = false;
@@ -949,13 +934,5 @@ mod tests {
         assert!(lab.world.questions.take().is_empty(), "the list cost one");
         assert!(lab.world.order.borrow().is_empty());
         assert_eq!(lab.state("a").0, Standing::Local);
-    }
-
-    #[test]
-    fn jitter_is_small_and_never_early() {
-        for _ in 0..100 {
-            let wait = with_jitter(Duration::from_secs(100));
-            assert!(wait >= Duration::from_secs(100) && wait <= Duration::from_secs(105));
-        }
     }
 }

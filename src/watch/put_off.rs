@@ -1,19 +1,17 @@
 //! Digests that are not followed at once, because their last try failed, or because the tag went back to them.
 
 use crate::reference::Digest;
-use crate::reference::Reference;
-use std::collections::HashMap;
 
 /// The most rounds to wait between two tries. With the default interval, that is an hour.
 const MOST_ROUNDS: u32 = 12;
 
-/// The waits of all references.
+/// The waits of one reference.
 #[derive(Debug, Default)]
 pub(super) struct Waits {
-    /// Digests that are tried ever less often. Docker Hub counts each pull, and each swap may be an outage.
-    delayed: HashMap<Reference, Delayed>,
-    /// Tags that went back to an image that was replaced lately. Each time, they have to stay there for longer.
-    returns: HashMap<Reference, Return>,
+    /// The digest that is tried ever less often. Docker Hub counts each pull, and each swap may be an outage.
+    delayed: Option<Delayed>,
+    /// The returns of the tag to images that were replaced lately. Each time, the tag has to stay there for longer.
+    returns: Return,
 }
 
 #[derive(Debug)]
@@ -43,14 +41,9 @@ pub(super) struct Awaited {
 }
 
 impl Waits {
-    pub(super) fn retain(&mut self, is_watched: impl Fn(&Reference) -> bool) {
-        self.delayed.retain(|reference, _| is_watched(reference));
-        self.returns.retain(|reference, _| is_watched(reference));
-    }
-
     /// Whether to let this round pass, because the last try of this digest failed. Counts the round.
-    pub(super) fn skips_round(&mut self, reference: &Reference, digest: &Digest) -> bool {
-        let delayed = self.delayed.get_mut(reference);
+    pub(super) fn skips_round(&mut self, digest: &Digest) -> bool {
+        let delayed = self.delayed.as_mut();
         let Some(delayed) = delayed.filter(|one| one.digest == *digest && one.left > 0) else {
             return false;
         };
@@ -60,23 +53,22 @@ impl Waits {
 
     /// Puts a digest off after a failed try; tries become ever less frequent. Returns whether this is the first
     /// failure.
-    pub(super) fn put_off(&mut self, reference: &Reference, digest: Digest) -> bool {
-        let before = self.delayed.get(reference);
+    pub(super) fn put_off(&mut self, digest: Digest) -> bool {
+        let before = self.delayed.as_ref();
         let before = before.filter(|one| one.digest == digest);
         let waited = before.map(|before| MOST_ROUNDS.min(before.waited.max(1) * 2));
         let rounds = waited.unwrap_or(0);
-        let delayed = Delayed {
+        self.delayed = Some(Delayed {
             digest,
             waited: rounds,
             left: rounds,
-        };
-        self.delayed.insert(reference.clone(), delayed);
+        });
         waited.is_none()
     }
 
     /// Counts a round in which the tag points at a replaced image. Returns `None` once the tag has stayed long enough.
-    pub(super) fn went_back(&mut self, reference: &Reference, digest: &Digest) -> Option<Awaited> {
-        let one = self.returns.entry(reference.clone()).or_default();
+    pub(super) fn went_back(&mut self, digest: &Digest) -> Option<Awaited> {
+        let one = &mut self.returns;
         match &mut one.awaited {
             Some((awaited, left)) if awaited == digest => {
                 *left = left.saturating_sub(1);
@@ -96,31 +88,26 @@ impl Waits {
         }
     }
 
-    /// Ends the waits of a reference, because nothing is left to do for its digest.
-    pub(super) fn done(&mut self, reference: &Reference) {
-        self.delayed.remove(reference);
-        self.came_again(reference);
+    /// Ends the waits, because nothing is left to do for the digest.
+    pub(super) fn done(&mut self) {
+        self.delayed = None;
+        self.came_again();
     }
 
     /// Ends the wait of a tag that points at its earlier digest again. Returns whether there was a wait.
-    pub(super) fn came_again(&mut self, reference: &Reference) -> bool {
-        let one = self.returns.get_mut(reference);
-        one.is_some_and(|one| one.awaited.take().is_some())
+    pub(super) fn came_again(&mut self) -> bool {
+        self.returns.awaited.take().is_some()
     }
 
     /// Forgets the returns of a tag that points at an image that was not replaced here.
-    pub(super) fn moved_on(&mut self, reference: &Reference) {
-        self.returns.remove(reference);
+    pub(super) fn moved_on(&mut self) {
+        self.returns = Return::default();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn reference() -> Reference {
-        "nginx".parse().expect("valid")
-    }
 
     fn digest(of: char) -> Digest {
         let digest = format!("sha256:{}", of.to_string().repeat(64));
@@ -130,10 +117,10 @@ mod tests {
     /// The number of rounds until the tag is followed.
     fn waits(waits: &mut Waits, to: char) -> u32 {
         let mut rounds = 0;
-        while waits.went_back(&reference(), &digest(to)).is_some() {
+        while waits.went_back(&digest(to)).is_some() {
             rounds += 1;
         }
-        waits.done(&reference());
+        waits.done();
         rounds
     }
 
@@ -142,7 +129,7 @@ mod tests {
         let mut all = Waits::default();
         let rounds: Vec<u32> = "121212".chars().map(|to| waits(&mut all, to)).collect();
         assert_eq!(rounds, [1, 2, 4, 8, 12, 12]);
-        all.moved_on(&reference());
+        all.moved_on();
         assert_eq!(waits(&mut all, '1'), 1, "it went on in between");
     }
 
@@ -150,15 +137,15 @@ mod tests {
     fn a_tag_that_does_not_stay_is_not_followed() {
         let mut all = Waits::default();
         for _ in 0..100 {
-            assert!(all.went_back(&reference(), &digest('1')).is_some());
-            assert!(all.came_again(&reference()));
-            assert!(!all.came_again(&reference()));
+            assert!(all.went_back(&digest('1')).is_some());
+            assert!(all.came_again());
+            assert!(!all.came_again());
         }
         // A tag whose update failed is followed again.
         let mut all = Waits::default();
-        assert!(all.went_back(&reference(), &digest('1')).is_some());
+        assert!(all.went_back(&digest('1')).is_some());
         for _ in 0..3 {
-            assert_eq!(all.went_back(&reference(), &digest('1')), None);
+            assert_eq!(all.went_back(&digest('1')), None);
         }
     }
 }

@@ -16,6 +16,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::process::Output;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 /// Commands that are not run, and why. In their place is a program that says its name and ends well.
 const LEFT_OUT: [(&str, &str); 9] = [
@@ -37,6 +39,9 @@ const NO_COMMANDS: [&str; 3] = ["json", "text", "yaml"];
 const ID: &str = "5f70bf18a0860016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef1c";
 const TOKEN: &str = "t0ken";
 
+/// The runtime whose image is only here for one look after each pull.
+const PULLED: &str = "autogen";
+
 /// The digest that every tag points at.
 fn digest() -> String {
     format!("sha256:{}", "a".repeat(64))
@@ -53,7 +58,7 @@ fn image(name: &str) -> Value {
 }
 
 /// What a request's path is about, below `/v1.41`.
-fn answer(target: &str, reference: &str) -> Answer {
+fn answer(target: &str, reference: &str, is_pulled: &AtomicBool) -> Answer {
     let image_id = image(reference)["Id"].clone();
     let not_there = || Answer::json(404, &json!({"message": "no such thing"}));
     let path = target.split('?').next().unwrap_or_default();
@@ -65,11 +70,12 @@ fn answer(target: &str, reference: &str) -> Answer {
             &json!([{"Id": ID, "Names": ["/ws-1"], "Image": reference, "ImageID": image_id,
                      "State": "running", "Labels": {}}]),
         ),
-        "/images/create" => Answer::new(
-            200,
-            &[],
-            "{\"status\":\"Downloading\",\"id\":\"5f70bf18a086\",\"progressDetail\":{\"current\":1,\"total\":2}}\n",
-        ),
+        "/images/create" => {
+            is_pulled.fetch_or(target.contains(PULLED), Ordering::Relaxed);
+            let line = json!({"status": "Downloading", "id": "5f70bf18a086",
+                              "progressDetail": {"current": 1, "total": 2}});
+            Answer::new(200, &[], format!("{line}\n"))
+        }
         "/containers/create" => Answer::json(500, &json!({"message": "not here"})),
         other => match other
             .strip_prefix("/containers/")
@@ -88,6 +94,11 @@ fn answer(target: &str, reference: &str) -> Answer {
                 .strip_prefix("/images/")
                 .and_then(|p| p.strip_suffix("/json"))
             {
+                Some(name)
+                    if name.contains(PULLED) && !is_pulled.swap(false, Ordering::Relaxed) =>
+                {
+                    not_there()
+                }
                 Some(name) => Answer::json(200, &image(name)),
                 None => not_there(),
             },
@@ -113,7 +124,10 @@ impl World {
         let reference = template.replace("{runtime}", "claude-code");
         let folder = Folder::new();
         let socket = folder.path().join("engine.sock");
-        let engine = Server::unix(&socket, move |seen| answer(&seen.target, &reference));
+        let is_pulled = AtomicBool::new(false);
+        let engine = Server::unix(&socket, move |seen| {
+            answer(&seen.target, &reference, &is_pulled)
+        });
         let socket = socket.to_str().expect("UTF-8").to_owned();
         let program = Program::start(&[
             ("DOCKER_HOST", &format!("unix://{socket}")),

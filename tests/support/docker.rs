@@ -1,5 +1,7 @@
 //! The Engine, spoken to without our own client: a second opinion on what it did.
 
+use super::server::Answer;
+use super::server::Seen;
 use serde_json::Value;
 use serde_json::json;
 use std::io;
@@ -68,6 +70,21 @@ impl Docker {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes)?;
         parse(&bytes).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// Does what a program asked a server for that stands between it and the Engine.
+    pub(crate) fn pass(&self, seen: &Seen) -> Answer {
+        let reply = self.forward(seen, &seen.target);
+        reply.map_or(Answer::Close, Reply::pass_on)
+    }
+
+    /// The same, with another target and the answer as it came.
+    pub(crate) fn forward(&self, seen: &Seen, target: &str) -> io::Result<Reply> {
+        let kept = |(name, _): &&(String, String)| {
+            ["content-type", "x-registry-auth"].contains(&&*name.to_ascii_lowercase())
+        };
+        let headers: Vec<_> = seen.headers.iter().filter(kept).cloned().collect();
+        self.exchange(&seen.method, target, &headers, &seen.body)
     }
 
     /// The same with JSON both ways.
@@ -247,6 +264,22 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    /// The answer for a program that asked a server between it and the Engine.
+    pub(crate) fn pass_on(self) -> Answer {
+        let kept = |(name, _): &(String, String)| {
+            let kept = [
+                "content-type",
+                "api-version",
+                "x-docker-container-path-stat",
+            ];
+            kept.contains(&&*name.to_ascii_lowercase())
+        };
+        let headers = self.headers.into_iter().filter(kept).collect();
+        Answer::Reply(self.status, headers, self.body)
+    }
 }
 
 /// `None` if it was cut off.

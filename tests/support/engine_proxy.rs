@@ -3,6 +3,7 @@
 
 use super::Folder;
 use super::docker::Docker;
+use super::docker::Reply;
 use super::server::Answer;
 use super::server::Seen;
 use super::server::Server;
@@ -302,25 +303,17 @@ fn forward(docker: &Docker, seen: &Seen, prefix: &str) -> Answer {
             &format!("/containers/{CLAIM}"),
             &format!("/containers/{own_claim}"),
         );
-    let kept = |(name, _): &&(String, String)| {
-        ["content-type", "x-registry-auth"].contains(&&*name.to_ascii_lowercase())
-    };
-    let headers: Vec<_> = seen.headers.iter().filter(kept).cloned().collect();
-    let Ok(reply) = docker.exchange(&seen.method, &target, &headers, &seen.body) else {
+    let Ok(mut reply) = docker.forward(seen, &target) else {
         return Answer::Close;
     };
-    let mut body = reply.body;
+    let mut body = std::mem::take(&mut reply.body);
     if !prefix.is_empty() && seen.target.contains("/containers/") {
         if let Ok(mut json) = serde_json::from_slice(&body) {
             narrow(&mut json, prefix, &own_claim);
             body = json.to_string().into_bytes();
         }
     }
-    let kept = |(name, _): &&(String, String)| {
-        ["content-type", "api-version"].contains(&&*name.to_ascii_lowercase())
-    };
-    let headers = reply.headers.iter().filter(kept).cloned().collect();
-    Answer::Reply(reply.status, headers, body)
+    Reply { body, ..reply }.pass_on()
 }
 
 /// Takes the containers of others off a list, and gives the lock its name back.

@@ -65,8 +65,8 @@ fn a_plain_url_gets_the_event_with_the_login_in_it() {
     let server = listener("/hook?key=1");
     let url = format!("http://me:pass@{}/hook?key=1", server.host());
     let notifier = notifier(&[&url]);
-    notifier.note(&Step::Alive);
-    notifier.note(&updated());
+    notifier.notify(&Step::Alive);
+    notifier.notify(&updated());
     notifier.finish(GRACE);
     let seen = server.seen();
     assert_eq!(seen.len(), 1);
@@ -90,7 +90,7 @@ fn ntfy_and_gotify_are_told_in_their_own_words() {
             gotify.host()
         ),
     ]);
-    notifier.note(&behind("web"));
+    notifier.notify(&behind("web"));
     notifier.finish(GRACE);
     let text = "web (a.b/c:d) is behind: sha256:bbbbbbbbbbbb is out, and left to you";
     let seen = ntfy.seen();
@@ -135,7 +135,7 @@ fn the_forms_that_shoutrrr_documents_today_are_understood() {
             text.host()
         ),
     ]);
-    notifier.note(&behind("web"));
+    notifier.notify(&behind("web"));
     notifier.finish(GRACE);
     let words = "web (a.b/c:d) is behind: sha256:bbbbbbbbbbbb is out, and left to you";
     let seen = ntfy.seen();
@@ -180,7 +180,7 @@ fn the_services_with_hosts_of_their_own_are_reached_through_proxy_and_private_ca
         "telegram://1:k@telegram?chats=@one,-2",
     ]);
     let notifier = Notifier::start(&receivers, Some(&roots), &proxies, AT_ONCE).expect("threads");
-    notifier.note(&behind("web"));
+    notifier.notify(&behind("web"));
     notifier.finish(GRACE);
     let text = "web (a.b/c:d) is behind: sha256:bbbbbbbbbbbb is out, and left to you";
     let mut bodies: Vec<String> = server
@@ -212,7 +212,7 @@ fn the_same_outcome_is_told_once() {
     let server = listener("/");
     let notifier = notifier(&[&format!("http://{}", server.host())]);
     for step in [behind("web"), behind("web"), behind("db"), behind("web")] {
-        notifier.note(&step);
+        notifier.notify(&step);
     }
     notifier.finish(GRACE);
     let containers: Vec<Value> = server
@@ -234,7 +234,7 @@ fn a_receiver_in_trouble_is_tried_again() {
     });
     let notifier = notifier(&[&format!("http://{}", server.host())]);
     let begun = Instant::now();
-    notifier.note(&behind("web"));
+    notifier.notify(&behind("web"));
     notifier.finish(GRACE);
     assert_eq!(server.seen().len(), 4);
     assert!(begun.elapsed() >= Duration::from_secs(1), "Retry-After");
@@ -249,7 +249,7 @@ fn a_message_nobody_takes_is_given_up_and_the_next_one_comes() {
         [&refusing, &moved, &broken].map(|server| format!("http://{}/s3cr3t", server.host()));
     let notifier = notifier(&urls.each_ref().map(String::as_str));
     for container in ["web", "db"] {
-        notifier.note(&behind(container));
+        notifier.notify(&behind(container));
     }
     notifier.finish(GRACE);
     assert_eq!(refusing.seen().len(), 2, "no use in a second try");
@@ -267,7 +267,7 @@ fn a_silent_receiver_holds_up_nobody() {
     ]);
     // More than fit the queue of the silent one.
     for number in 0..100 {
-        notifier.note(&behind(&format!("web-{number}")));
+        notifier.notify(&behind(&format!("web-{number}")));
         let arrived = || (server.seen().len() > number).then_some(());
         if number % 20 == 19 {
             eventually("the messages to the other one", arrived);

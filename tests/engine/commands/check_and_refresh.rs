@@ -150,17 +150,11 @@ fn what_is_left_half_done_is_said_and_ends_with_1() {
     let folder = Folder::new();
     let socket = folder.path().join("s");
     let docker = lab.docker.clone();
-    let (_, version) = docker.json("GET", "/version", &Value::Null);
-    let version = version["ApiVersion"]
-        .as_str()
-        .expect("a version")
-        .to_owned();
     let between = Server::unix(&socket, move |seen| {
         if seen.method == "DELETE" {
             return Answer::json(403, &json!({"message": "no"}));
         }
-        let (status, body) = docker.ask(&seen.method, &seen.target, &seen.body);
-        Answer::new(status, &[("Api-Version", version.as_str())], body)
+        docker.pass(seen)
     });
     let host = format!("unix://{}", socket.display());
     let more = [("DOCKER_HOST", host.as_str())];

@@ -144,6 +144,8 @@ fn what_is_forbidden_keeps_a_swap_from_being_begun() {
     for call in ["start", "stop", "rename", "update", "create"] {
         between.deny(&format!("/{call}"));
         let pulls = if call == "create" {
+            // An image that is here would not be pulled.
+            lab.publish("hermes", &good("v3"));
             "failed"
         } else {
             "skipped"

@@ -1,10 +1,13 @@
 //! One update from order to report: which containers are updated, and what goes with it.
 
 mod compose;
+mod few_calls;
 mod hooks_and_cleanup;
 mod inspect_fails;
 mod labels;
 mod newest_image;
 mod origin;
+mod pulls;
+mod side_by_side;
 mod stopped;
 mod survey;

@@ -1,0 +1,138 @@
+//! Chooses the images of a refresh.
+
+use super::Refresher;
+use super::order::Images;
+use super::order::Moved;
+use super::order::Wanted;
+use super::select::Consent;
+use super::select::Seen;
+use crate::engine::Summary;
+use crate::error::Result;
+use crate::journal::Reasoned;
+use crate::reference::Digest;
+use crate::reference::Reference;
+use crate::reference::Target;
+use std::collections::HashMap;
+use std::collections::HashSet;
+
+/// The choice at the beginning of a refresh.
+#[derive(Debug, Default)]
+pub(super) struct Chosen {
+    /// Images to pull.
+    pub(super) targets: Vec<Target>,
+    /// Newer images that are not pulled.
+    pub(super) notify_only: Vec<NotifyOnly>,
+    /// Containers that are left alone, each with the reason.
+    pub(super) left_alone: Vec<Reasoned>,
+    /// The containers that there are.
+    pub(super) list: Option<Vec<Summary>>,
+}
+
+/// A newer image whose containers are all in mode notify.
+#[derive(Debug)]
+pub(super) struct NotifyOnly {
+    pub(super) target: Target,
+    pub(super) digest: Digest,
+    /// The names of the containers.
+    pub(super) containers: Vec<String>,
+}
+
+impl Refresher {
+    pub(super) fn choose(&self, images: &Images) -> Result<Chosen> {
+        let mut chosen = Chosen::default();
+        let list = match (self.engine.containers(), images) {
+            (Ok(list), _) => list,
+            (Err(_), Images::These(these) | Images::Named(these)) => {
+                // A list after the pulls reports the error.
+                chosen.targets.clone_from(these);
+                return Ok(chosen);
+            }
+            (Err(error), _) => return Err(error),
+        };
+        match images {
+            Images::These(these) | Images::Named(these) => {
+                // The pulls will move the tags.
+                self.selection.remember_tags(&list);
+                chosen.targets.clone_from(these);
+            }
+            Images::Moved(moved) => self.choose_moved(moved, &list, &mut chosen)?,
+            Images::Containers(names) => {
+                let seen = self.selection.named(names, &list, &self.engine)?;
+                chosen.targets = self.made_from(&seen);
+                for one in &seen {
+                    if let Err(reason) = &one.made_from {
+                        let entry = Reasoned::new(&one.name, reason.as_str());
+                        chosen.left_alone.push(entry);
+                    }
+                }
+            }
+            Images::Managed(only) => self.choose_managed(only, &list, &mut chosen)?,
+        }
+        chosen.list = Some(list);
+        Ok(chosen)
+    }
+
+    /// Chooses the images of managed containers; of those that `only` names, if it names any.
+    fn choose_managed(&self, only: &[Wanted], list: &[Summary], chosen: &mut Chosen) -> Result<()> {
+        let seen = self.selection.seen_among(list, &self.engine)?;
+        let wanted = seen.iter().filter(|one| one.consent == Consent::Update);
+        self.add_seen(wanted, &mut chosen.targets);
+        let is_meant = |reference: &Reference| {
+            only.is_empty() || only.iter().any(|wanted| wanted.is(reference))
+        };
+        chosen.targets.retain(|target| is_meant(&target.reference));
+        let pulled: HashSet<&Reference> = chosen.targets.iter().map(|t| &t.reference).collect();
+        for one in &seen {
+            let Ok(reference) = &one.made_from else {
+                continue;
+            };
+            let is_left = one.consent == Consent::Notify && !pulled.contains(reference);
+            if is_left && is_meant(reference) {
+                let reason = "its mode is notify (imagewatch refresh NAME updates it)";
+                chosen.left_alone.push(Reasoned::new(&one.name, reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Chooses among images whose tags moved. An image is not pulled if all its containers are in mode notify.
+    fn choose_moved(&self, moved: &[Moved], list: &[Summary], chosen: &mut Chosen) -> Result<()> {
+        let is_runtime = |target: &Target| {
+            let mut catalogue = self.catalogue.iter();
+            catalogue.any(|runtime| runtime.reference == target.reference)
+        };
+        // The platform starts new containers from the runtimes' images, so these are always pulled.
+        let is_pulled = |one: &Moved| one.only.is_none() && is_runtime(&one.target);
+        let mut by_reference: HashMap<Reference, Vec<Seen>> = HashMap::new();
+        if !moved.iter().all(is_pulled) {
+            for one in self.selection.seen_among(list, &self.engine)? {
+                if let Ok(reference) = &one.made_from {
+                    by_reference.entry(reference.clone()).or_default().push(one);
+                }
+            }
+        }
+        for one in moved {
+            let mut seen = by_reference
+                .remove(&one.target.reference)
+                .unwrap_or_default();
+            if let Some(only) = &one.only {
+                seen.retain(|container| only.contains(&container.name));
+            }
+            // A message about a stopped container would tell its owner nothing useful.
+            seen.retain(|container| {
+                container.consent == Consent::Update || !container.stays_stopped
+            });
+            let wants_it = |container: &Seen| container.consent == Consent::Update;
+            if is_pulled(one) || seen.iter().any(wants_it) {
+                chosen.targets.push(one.target.clone());
+            } else if !seen.is_empty() {
+                chosen.notify_only.push(NotifyOnly {
+                    target: one.target.clone(),
+                    digest: one.digest.clone(),
+                    containers: seen.into_iter().map(|one| one.name).collect(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
