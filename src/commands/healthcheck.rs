@@ -17,10 +17,8 @@ const BODY_LIMIT: u64 = 16 * 1024;
 /// Why the server does not count as healthy, on one line.
 pub fn ask(address: SocketAddr) -> Result<(), String> {
     let address = reachable(address);
-    let agent = crate::http::agent_config()
-        .timeout_global(Some(DEADLINE))
-        .build()
-        .new_agent();
+    let config = crate::http::agent_config().timeout_global(Some(DEADLINE));
+    let agent = crate::http::agent(config.build());
     let url = format!("http://{address}/health");
     let answer = agent.get(&url).call();
     let answer = answer.map_err(|error| format!("GET {url}: {error} (is the server running?)"))?;

@@ -28,27 +28,36 @@ pub(super) struct Wiring {
 }
 
 impl Wiring {
-    /// Builds the values. No connection is made yet.
+    /// Builds the values for a command at a terminal. No connection is made yet.
     #[must_use]
     pub(super) fn of(config: &Config, rejected: Arc<Rejections>) -> Self {
-        Self::with_deadlines(config, Deadlines::default(), rejected)
+        Self::build(config, Deadlines::default(), rejected, Registry::by_hand)
     }
 
-    /// The same with other deadlines for the Engine than the usual ones.
+    /// Builds the values for the server, with its own deadlines for the Engine.
     #[must_use]
     pub(super) fn with_deadlines(
         config: &Config,
         deadlines: Deadlines,
         rejected: Arc<Rejections>,
     ) -> Self {
+        Self::build(config, deadlines, rejected, |registry| registry)
+    }
+
+    fn build(
+        config: &Config,
+        deadlines: Deadlines,
+        rejected: Arc<Rejections>,
+        paced: fn(Registry) -> Registry,
+    ) -> Self {
         let engine = Arc::new(Engine::with_deadlines(&config.engine, deadlines));
         let credentials = Credentials::new(config.ghcr.clone(), config.login_files.clone());
-        let registry = Arc::new(Registry::new(
+        let registry = Arc::new(paced(Registry::new(
             credentials.clone(),
             config.certificates.as_deref(),
             config.proxies.clone(),
             config.insecure_registries.clone(),
-        ));
+        )));
         let shutdown = Arc::new(Shutdown::default());
         let refresher = Refresher {
             engine: Arc::clone(&engine),

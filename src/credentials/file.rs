@@ -6,12 +6,11 @@ use super::DOCKER_HUB_KEY;
 use super::Login;
 use super::Secret;
 use super::helper::Helpers;
-use crate::process;
+use super::kept::Reading;
 use crate::reference::DOCKER_HUB;
 use crate::reference::Reference;
 use base64::Engine as _;
 use serde_json::Value;
-use std::path::Path;
 
 /// Other keys for Docker Hub, as Podman and older tools write them.
 const DOCKER_HUB_ALIASES: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
@@ -22,21 +21,9 @@ pub(super) struct LoginFile(Value);
 /// One login of a file. An empty object is the marker of a helper, and holds no login.
 struct Entry<'a>(&'a Value);
 
-/// An error is the fault of the file, in words that hold none of its contents.
-type Reading<T> = std::result::Result<T, String>;
-
-/// Reads a file. A file that does not exist has no logins.
-pub(super) fn read(path: &Path) -> Reading<LoginFile> {
-    match std::fs::read(path) {
-        Ok(bytes) => parse(&bytes),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(LoginFile(Value::Null)),
-        Err(error) => Err(format!("cannot be read ({})", process::explain(&error))),
-    }
-}
-
 /// Parses a file as the Docker CLI does: an empty file has no logins, and text that is not UTF-8 does not hide
 /// the other logins.
-fn parse(bytes: &[u8]) -> Reading<LoginFile> {
+pub(super) fn parse(bytes: &[u8]) -> Reading<LoginFile> {
     let text = String::from_utf8_lossy(bytes);
     if text.trim().is_empty() {
         return Ok(LoginFile(Value::Null));
@@ -105,7 +92,7 @@ impl LoginFile {
 }
 
 impl Entry<'_> {
-    fn login(&self) -> std::result::Result<Option<Login>, &'static str> {
+    fn login(&self) -> Result<Option<Login>, &'static str> {
         let field = |name: &str| self.0[name].as_str().unwrap_or_default();
         if !field("identitytoken").is_empty() {
             let token = Secret::new(field("identitytoken"));

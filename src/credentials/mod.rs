@@ -1,14 +1,14 @@
 //! The logins for registries. This room is the only holder of their secrets.
 //!
 //! The first source with a login wins: `GHCR_USER` with `GHCR_TOKEN` for `ghcr.io`, then the login files of
-//! the Docker CLI and of Podman. Every look-up reads its sources anew, so a rotated password needs no
-//! restart. Look-ups are rare, because the registry room caches tokens.
+//! the Docker CLI and of Podman. A file that has changed is read again, so a rotated password needs no restart.
 //!
 //! A refused login is not offered again for a while: some registries (GitLab) lock out a client that tries
 //! too often.
 
 mod file;
 mod helper;
+mod kept;
 
 use crate::reference::DOCKER_HUB;
 use crate::reference::Reference;
@@ -18,9 +18,11 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::GeneralPurpose;
 use base64::engine::general_purpose::GeneralPurposeConfig;
 use base64::engine::general_purpose::URL_SAFE;
+use file::LoginFile;
 use helper::Helpers;
+use kept::Kept;
+use kept::Reading;
 use std::collections::HashMap;
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -162,13 +164,36 @@ pub enum Source {
     File(PathBuf),
 }
 
-impl Source {
-    fn read(&self) -> Option<Secret> {
+/// A [`Source`], and what it held when it was read last.
+#[derive(Debug)]
+enum Held {
+    Given(Secret),
+    File(Kept<Secret>),
+}
+
+impl Held {
+    fn of(source: Source) -> Self {
+        match source {
+            Source::Given(secret) => Self::Given(secret),
+            Source::File(path) => Self::File(Kept::new(path, |bytes| {
+                let text = std::str::from_utf8(bytes).unwrap_or_default();
+                Ok(Secret::new(text.trim()))
+            })),
+        }
+    }
+
+    fn renew(&self) {
+        if let Self::File(file) = self {
+            file.renew();
+        }
+    }
+
+    fn secret(&self) -> Option<Secret> {
         match self {
             Self::Given(secret) => Some(secret.clone()),
-            Self::File(path) => {
-                let text = std::fs::read_to_string(path).ok()?;
-                Some(Secret::new(text.trim())).filter(|secret| !secret.reveal().is_empty())
+            Self::File(file) => {
+                let secret = file.contents().ok()?;
+                (!secret.reveal().is_empty()).then(|| Secret::clone(&secret))
             }
         }
     }
@@ -200,8 +225,9 @@ pub struct Credentials {
 
 #[derive(Debug, Default)]
 struct Known {
-    ghcr: Option<GhcrLogin>,
-    files: Vec<PathBuf>,
+    /// The user and the token for `ghcr.io`.
+    ghcr: Option<[Held; 2]>,
+    files: Vec<Kept<LoginFile>>,
     helpers: Helpers,
     /// The refused logins, by registry, or by registry and repository. One key may have several.
     refused: Mutex<HashMap<String, Vec<(Login, Instant)>>>,
@@ -215,19 +241,35 @@ impl Credentials {
     pub fn new(ghcr: Option<GhcrLogin>, files: Vec<PathBuf>) -> Self {
         Self {
             known: Arc::new(Known {
-                ghcr,
-                files,
+                ghcr: ghcr.map(|ghcr| [ghcr.user, ghcr.token].map(Held::of)),
+                files: files
+                    .into_iter()
+                    .map(|path| Kept::new(path, file::parse))
+                    .collect(),
                 ..Known::default()
             }),
         }
     }
 
     /// The login for an image, unless that login was refused lately.
+    #[must_use]
+    pub fn login(&self, reference: &Reference) -> Option<Login> {
+        self.renew();
+        self.kept_login(reference)
+    }
+
+    /// Reads the files that have changed.
+    pub(crate) fn renew(&self) {
+        self.known.files.iter().for_each(Kept::renew);
+        self.known.ghcr.iter().flatten().for_each(Held::renew);
+    }
+
+    /// The same as [`Credentials::login`], as of the last renewal. So the look-ups of a round can share one
+    /// renewal.
     ///
     /// A file that cannot be read or understood counts as empty. The reason is logged once, because the
     /// request is anonymous then, and may be refused.
-    #[must_use]
-    pub fn login(&self, reference: &Reference) -> Option<Login> {
+    pub(crate) fn kept_login(&self, reference: &Reference) -> Option<Login> {
         let login = self.find(reference)?;
         Some(login).filter(|login| !self.was_refused(reference, login))
     }
@@ -264,30 +306,31 @@ impl Credentials {
     }
 
     fn find(&self, reference: &Reference) -> Option<Login> {
-        if let (GHCR, Some(ghcr)) = (reference.registry(), &self.known.ghcr) {
-            if let (Some(user), Some(password)) = (ghcr.user.read(), ghcr.token.read()) {
+        if let (GHCR, Some([user, token])) = (reference.registry(), &self.known.ghcr) {
+            if let (Some(user), Some(password)) = (user.secret(), token.secret()) {
                 let username = user.reveal().to_owned();
                 return Some(Login::Password { username, password });
             }
         }
         let mut files = self.known.files.iter();
-        files.find_map(|path| self.find_in(path, reference))
+        files.find_map(|file| self.find_in(file, reference))
     }
 
     /// Warns now about files that cannot be read or understood, and not only when a login is needed.
     pub fn look_over(&self) {
-        for path in &self.known.files {
-            self.or_warn(path, file::read(path).map(|_| None));
+        for file in &self.known.files {
+            self.or_warn(file, file.contents().map(|_| None));
         }
     }
 
-    fn find_in(&self, path: &Path, reference: &Reference) -> Option<Login> {
-        let outcome = file::read(path).and_then(|file| file.login(reference, &self.known.helpers));
-        self.or_warn(path, outcome)
+    fn find_in(&self, file: &Kept<LoginFile>, reference: &Reference) -> Option<Login> {
+        let contents = file.contents();
+        let outcome = contents.and_then(|found| found.login(reference, &self.known.helpers));
+        self.or_warn(file, outcome)
     }
 
-    fn or_warn(&self, path: &Path, outcome: Result<Option<Login>, String>) -> Option<Login> {
-        let mut warnings = lock(&self.known.warnings);
+    fn or_warn(&self, file: &Kept<LoginFile>, outcome: Reading<Option<Login>>) -> Option<Login> {
+        let (path, mut warnings) = (file.path(), lock(&self.known.warnings));
         match outcome {
             Ok(login) => {
                 warnings.remove(path);

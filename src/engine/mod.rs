@@ -53,7 +53,6 @@ use request::Call;
 use request::Deadline;
 use serde_json::Value;
 use serde_json::json;
-use socket::NoResolver;
 use socket::UnixConnector;
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -102,10 +101,10 @@ impl Engine {
         let config = http::agent_config().build();
         let (agent, base) = match endpoint {
             Endpoint::Unix(path) => (
-                Agent::with_parts(config, UnixConnector::new(path.clone()), NoResolver),
+                Agent::with_parts(config, UnixConnector::new(path.clone()), http::NoResolver),
                 "http://engine".to_owned(),
             ),
-            Endpoint::Tcp(address) => (Agent::new_with_config(config), format!("http://{address}")),
+            Endpoint::Tcp(address) => (http::agent(config), format!("http://{address}")),
         };
         Self {
             endpoint: endpoint.clone(),

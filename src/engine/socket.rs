@@ -1,4 +1,4 @@
-//! ureq over a unix socket: a [`Connector`], its [`Transport`], and a resolver that looks nothing up.
+//! ureq over a unix socket: a [`Connector`] and its [`Transport`].
 
 use crate::thread::queue;
 use std::io;
@@ -14,10 +14,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 use ureq::Error;
-use ureq::config::Config;
-use ureq::http::Uri;
-use ureq::unversioned::resolver::ResolvedSocketAddrs;
-use ureq::unversioned::resolver::Resolver;
 use ureq::unversioned::transport::Buffers;
 use ureq::unversioned::transport::ConnectionDetails;
 use ureq::unversioned::transport::Connector;
@@ -181,20 +177,5 @@ fn timed_out(error: io::Error, timeout: NextTimeout) -> Error {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Error::Timeout(timeout.reason),
         _ => Error::Io(error),
-    }
-}
-
-/// Looks nothing up: a unix socket has no host name, and DNS does not know a made-up one.
-#[derive(Debug)]
-pub(super) struct NoResolver;
-
-impl Resolver for NoResolver {
-    fn resolve(
-        &self,
-        _uri: &Uri,
-        _config: &Config,
-        _timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, Error> {
-        Ok(self.empty())
     }
 }

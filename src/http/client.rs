@@ -6,6 +6,7 @@
 //! plain HTTP is tried first there, and then TLS.
 
 use super::bodies;
+use super::connect;
 use super::proxy;
 use super::proxy::Proxies;
 use super::tls;
@@ -22,15 +23,18 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 use ureq::Agent;
+use ureq::AsSendBody;
 use ureq::Body;
+use ureq::Proxy;
 use ureq::http::Method;
+use ureq::http::Request;
 use ureq::http::Response;
 use ureq::http::Uri;
 use ureq::tls::Certificate;
 use ureq::tls::RootCerts;
 use ureq::tls::TlsConfig;
 
-/// The limit for a connection. A host is reached within milliseconds, or not at all.
+/// The limit for a connection, with the look-up of its name. A host is reached within milliseconds, or not at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The limit for an answer. A registry answers a HEAD within a second; a silent one must not delay the
 /// others.
@@ -225,18 +229,15 @@ impl Client {
             Transport::GivenRoots => self.given_roots.as_ref().unwrap_or(&self.built_in_roots),
             Transport::Plain | Transport::BuiltInRoots => &self.built_in_roots,
         };
-        let mut builder = ureq::http::Request::builder().method(method).uri(uri);
+        let mut builder = Request::builder().method(method).uri(uri);
         for (name, value) in headers {
             builder = builder.header(*name, *value);
         }
         let proxy = proxy::for_uri(&self.proxies, uri);
         let Some(body) = body else {
-            let request = builder.body(()).map_err(ureq::Error::Http)?;
-            return agent.run(agent.configure_request(request).proxy(proxy).build());
+            return run(agent, builder.body(())?, proxy);
         };
-        let body = body.reveal().to_owned();
-        let request = builder.body(body).map_err(ureq::Error::Http)?;
-        agent.run(agent.configure_request(request).proxy(proxy).build())
+        run(agent, builder.body(body.reveal().to_owned())?, proxy)
     }
 
     /// Explains a failure. The text names the proxy, if there is one, because the proxy may be the cause.
@@ -302,20 +303,31 @@ impl Client {
     }
 }
 
+/// Runs a request. Settings of its own cost a copy of all the agent's settings.
+fn run(
+    agent: &Agent,
+    request: Request<impl AsSendBody>,
+    proxy: Option<Proxy>,
+) -> std::result::Result<Response<Body>, ureq::Error> {
+    match proxy {
+        None => agent.run(request),
+        proxy => agent.run(agent.configure_request(request).proxy(proxy).build()),
+    }
+}
+
 fn agent(roots: RootCerts) -> Agent {
     let tls = TlsConfig::builder()
         .root_certs(roots)
         .unversioned_rustls_crypto_provider(tls::provider())
         .build();
-    bodies::agent_config()
+    let config = bodies::agent_config()
         .tls_config(tls)
-        .timeout_resolve(Some(CONNECT_TIMEOUT))
         .timeout_connect(Some(CONNECT_TIMEOUT))
         .timeout_recv_response(Some(ANSWER_TIMEOUT))
         .timeout_global(Some(TOTAL_TIMEOUT))
         .max_idle_connections_per_host(1)
-        .build()
-        .new_agent()
+        .build();
+    connect::agent(config)
 }
 
 /// Whether the failure shows that the host was reached, but expects another transport.

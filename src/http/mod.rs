@@ -4,6 +4,7 @@ mod address;
 mod bodies;
 mod certificates;
 mod client;
+mod connect;
 mod proxy;
 mod tls;
 mod url;
@@ -18,6 +19,9 @@ pub(crate) use url::redacted;
 pub(crate) use address::Place;
 
 pub(crate) use client::Client;
+
+pub(crate) use connect::NoResolver;
+pub(crate) use connect::agent;
 
 pub use certificates::certificates;
 

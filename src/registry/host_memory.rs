@@ -8,6 +8,7 @@ use crate::journal::PutOff;
 use crate::logging::debug;
 use crate::time::rfc3339;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -34,17 +35,48 @@ pub struct Hosts(Mutex<HashMap<String, Host>>);
 #[derive(Debug, Default)]
 pub(super) struct Host {
     pub(super) challenge: Option<Challenge>,
-    /// The tokens, by repository, because every registry accepts a token for one repository. A guest's tokens
-    /// have keys of their own.
-    pub(super) tokens: HashMap<String, Token>,
-    /// The scopes that challenges asked for, by the same keys as the tokens.
-    scopes: HashMap<String, Vec<String>>,
+    /// The memory of each repository, by its name. A guest's repositories have keys of their own.
+    pub(super) repositories: HashMap<String, Repository>,
+    pub(super) sharing: Sharing,
     /// When a HEAD last had no digest, although the GET after it had one.
     pub(super) head_without_digest: Option<Instant>,
     put_off: Option<(Instant, String)>,
     /// The reason of the last pause that was logged, until the host has recovered. So an outage of hours is
     /// logged once.
     logged: Option<String>,
+}
+
+/// The memory of one repository.
+#[derive(Debug, Default)]
+pub(super) struct Repository {
+    /// The token, which others may share.
+    pub(super) token: Option<Arc<Token>>,
+    /// `None` once the repository could be read with that token.
+    pub(super) part: Option<Part>,
+    /// The scopes that challenges asked for.
+    pub(super) scopes: Vec<String>,
+    /// Whether the newest token that was used could read it.
+    pub(super) can_be_read: bool,
+}
+
+/// The part of a repository in a token that it has not used yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The token is for this repository only.
+    Alone,
+    /// The token is for others too, and this repository comes first in the request.
+    First,
+    /// The token was requested for another repository, and for this one too.
+    Other,
+}
+
+/// Whether the registry grants one token for several repositories.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Sharing {
+    #[default]
+    Untried,
+    Works,
+    Refused,
 }
 
 impl Hosts {
@@ -150,30 +182,46 @@ impl Host {
             .is_some_and(|at| at.elapsed() < GET_FOR)
     }
 
-    /// Remembers a token under its key.
-    pub(super) fn remember_token(&mut self, key: String, token: Token) {
-        if self.tokens.len() >= MOST {
-            self.tokens.clear();
+    pub(super) fn repository(&self, key: &str) -> Option<&Repository> {
+        self.repositories.get(key)
+    }
+
+    /// The memory of a repository, which is made if need be.
+    pub(super) fn repository_mut(&mut self, key: &str) -> &mut Repository {
+        if self.repositories.len() >= MOST && !self.repositories.contains_key(key) {
+            self.repositories.clear();
         }
-        self.tokens.insert(key, token);
+        self.repositories.entry(key.to_owned()).or_default()
+    }
+
+    pub(super) fn token(&self, key: &str) -> Option<&Arc<Token>> {
+        self.repository(key)?.token.as_ref()
+    }
+
+    pub(super) fn remember_token(&mut self, key: &str, token: &Arc<Token>, part: Part) {
+        let known = self.repository_mut(key);
+        known.token = Some(Arc::clone(token));
+        known.part = Some(part);
+    }
+
+    pub(super) fn forget_token(&mut self, key: &str) {
+        self.repository_mut(key).token = None;
     }
 
     /// Remembers the scopes of a challenge. Returns whether they are new. A challenge without scopes changes
     /// nothing, because some registries leave the scopes out if the request had a token.
     pub(super) fn remember_scopes(&mut self, key: &str, scopes: Vec<String>) -> bool {
-        if scopes.is_empty() || *self.scopes(key) == scopes {
-            return false;
+        let known = self.repository_mut(key);
+        let is_new = !scopes.is_empty() && known.scopes != scopes;
+        if is_new {
+            known.scopes = scopes;
         }
-        if self.scopes.len() >= MOST {
-            self.scopes.clear();
-        }
-        self.scopes.insert(key.to_owned(), scopes);
-        true
+        is_new
     }
 
     /// The scopes that challenges for this key asked for.
     pub(super) fn scopes(&self, key: &str) -> &[String] {
-        self.scopes.get(key).map_or(&[], Vec::as_slice)
+        self.repository(key).map_or(&[], |known| &known.scopes)
     }
 
     /// The end and the reason of the pause, if the host is put off.
@@ -205,12 +253,13 @@ mod tests {
         let minute = Duration::from_secs(60);
         hosts.put_off("busy", now, minute, "it said so".to_owned());
         let token = Token::parse(b"{\"token\":\"t\"}", now).expect("a token");
+        let token = Arc::new(token);
         for number in 0..3 * MOST {
             hosts.of(&format!("{number}.example"), |_| ());
             hosts.of("one.example", |host| {
-                host.remember_token(number.to_string(), token.clone());
+                host.remember_token(&number.to_string(), &token, Part::Alone);
                 host.remember_scopes(&number.to_string(), vec!["scope".to_owned()]);
-                assert!(host.tokens.len() <= MOST && host.scopes.len() <= MOST);
+                assert!(host.repositories.len() <= MOST);
             });
         }
         assert!(hosts.lock().len() <= MOST);

@@ -9,6 +9,8 @@ mod host_memory;
 mod redirect;
 mod refusal;
 mod request;
+mod round;
+mod sharing;
 mod token;
 mod turn;
 
@@ -29,12 +31,10 @@ use crate::journal::PutOff;
 use crate::reference::DOCKER_HUB;
 use crate::reference::Digest;
 use crate::reference::Reference;
-use crate::thread::queue;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::borrow::Cow;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 use std::time::Instant;
 use ureq::http::HeaderMap;
 use ureq::http::Method;
@@ -45,15 +45,14 @@ const DOCKER_HUB_API: &str = "registry-1.docker.io";
 /// The largest manifest that is read if a registry's HEAD has no digest (OCI distribution spec, "Pushing
 /// manifests": registries must take 4 MiB).
 const MANIFEST_LIMIT: u64 = 4 * 1024 * 1024;
-/// The most hosts that are asked at the same time.
-const PARALLEL_HOSTS: usize = 8;
-
 /// A client for all registries.
 #[derive(Debug)]
 pub struct Registry {
     client: Client,
     credentials: Credentials,
     hosts: Hosts,
+    /// The pause between look-ups in a long round.
+    pace: Duration,
 }
 
 /// The state of one look-up: the host to ask, and the login to use.
@@ -64,6 +63,8 @@ struct Lookup<'a> {
     login: Option<Login>,
     /// Whether another host redirected the look-up here. A guest uses no login, and has tokens of its own.
     is_guest: bool,
+    /// The references that are looked up next at this host. Their repositories may share its token.
+    next: &'a [&'a Reference],
 }
 
 impl Registry {
@@ -79,6 +80,16 @@ impl Registry {
             client: Client::new(certificates, proxies, insecure),
             credentials,
             hosts: Hosts::default(),
+            pace: turn::PACE,
+        }
+    }
+
+    /// The same for somebody who waits at a terminal.
+    #[must_use]
+    pub fn by_hand(self) -> Self {
+        Self {
+            pace: turn::PACE_BY_HAND,
+            ..self
         }
     }
 
@@ -92,7 +103,8 @@ impl Registry {
         }
         let host = api_host(reference.registry());
         self.hosts.check(host, Instant::now())?;
-        let outcome = self.look_up(host, reference);
+        self.credentials.renew();
+        let outcome = self.look_up(host, reference, &[]);
         if let Err(error) = &outcome {
             let now = Instant::now();
             self.hosts.put_off_if_asked(host, error, now);
@@ -107,8 +119,9 @@ impl Registry {
     pub fn holds(&self, reference: &Reference, digest: &Digest) -> Result<bool> {
         let host = api_host(reference.registry());
         self.hosts.check(host, Instant::now())?;
+        self.credentials.renew();
         let pinned = format!("{}@{digest}", reference.name());
-        match self.look_up(host, &pinned.parse()?) {
+        match self.look_up(host, &pinned.parse()?, &[]) {
             Ok(_) => Ok(true),
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => {
@@ -125,91 +138,15 @@ impl Registry {
         self.hosts.put_offs(Instant::now())
     }
 
-    /// Looks up all `references`, and calls `sink` for each one as soon as its digest is known. The hosts are
-    /// asked side by side, so no host delays another. The references of one host are asked one after the
-    /// other, on one connection, in the given order.
-    pub fn digests(
-        &self,
-        references: &[Reference],
-        mut sink: impl FnMut(&Reference, Result<Digest>),
-    ) {
-        let mut hosts: Vec<(&str, Vec<&Reference>)> = Vec::new();
-        for reference in references {
-            match hosts
-                .iter_mut()
-                .find(|(host, _)| *host == reference.registry())
-            {
-                Some((_, list)) => list.push(reference),
-                None => hosts.push((reference.registry(), vec![reference])),
-            }
-        }
-        if let [(_, only)] = hosts.as_slice() {
-            self.look_up_in_order(only, &mut sink);
-            return;
-        }
-        let next = AtomicUsize::new(0);
-        let (inlet, outlet) = queue();
-        std::thread::scope(|scope| {
-            for _ in 0..hosts.len().min(PARALLEL_HOSTS) {
-                let (hosts, next, inlet) = (&hosts, &next, inlet.clone());
-                let work = move || {
-                    while let Some((_, list)) = hosts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        self.look_up_in_order(list, |reference, outcome| {
-                            inlet.push((reference, outcome));
-                        });
-                    }
-                };
-                let thread = std::thread::Builder::new().name("look-up".to_owned());
-                if let Err(error) = thread.spawn_scoped(scope, work) {
-                    log::warn!(
-                        "look-up: cannot start another thread ({error}), going on with fewer"
-                    );
-                }
-            }
-            drop(inlet);
-            while let Some((reference, outcome)) = outlet.pop() {
-                sink(reference, outcome);
-            }
-        });
-        // Some hosts are left only if no thread could be started.
-        while let Some((_, list)) = hosts.get(next.fetch_add(1, Ordering::Relaxed)) {
-            self.look_up_in_order(list, &mut sink);
-        }
-    }
-
-    /// Looks up one host's references in order, as its turn allows.
-    fn look_up_in_order<'r>(
-        &self,
-        references: &[&'r Reference],
-        mut sink: impl FnMut(&'r Reference, Result<Digest>),
-    ) {
-        let Some(first) = references.first() else {
-            return;
-        };
-        let mut turn = Turn::new(&self.hosts, api_host(first.registry()));
-        for reference in references {
-            if let Some(digest) = reference.digest() {
-                sink(reference, Ok(digest.clone()));
-                continue;
-            }
-            std::thread::sleep(turn.pause(Instant::now()));
-            let may_ask = turn.may_ask(Instant::now());
-            let outcome = may_ask.and_then(|()| self.look_up(turn.host(), reference));
-            turn.note(&outcome, Instant::now());
-            sink(reference, outcome);
-        }
-        turn.end(Instant::now());
-    }
-
     /// Looks up with the login, and once more without it if the login is refused. An expired login hides even
     /// public images (GHCR answers 403).
-    fn look_up(&self, host: &str, reference: &Reference) -> Result<Digest> {
-        let login = self.credentials.login(reference);
-        let outcome = self.look_up_as(host, reference, login.clone());
+    fn look_up(&self, host: &str, reference: &Reference, next: &[&Reference]) -> Result<Digest> {
+        let login = self.credentials.kept_login(reference);
+        let outcome = self.look_up_as(host, reference, login.clone(), next);
         let how_far = match &outcome {
             Err(error) if error.status() == Some(401) => self.hosts.of(host, |host| {
                 // A login that got a token is known. distribution answers 401 if such a login may not read.
-                let token = host.tokens.get(reference.repository());
+                let token = host.token(reference.repository());
                 if token.is_some_and(|token| token.owner == login) {
                     Refused::Here
                 } else {
@@ -222,8 +159,11 @@ impl Registry {
         let Some(login) = login else { return outcome };
         self.credentials.refuse(reference, login, how_far);
         self.hosts
-            .of(host, |host| host.tokens.remove(reference.repository()));
-        self.look_up_as(host, reference, None).or(outcome)
+            .of(host, |host| host.forget_token(reference.repository()));
+        // The refused login may have been replaced meanwhile.
+        self.credentials.renew();
+        let login = self.credentials.kept_login(reference);
+        self.look_up_as(host, reference, login, &[]).or(outcome)
     }
 
     fn look_up_as(
@@ -231,8 +171,8 @@ impl Registry {
         host: &str,
         reference: &Reference,
         login: Option<Login>,
+        next: &[&Reference],
     ) -> Result<Digest> {
-        let has_login = login.is_some() || self.credentials.is_refused(reference);
         let lookup = Lookup {
             host: host.to_owned(),
             path: format!(
@@ -245,6 +185,7 @@ impl Registry {
             repository: reference.repository().into(),
             login,
             is_guest: false,
+            next,
         };
         if self.hosts.of(host, |host| host.needs_get()) {
             return self.digest_of_body(lookup);
@@ -258,7 +199,10 @@ impl Registry {
             }
             // Some proxies do not support HEAD.
             405 | 501 => {}
-            _ => return Err(refused(&request, answer, has_login, &self.secrets(&lookup))),
+            _ => {
+                let has_login = lookup.login.is_some() || self.credentials.is_refused(reference);
+                return Err(refused(&request, answer, has_login, &self.secrets(&lookup)));
+            }
         }
         let digest = self.digest_of_body(lookup)?;
         self.hosts
@@ -294,6 +238,7 @@ impl Lookup<'_> {
             repository: self.repository.clone(),
             login: self.login.clone(),
             is_guest: self.is_guest,
+            next: self.next,
         }
     }
 

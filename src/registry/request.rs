@@ -3,6 +3,7 @@
 use super::Lookup;
 use super::Registry;
 use super::challenge::Challenge;
+use super::host_memory::Host;
 use super::redirect;
 use super::refusal::refused;
 use super::token;
@@ -14,6 +15,7 @@ use crate::http;
 use crate::secret::Secret;
 use std::borrow::Cow;
 use std::mem::discriminant;
+use std::sync::Arc;
 use std::time::Instant;
 use ureq::Body;
 use ureq::http::Method;
@@ -65,6 +67,7 @@ impl Registry {
                     host,
                     login: None,
                     is_guest: true,
+                    next: &[],
                 };
                 answer = self.as_guest(method, &target, &lookup)?;
                 uri = target;
@@ -79,13 +82,15 @@ impl Registry {
     /// Sends the request with the remembered challenge answered, and once more after a new challenge.
     fn authorised(&self, method: &Method, lookup: &Lookup) -> Result<(Uri, Response<Body>)> {
         let known = self.hosts.of(&lookup.host, |host| host.challenge.clone());
-        let (header, is_new) = match &known {
+        let (is_new, uri, answer) = match &known {
             Some(challenge) => self
-                .authorization(challenge, lookup)
-                .inspect_err(|error| self.forget_challenge(&lookup.host, error))?,
-            None => (None, false),
-        };
-        let (uri, answer) = self.send(method, lookup, header.as_ref())?;
+                .answered(challenge, method, lookup)
+                .inspect_err(|error| self.forget_challenge(&lookup.host, error)),
+            None => {
+                let sent = self.send(method, lookup, None);
+                sent.map(|(uri, answer)| (false, uri, answer))
+            }
+        }?;
         if answer.status() != 401 {
             return Ok((uri, answer));
         }
@@ -111,11 +116,39 @@ impl Registry {
         // A connection with an unread body cannot be used again.
         drop(http::read_words(answer));
         self.hosts.of(&lookup.host, |host| {
-            host.tokens.remove(&lookup.key());
+            host.forget_token(&lookup.key());
             host.challenge = Some(challenge.clone());
         });
-        let (header, _) = self.authorization(&challenge, lookup)?;
-        self.send(method, lookup, header.as_ref())
+        let (_, uri, answer) = self.answered(&challenge, method, lookup)?;
+        Ok((uri, answer))
+    }
+
+    /// Sends the request with the answer to `challenge`. If the repository cannot be read with a shared token,
+    /// sends it once more with one of its own. Returns also whether the answer to the challenge was new.
+    fn answered(
+        &self,
+        challenge: &Challenge,
+        method: &Method,
+        lookup: &Lookup,
+    ) -> Result<(bool, Uri, Response<Body>)> {
+        let (header, is_new) = self.authorization(challenge, lookup)?;
+        let sent = self.send(method, lookup, header.as_ref());
+        let Some(is_proof) = self.enter(lookup, header.as_ref(), &sent) else {
+            return sent.map(|(uri, answer)| (is_new, uri, answer));
+        };
+        if let Ok((_, answer)) = sent {
+            drop(http::read_words(answer));
+        }
+        let mut alone = lookup.copy();
+        alone.next = &[];
+        let (header, _) = self.authorization(challenge, &alone)?;
+        let sent = self.send(method, &alone, header.as_ref());
+        self.enter(lookup, header.as_ref(), &sent);
+        let (uri, answer) = sent?;
+        if is_proof && answer.status().as_u16() < 400 {
+            self.hosts.of(&lookup.host, Host::stop_sharing);
+        }
+        Ok((true, uri, answer))
     }
 
     /// Forgets the challenge if the token endpoint is gone: the host may name another one by now.
@@ -153,7 +186,7 @@ impl Registry {
     fn as_guest(&self, method: &Method, uri: &Uri, lookup: &Lookup) -> Result<Response<Body>> {
         let known = self
             .hosts
-            .of(&lookup.host, |host| host.tokens.get(&lookup.key()).cloned());
+            .of(&lookup.host, |host| host.token(&lookup.key()).cloned());
         let mut headers = vec![("Accept", ACCEPT)];
         headers.extend(
             known
@@ -167,7 +200,7 @@ impl Registry {
         self.remember_scopes(Some(&mut challenge), lookup);
         drop(http::read_words(answer));
         self.hosts
-            .of(&lookup.host, |host| host.tokens.remove(&lookup.key()));
+            .of(&lookup.host, |host| host.forget_token(&lookup.key()));
         let (header, _) = self.authorization(&challenge, lookup)?;
         let mut headers = vec![("Accept", ACCEPT)];
         headers.extend(header.as_ref().map(|h| ("Authorization", h.reveal())));
@@ -197,25 +230,37 @@ impl Registry {
         };
         let cached = self
             .hosts
-            .of(&lookup.host, |host| host.tokens.get(&lookup.key()).cloned());
-        let is_ours = |token: &Token| token.owner == lookup.login && token.is_fresh(Instant::now());
+            .of(&lookup.host, |host| host.token(&lookup.key()).cloned());
+        let is_ours =
+            |token: &Arc<Token>| token.owner == lookup.login && token.is_fresh(Instant::now());
         if let Some(token) = cached.filter(is_ours) {
-            return Ok((Some(token.header), false));
+            return Ok((Some(token.header.clone()), false));
         }
-        let mut token = self.fetch_token(realm, service.as_deref(), lookup)?;
-        token.owner = lookup.login.clone();
-        let header = token.header.clone();
+        let token = self.new_token(realm, service.as_deref(), lookup)?;
+        Ok((Some(token.header.clone()), true))
+    }
+
+    /// See [`Host::enter`].
+    fn enter(
+        &self,
+        lookup: &Lookup,
+        header: Option<&Secret>,
+        sent: &Result<(Uri, Response<Body>)>,
+    ) -> Option<bool> {
+        let status = sent
+            .as_ref()
+            .ok()
+            .map(|(_, answer)| answer.status().as_u16());
         self.hosts.of(&lookup.host, |host| {
-            host.remember_token(lookup.key(), token);
-        });
-        Ok((Some(header), true))
+            host.enter(&lookup.key(), header?, status)
+        })
     }
 
     /// The secrets that were sent to the host. An error text must not repeat them.
     pub(super) fn secrets(&self, lookup: &Lookup) -> Vec<Secret> {
         let token = self
             .hosts
-            .of(&lookup.host, |host| host.tokens.get(&lookup.key()).cloned());
+            .of(&lookup.host, |host| host.token(&lookup.key()).cloned());
         let token = token.and_then(|token| {
             let text = token.header.reveal().strip_prefix("Bearer ");
             text.map(Secret::new)
@@ -224,8 +269,14 @@ impl Registry {
         login.chain(token).collect()
     }
 
-    /// Asks the token endpoint (distribution spec, "Requesting a Token").
-    fn fetch_token(&self, realm: &str, service: Option<&str>, lookup: &Lookup) -> Result<Token> {
+    /// Asks the token endpoint (distribution spec, "Requesting a Token"), for `others` too.
+    pub(super) fn fetch_token(
+        &self,
+        realm: &str,
+        service: Option<&str>,
+        lookup: &Lookup,
+        others: &[&str],
+    ) -> Result<Arc<Token>> {
         let asked = format!("token for {}/{}", lookup.host, lookup.repository);
         let scheme = self.client.scheme(&lookup.host);
         let base = http::parse_uri(&Method::GET, &format!("{scheme}://{}/", lookup.host))?;
@@ -235,7 +286,11 @@ impl Registry {
         };
         let realm = redirect::follow(&self.client, &base, &realm, &asked)?;
         let scopes = self.hosts.of(&lookup.host, |host| {
-            token::scopes(host.scopes(&lookup.key()), &lookup.repository)
+            let mut scopes = token::scopes(host.scopes(&lookup.key()), &lookup.repository);
+            for other in others {
+                scopes.extend(token::scopes(host.scopes(other), other));
+            }
+            scopes
         });
         let (request, answer) = if let Some(Login::IdentityToken(token)) = &lookup.login {
             let form = token::refresh_form(token, service, &scopes);
@@ -261,10 +316,12 @@ impl Registry {
             ));
         }
         let body = http::read_body(&request, answer, TOKEN_LIMIT)?;
-        Token::parse(&body, Instant::now()).map_err(|reason| Error::Malformed {
+        let mut token = Token::parse(&body, Instant::now()).map_err(|reason| Error::Malformed {
             request,
             reason: reason.to_owned(),
-        })
+        })?;
+        token.owner = lookup.login.clone();
+        Ok(Arc::new(token))
     }
 }
 

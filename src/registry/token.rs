@@ -17,13 +17,15 @@ const LONGEST_TOKEN: usize = 16 * 1024;
 /// A token is dropped so long before its end, so that it does not expire on the way.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// A bearer token for one repository.
+/// A bearer token.
 #[derive(Debug, Clone)]
 pub(super) struct Token {
     /// The value of the `Authorization` header.
     pub(super) header: Secret,
     /// The login that got the token.
     pub(super) owner: Option<Login>,
+    /// When it was received.
+    pub(super) since: Instant,
     /// The end of its use. If the registry names none (GHCR, Quay, Gitea), the token is used until it is
     /// refused.
     expires: Option<Instant>,
@@ -53,12 +55,18 @@ impl Token {
         Ok(Self {
             header: Secret::new(format!("Bearer {token}")),
             owner: None,
+            since: now,
             expires: life.map(|life| now + life - MARGIN),
         })
     }
 
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
         self.expires.is_none_or(|expires| now < expires)
+    }
+
+    /// Like [`Token::is_fresh`], but false if the registry names no end.
+    pub(super) fn is_sure_to_last(&self, now: Instant) -> bool {
+        self.expires.is_some_and(|expires| now < expires)
     }
 }
 

@@ -17,7 +17,9 @@ const BROKEN: usize = 4;
 /// with bursts. Docker Hub allows some thousands per minute.
 const BURST: usize = 20;
 /// The pause between look-ups after the first [`BURST`].
-const PACE: Duration = Duration::from_millis(50);
+pub(super) const PACE: Duration = Duration::from_millis(50);
+/// The same for a command that somebody waits for, and that comes from one box and not from a fleet.
+pub(super) const PACE_BY_HAND: Duration = Duration::from_millis(10);
 
 /// The look-ups of one host in one round, one after the other.
 #[derive(Debug)]

@@ -4,6 +4,8 @@ use crate::support::Folder;
 use crate::support::program::Program;
 use crate::support::server::Answer;
 use crate::support::server::Server;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use imagewatch::credentials::Credentials;
 use imagewatch::http::Proxies;
 use imagewatch::reference::Reference;
@@ -28,7 +30,7 @@ fn challenge(value: &str) -> Answer {
     Answer::new(401, &[("WWW-Authenticate", value)], "")
 }
 
-/// A client, and the folder of its login file, which is read at every look-up.
+/// A client, and the folder of its login file.
 fn client(auths: &Value) -> (Registry, Folder) {
     let folder = Folder::new();
     folder.write("config.json", auths.to_string());
@@ -267,6 +269,83 @@ fn two_namespaces_of_a_host_have_their_own_logins() {
         let found = registry.digest(&image(&server, repository));
         assert!(found.is_ok(), "{found:?}");
     }
+}
+
+/// A registry that takes only the last login that it was told.
+fn changing() -> (Server, Arc<Mutex<String>>) {
+    let wanted = Arc::new(Mutex::new(BASIC.to_owned()));
+    let for_handler = Arc::clone(&wanted);
+    let server = Server::tcp(move |seen| {
+        let wanted = for_handler.lock().expect("no panic").clone();
+        match seen.header("authorization") {
+            Some(shown) if shown == wanted => found(),
+            _ => challenge("Basic realm=\"x\""),
+        }
+    });
+    (server, wanted)
+}
+
+/// Changes the password of `me` at the registry and in the login file.
+fn rotate(server: &Server, folder: &Folder, wanted: &Mutex<String>, password: &str) {
+    let auth = STANDARD.encode(format!("me:{password}"));
+    let file = json!({"auths": {server.host(): {"auth": auth}}});
+    folder.write("config.json", file.to_string());
+    *wanted.lock().expect("no panic") = format!("Basic {auth}");
+}
+
+#[test]
+fn a_login_file_that_changes_is_read_again_in_the_next_round_and_after_a_refusal() {
+    let (server, wanted) = changing();
+    let (registry, folder) = client(&json!({}));
+    let images: Vec<_> = (0..4)
+        .map(|number| image(&server, &format!("acme/app{number}")))
+        .collect();
+    rotate(&server, &folder, &wanted, "p0");
+    let mut refusals = Vec::new();
+    for round in 0..6 {
+        // Every second round, the password changes in the middle.
+        let (mut done, before) = (0, server.lines().len());
+        registry.digests(&images, |reference, outcome| {
+            assert!(outcome.is_ok(), "{reference}: {outcome:?}");
+            done += 1;
+            if round % 2 == 1 && done == 2 {
+                rotate(&server, &folder, &wanted, &format!("p{round}"));
+            }
+        });
+        refusals.push(server.lines().len() - before - images.len());
+        if round % 2 == 0 {
+            rotate(&server, &folder, &wanted, &format!("q{round}"));
+        }
+    }
+    // The first question of all, and the first one after each change in mid-round.
+    assert_eq!(refusals, [1, 1, 0, 1, 0, 1]);
+}
+
+#[test]
+fn a_login_file_may_come_and_go_and_is_broken_only_for_a_while() {
+    let (server, wanted) = changing();
+    let (registry, folder) = client(&json!({}));
+    let image = image(&server, "acme/api");
+    let path = folder.path().join("config.json");
+    std::fs::remove_file(&path).expect("removed");
+    assert!(registry.digest(&image).is_err(), "there is no file");
+    rotate(&server, &folder, &wanted, "one");
+    assert!(registry.digest(&image).is_ok());
+    folder.write("config.json", "{");
+    assert!(registry.digest(&image).is_err(), "the file is broken");
+    rotate(&server, &folder, &wanted, "two");
+    assert!(registry.digest(&image).is_ok());
+    // As Kubernetes replaces a secret: another file under the same name, of the same size.
+    let next = folder.write("next", std::fs::read(&path).expect("read"));
+    rotate(&server, &folder, &wanted, "new");
+    std::fs::rename(&path, folder.path().join("new")).expect("renamed");
+    std::fs::rename(next, &path).expect("renamed");
+    assert!(
+        registry.digest(&image).is_err(),
+        "the file has the old login"
+    );
+    std::fs::rename(folder.path().join("new"), &path).expect("renamed");
+    assert!(registry.digest(&image).is_ok());
 }
 
 #[test]

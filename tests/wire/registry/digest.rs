@@ -117,6 +117,28 @@ fn a_quiet_round_is_one_head_for_each_image_on_one_connection() {
 }
 
 #[test]
+fn a_long_round_is_paced_and_less_so_by_hand() {
+    let server = Server::tcp(|_| found('a'));
+    let parse = |n: u32| {
+        format!("{}/acme/app{n}", server.host())
+            .parse()
+            .expect("valid")
+    };
+    let references: Vec<Reference> = (0..45).map(parse).collect();
+    let time = |registry: Registry, count: usize| {
+        let begun = Instant::now();
+        registry.digests(&references[..count], |_, outcome| assert!(outcome.is_ok()));
+        begun.elapsed()
+    };
+    let pauses = 25;
+    let of_a_server = time(registry(), 45);
+    assert!(of_a_server >= pauses * Duration::from_millis(50));
+    let by_hand = time(registry().by_hand(), 45);
+    assert!(by_hand >= pauses * Duration::from_millis(10));
+    assert!(by_hand < of_a_server, "{by_hand:?} of {of_a_server:?}");
+}
+
+#[test]
 fn a_pinned_reference_is_not_asked_for() {
     let server = Server::tcp(|_| found('a'));
     let pinned = format!("{}/acme/api@{}", server.host(), digest('b'));

@@ -3,4 +3,5 @@
 mod digest;
 mod each_registry;
 mod outage;
+mod sharing;
 mod token;

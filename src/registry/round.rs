@@ -1,0 +1,107 @@
+//! The look-ups of a round: hosts side by side, and the references of one host in order.
+
+use super::Registry;
+use super::api_host;
+use super::turn::Turn;
+use crate::error::Result;
+use crate::reference::Digest;
+use crate::reference::Reference;
+use crate::thread::queue;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// The most hosts that are asked at the same time.
+const PARALLEL_HOSTS: usize = 8;
+
+impl Registry {
+    /// Looks up all `references`, and calls `sink` for each one as soon as its digest is known. The hosts are
+    /// asked side by side, so no host delays another. The references of one host are asked one after the
+    /// other, on one connection, in the given order.
+    pub fn digests(
+        &self,
+        references: &[Reference],
+        mut sink: impl FnMut(&Reference, Result<Digest>),
+    ) {
+        self.look_up_all(references, &mut sink);
+    }
+
+    fn look_up_all(
+        &self,
+        references: &[Reference],
+        sink: &mut dyn FnMut(&Reference, Result<Digest>),
+    ) {
+        self.credentials.renew();
+        let mut hosts: Vec<(&str, Vec<&Reference>)> = Vec::new();
+        for reference in references {
+            match hosts
+                .iter_mut()
+                .find(|(host, _)| *host == reference.registry())
+            {
+                Some((_, list)) => list.push(reference),
+                None => hosts.push((reference.registry(), vec![reference])),
+            }
+        }
+        if let [(_, only)] = hosts.as_slice() {
+            self.look_up_in_order(only, sink);
+            return;
+        }
+        let next = AtomicUsize::new(0);
+        let (inlet, outlet) = queue();
+        std::thread::scope(|scope| {
+            for _ in 0..hosts.len().min(PARALLEL_HOSTS) {
+                let (hosts, next, inlet) = (&hosts, &next, inlet.clone());
+                let work = move || {
+                    while let Some((_, list)) = hosts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        self.look_up_in_order(list, &mut |reference, outcome| {
+                            inlet.push((reference, outcome));
+                        });
+                    }
+                };
+                let thread = std::thread::Builder::new().name("look-up".to_owned());
+                if let Err(error) = thread.spawn_scoped(scope, work) {
+                    log::warn!(
+                        "look-up: cannot start another thread ({error}), going on with fewer"
+                    );
+                }
+            }
+            drop(inlet);
+            while let Some((reference, outcome)) = outlet.pop() {
+                sink(reference, outcome);
+            }
+        });
+        // Some hosts are left only if no thread could be started.
+        while let Some((_, list)) = hosts.get(next.fetch_add(1, Ordering::Relaxed)) {
+            self.look_up_in_order(list, sink);
+        }
+    }
+
+    /// Looks up one host's references in order, as its turn allows.
+    fn look_up_in_order<'r>(
+        &self,
+        references: &[&'r Reference],
+        sink: &mut dyn FnMut(&'r Reference, Result<Digest>),
+    ) {
+        let Some(first) = references.first() else {
+            return;
+        };
+        let mut turn = Turn::new(&self.hosts, api_host(first.registry()));
+        for (number, reference) in references.iter().enumerate() {
+            if let Some(digest) = reference.digest() {
+                sink(reference, Ok(digest.clone()));
+                continue;
+            }
+            let pause = turn.pause(Instant::now()).min(self.pace);
+            if !pause.is_zero() {
+                std::thread::sleep(pause);
+                self.credentials.renew();
+            }
+            let next = references.get(number + 1..).unwrap_or_default();
+            let may_ask = turn.may_ask(Instant::now());
+            let outcome = may_ask.and_then(|()| self.look_up(turn.host(), reference, next));
+            turn.note(&outcome, Instant::now());
+            sink(reference, outcome);
+        }
+        turn.end(Instant::now());
+    }
+}
