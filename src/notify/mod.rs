@@ -1,6 +1,6 @@
 //! Messages: each receiver gets one message per container, digest and outcome.
 //!
-//! Nothing waits for a message. [`Notifier::note`] only puts the message into the queue of each receiver. Each
+//! Nothing waits for a message. [`Notifier::notify`] only puts the message into the queue of each receiver. Each
 //! receiver has a thread of its own, so a slow or dead receiver delays no other. A message that cannot be
 //! delivered is tried a few more times. Then it is dropped, with one line in the log. No line of the log
 //! holds a receiver's URL.
