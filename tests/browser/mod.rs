@@ -7,6 +7,8 @@ use crate::support::server::Answer;
 use crate::support::server::Server;
 use serde_json::Value;
 use serde_json::json;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 const TOKEN: &str = "t0p-secret";
@@ -61,8 +63,8 @@ fn digest(letter: &str) -> String {
     format!("sha256:{}", letter.repeat(64))
 }
 
-/// The registry has `b…` of everything. `ws-1` runs `a…`, `web` and the rest run `b…`. A pull is
-/// answered with `pull`.
+/// The registry has `b…` of everything. `ws-1` runs `a…`, `web` and the rest run `b…`. The tag of `ws-1` means `a…`
+/// here until it is pulled. A pull is answered with `pull`.
 fn world(token: Option<&str>, pull: Answer) -> World {
     let registry =
         Server::tcp(|_| Answer::new(200, &[("Docker-Content-Digest", &digest("b"))], ""));
@@ -70,6 +72,7 @@ fn world(token: Option<&str>, pull: Answer) -> World {
     let folder = Folder::new();
     let socket = folder.path().join("engine.sock");
     let names = host.clone();
+    let is_pulled = AtomicBool::new(false);
     let engine = Server::unix(&socket, move |seen| {
         let summary = |id: &str, (name, image, runs, state): (&str, &str, &str, &str)| {
             json!({"Id": id.repeat(64), "Names": [format!("/{name}")], "State": state,
@@ -108,9 +111,14 @@ fn world(token: Option<&str>, pull: Answer) -> World {
                     None => Answer::json(404, &json!({"message": "no such container"})),
                 }
             }
-            _ if path.starts_with("/images/create?") => pull.clone(),
+            _ if path.starts_with("/images/create?") => {
+                is_pulled.store(true, Ordering::Relaxed);
+                pull.clone()
+            }
             _ if path.starts_with("/images/") => {
-                let letter = if path.contains(&digest("a")) {
+                let is_old =
+                    path.contains("/acme/hermes:latest") && !is_pulled.load(Ordering::Relaxed);
+                let letter = if is_old || path.contains(&digest("a")) {
                     "a"
                 } else {
                     "b"
@@ -337,14 +345,14 @@ fn a_refresh_ends_with_its_report() {
     };
     browser.value(&refresh("/acme/web:latest"));
     browser.await_text("Done: 2 containers on the newest image already.");
+    // This Engine lets nobody create anything, so nobody is renewed, and the reason is said.
+    browser.value(&refresh("hermes"));
+    browser.await_text("Done: skipped: ws-1 (");
     browser.await_text("pulled in ");
     assert_eq!(
         browser.value("document.querySelector('progress').value"),
         json!(1)
     );
-    // This Engine lets nobody create anything, so nobody is renewed, and the reason is said.
-    browser.value(&refresh("hermes"));
-    browser.await_text("Done: skipped: ws-1 (");
     browser.await_text("not in this test");
     browser.value(&refresh("all runtimes"));
     browser.await_text("Refresh of all runtimes");
