@@ -224,7 +224,15 @@ fn a_state_folder_that_cannot_be_written_is_said_once_and_ends_nothing() {
     if !Lab::is_in_charge() {
         return;
     }
-    let registry = Server::tcp(|_| found());
+    let has_moved = Arc::new(AtomicBool::new(false));
+    let moved = Arc::clone(&has_moved);
+    let registry = Server::tcp(move |_| {
+        let other = format!("sha256:{}", "9".repeat(64));
+        match moved.load(Ordering::SeqCst) {
+            true => Answer::new(200, &[("Docker-Content-Digest", &other)], ""),
+            false => found(),
+        }
+    });
     let image = |name: &str| format!("{}/acme/{name}:latest", registry.host());
     for (option, reason) in [
         ("nr_inodes=1", "No space left on device"),
@@ -233,10 +241,13 @@ fn a_state_folder_that_cannot_be_written_is_said_once_and_ends_nothing() {
         let (folder, place) = (Folder::new(), Folder::new());
         let state = place.path().to_str().expect("UTF-8");
         let script = after_mount(&folder, &format!("-t tmpfs -o {option} tmpfs {state}"));
-        let more = [("IMAGEWATCH_STATE", state)];
+        let more = [("IMAGEWATCH_STATE", state), ("IMAGEWATCH_INTERVAL", "1h")];
+        has_moved.store(false, Ordering::SeqCst);
         let (_engine, program) = watch(&folder, &script, &[image("a"), image("b")], &more);
         // What it has seen at a registry is that registry's.
         program.await_line("watching ");
+        // An image that is here would not be pulled.
+        has_moved.store(true, Ordering::SeqCst);
         let (_, report) = program.ask("POST", "/v1/update");
         assert_eq!(
             report["failed"],
