@@ -52,6 +52,16 @@ impl Reference {
         self.digest.as_ref()
     }
 
+    /// The image with this digest in the same repository, whatever its tags are.
+    #[must_use]
+    pub fn pinned_to(&self, digest: &Digest) -> Self {
+        Self {
+            tag: None,
+            digest: Some(digest.clone()),
+            ..self.clone()
+        }
+    }
+
     /// `registry/repository`, without tag and digest.
     #[must_use]
     pub fn name(&self) -> String {

@@ -63,10 +63,7 @@ pub fn plan(config: &Config, name: &str, as_json: bool) -> Result<String, String
         turn: &turn,
         fetch: &|_, _| Ok(()),
     };
-    let part = Part {
-        old: &old,
-        image: &image,
-    };
+    let part = Part::new(&old, &image);
     let plan = swap.plan(&part, &[], &[]).map_err(say)?;
     let files = swap.files(&old).map_err(say)?;
     let skipped = match reason_in_labels(&old) {

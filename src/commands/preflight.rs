@@ -44,7 +44,7 @@ pub enum Need {
 }
 
 /// Every call: its name in `docs/security.md`, its condition, and its purpose in a warning.
-pub const CALLS: [(&str, Need, &str); 30] = [
+pub const CALLS: [(&str, Need, &str); 31] = [
     (PING, Need::Always, "speak with the Engine"),
     (VERSION, Need::Always, "ask which Engine it is"),
     (LIST, Need::Always, "list containers"),
@@ -85,6 +85,11 @@ pub const CALLS: [(&str, Need, &str); 30] = [
     ),
     ("GET /images/{id}/json", Need::Always, "inspect an image"),
     ("POST /images/create", Need::Always, "pull an image"),
+    (
+        "POST /images/{id}/tag",
+        Need::Always,
+        "give a tag to the image that was pulled, and back after a roll-back",
+    ),
     (
         "POST /containers/create",
         Need::Always,

@@ -61,10 +61,11 @@ impl Image {
         (!own.is_empty() && !arch.is_empty() && own != arch).then(|| self.platform())
     }
 
-    /// The tags that name the image.
+    /// The tags that name the image. Docker's containerd store and Podman list names such as `NAME@DIGEST` among them.
     pub fn tags(&self) -> impl Iterator<Item = &str> {
         let tags = self.json["RepoTags"].as_array();
-        tags.into_iter().flatten().map(text)
+        let names = tags.into_iter().flatten().map(text);
+        names.filter(|name| !name.contains('@') && *name != "<none>:<none>")
     }
 
     /// Whether its settings are known. A list does not show them.
@@ -76,7 +77,7 @@ impl Image {
     /// Whether any tag names the image.
     #[must_use]
     pub fn is_tagged(&self) -> bool {
-        self.tags().any(|tag| tag != "<none>:<none>")
+        self.tags().next().is_some()
     }
 
     /// Whether both are the same image for one platform. Their ids may differ: in the containerd store an id is an

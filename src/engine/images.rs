@@ -1,4 +1,4 @@
-//! Images: inspect, pull, remove.
+//! Images: inspect, pull, tag, remove.
 
 use super::Engine;
 use super::image::Image;
@@ -121,6 +121,18 @@ impl Engine {
             }
             pull::End::Broken(error) => Err(http::read_failure(&request, &error)),
         }
+    }
+
+    /// Makes a tag mean an image (`POST /images/{name}/tag`). The image that had the tag loses it.
+    pub fn tag(&self, id: &str, reference: &Reference) -> Result<()> {
+        let path = format!(
+            "/images/{}/tag?repo={}&tag={}",
+            http::percent_encode(id, ":"),
+            http::percent_encode(&reference.name(), ""),
+            http::percent_encode(reference.tag().unwrap_or("latest"), "")
+        );
+        self.finish(&Call::new(Method::POST, &path, self.deadlines.heavy))
+            .map(drop)
     }
 
     /// Removes an image that nothing uses (`DELETE /images/{name}`, not forced).

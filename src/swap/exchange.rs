@@ -128,7 +128,16 @@ impl Swap<'_> {
         };
         let pairs: Vec<Pair> = members.iter().map(|member| member.pair.clone()).collect();
         acceptance::accept_all(self.steps(), &pairs, &accept)?;
-        Ok(last_seen.take())
+        let last_seen = last_seen.take();
+        if let (Some(seen), [only]) = (&last_seen, members)
+            && seen.image_id() != only.image.id()
+        {
+            let reason =
+                "the tag moved in the meantime, so it was made from another image".to_owned();
+            let blame = Blame::Circumstances;
+            return Err((0, Failure { reason, blame }));
+        }
+        Ok(last_seen)
     }
 
     /// Finds the member that did not come up when the start of one was refused. The provider of the refused container may

@@ -8,6 +8,7 @@
 //!
 //! | step | if everything stops right after it |
 //! |---|---|
+//! | give the tag to the new image | the old container runs as before |
 //! | create the successor as `NAME.iw-new-…` | the old container runs as before |
 //! | take the old container's restart policy away | the old container runs |
 //! | stop the old container | the old container is stopped under its own name |
@@ -42,6 +43,7 @@ mod remake;
 mod roll_back;
 mod steps;
 mod successor;
+mod tag;
 mod take_over;
 mod turn;
 mod undo;
@@ -186,6 +188,21 @@ pub struct Part<'a> {
     pub old: &'a Container,
     /// The image that its successor is created from.
     pub image: &'a Image,
+    /// If the swap has to give the tag to the image: the id of the image that the tag means now. The id is empty if the
+    /// tag means none.
+    pub tagged: Option<String>,
+}
+
+impl<'a> Part<'a> {
+    /// A part whose image is under the tag already, or needs no tag.
+    #[must_use]
+    pub fn new(old: &'a Container, image: &'a Image) -> Self {
+        Self {
+            old,
+            image,
+            tagged: None,
+        }
+    }
 }
 
 /// One container of a swap that has begun.

@@ -28,7 +28,10 @@ impl Swap<'_> {
         let mut members: Vec<Member> = Vec::new();
         let mut each = parts.iter().zip(files);
         let outcome = each
-            .try_for_each(|(part, files)| self.prepare_one(part, files, joined, &mut members))
+            .try_for_each(|(part, files)| {
+                let is_only = parts.len() == 1;
+                self.prepare_one(part, files, joined, is_only, &mut members)
+            })
             .inspect(|()| self.turn.to_exchange())
             .and_then(|()| members.iter().try_for_each(|one| self.is_as_it_was(one)))
             .and_then(|()| self.expect_needs(parts));
@@ -36,6 +39,7 @@ impl Swap<'_> {
             for member in members.iter().rev() {
                 self.discard(&member.pair.new);
             }
+            self.move_tags_back(parts);
             return Err(error);
         }
         Ok(members)
@@ -69,6 +73,7 @@ impl Swap<'_> {
         part: &Part<'p>,
         files: &Files,
         joined: &[Moved],
+        is_only: bool,
         members: &mut Vec<Member<'p>>,
     ) -> Result<()> {
         let temporary: Vec<String> = members.iter().map(|m| m.pair.record.new_name()).collect();
@@ -80,6 +85,7 @@ impl Swap<'_> {
                 new_name,
             })
             .collect();
+        self.move_tag(part)?;
         let plan = self.plan(part, &moved, joined)?;
         let new = self.create(&plan)?;
         // From here on the successor is removed after a failure.
@@ -98,7 +104,16 @@ impl Swap<'_> {
         if let Some(member) = members.last_mut() {
             member.copies = copies;
         }
-        let created = self.engine.container(&new)?;
+        // The tag of a single container was moved just now, and the image is compared again at the acceptance.
+        if part.tagged.is_some() && is_only && !self.about.is_podman() {
+            return Ok(());
+        }
+        self.check_created(&new, part)
+    }
+
+    /// Fails if a successor was created from another image, or has no command.
+    fn check_created(&self, new: &str, part: &Part) -> Result<()> {
+        let created = self.engine.container(new)?;
         let reason = if created.image_id() != part.image.id() {
             "the tag moved in the meantime, so it was made from another image"
         } else if !created.has_command() {

@@ -103,10 +103,7 @@ impl Swap<'_> {
                 new_name: &member.pair.record.name,
             })
             .collect();
-        let part = Part {
-            old: member.old,
-            image: &member.image,
-        };
+        let part = Part::new(member.old, &member.image);
         let moves_along = record.provider.is_some();
         let mut replacement = self.shape(&part, &moved, &member.origin, moves_along);
         replacement.label(TRANSACTION, record.to_label());
@@ -157,10 +154,7 @@ impl Swap<'_> {
             })
             .collect();
         let made_from = |image: &Image, is_on_new: bool| {
-            let part = Part {
-                old: member.old,
-                image,
-            };
+            let part = Part::new(member.old, image);
             let replacement = self.shape(&part, &moved, &member.origin, true);
             let made = self.make(&record.old_name(), &replacement, member, image)?;
             let on = if is_on_new {

@@ -12,6 +12,7 @@ use super::record::is_alive;
 use super::steps::Steps;
 use super::steps::has_policy;
 use super::steps::same_policy;
+use super::tag;
 use super::take_over::finish;
 use crate::engine::Container;
 use crate::engine::Removal;
@@ -147,8 +148,11 @@ fn undo_once(steps: Steps, pairs: &mut [Pair], stop: Stop, remake: Remake) -> Re
         }
     }
     trouble?;
-    for (pair, _) in &olds {
+    for (pair, old) in &olds {
         start_refused(steps, &pair.record)?;
+        if let Some(new) = steps.look(&pair.new)? {
+            tag::put_back(steps, old, &new);
+        }
     }
     remove_successors(steps, pairs, &olds)?;
     Ok(if found.is_first_replaced {
@@ -214,6 +218,9 @@ fn stop_successors<'o>(steps: Steps, olds: &'o [(&Pair, Container)]) -> Result<V
             // The stop may have taken long, so the old container is looked at again.
             let is_there = steps.look_for_way_back(&pair.record)?.is_some();
             expect_there(is_there, &pair.record)?;
+            if let Some(new) = steps.look(&pair.new)? {
+                tag::put_back(steps, old, &new);
+            }
             steps.ensure_gone(&pair.new, Removal::ForceWithAnonymousVolumes)?;
             unrecorded.push(old.id());
         }

@@ -18,6 +18,8 @@ use crate::swap::restarts_with;
 pub(super) struct Companions {
     /// The containers that live in it, each with the image for its successor. The swap recreates them too.
     pub(super) dependents: Vec<(Container, Image)>,
+    /// The images that the tags of all these containers mean, the provider first. See [`Part::tagged`].
+    tagged: Vec<Option<String>>,
     /// The running containers whose labels ask for a restart afterwards.
     pub(super) restarted: Vec<Container>,
     /// The reason not to begin the swap: an unknown dependent, or a half-done swap.
@@ -27,11 +29,14 @@ pub(super) struct Companions {
 impl Companions {
     /// The parts of the swap that gives `provider` a new image.
     pub(super) fn parts<'p>(&'p self, provider: &'p Container, image: &'p Image) -> Vec<Part<'p>> {
-        let old = provider;
-        let mut parts = vec![Part { old, image }];
-        let dependents = self.dependents.iter();
-        parts.extend(dependents.map(|(old, image)| Part { old, image }));
-        parts
+        let dependents = self.dependents.iter().map(|(old, image)| (old, image));
+        let all = std::iter::once((provider, image)).chain(dependents);
+        let parts = all.zip(&self.tagged).map(|((old, image), tagged)| Part {
+            old,
+            image,
+            tagged: tagged.clone(),
+        });
+        parts.collect()
     }
 }
 
@@ -44,9 +49,11 @@ impl Refresher {
         let mut neighbours = shared.neighbours();
         neighbours.look(&self.engine)?;
         let mut found = Vec::new();
+        let mut tagged = vec![shared.round().tagged(provider)];
         for dependent in dependents(provider, neighbours.dependents()) {
             if let Some(dependent) = self.engine.find(dependent.id())? {
                 let due = image_due_to(&dependent, &shared.round());
+                tagged.push(due.as_ref().and(shared.round().tagged(&dependent)));
                 let image = match due {
                     Some(image) => image,
                     None => self.engine.image(dependent.image_id())?,
@@ -67,6 +74,7 @@ impl Refresher {
                 .cloned()
                 .collect(),
             dependents: found,
+            tagged,
         })
     }
 

@@ -81,6 +81,7 @@ use choose::NotifyOnly;
 use pull::Pulled;
 use replaced::Replaced;
 use round::Round;
+use round::Work;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -148,7 +149,7 @@ impl Refresher {
         }
         let (targets, images) = (&chosen.targets, &order.images);
         let mut list = chosen.list;
-        self.pull_all(targets, images, on, |ends| {
+        self.pull_all(targets, order, on, |ends| {
             let mut pulled = self.report_pulls(targets, ends, images, &mut outcomes, on);
             for one in &mut pulled {
                 let reference = &one.target.reference;
@@ -159,11 +160,11 @@ impl Refresher {
                 digests.extend(digest.map(|digest| (reference.clone(), digest)));
             }
             if order.extent == Extent::Pull {
-                for one in pulled {
+                here.extend(pulled.into_iter().map(|one| {
                     let reference = one.target.reference.clone();
                     outcomes.verdicts.push((reference.clone(), Verdict::Done));
-                    here.push((reference, one.image));
-                }
+                    (reference, one.image)
+                }));
             } else {
                 here.extend(self.update_pulled(order, pulled, list.take(), &mut outcomes, on));
             }
@@ -187,11 +188,13 @@ impl Refresher {
             image,
             before,
             digest,
+            tagged,
         } in pulled
         {
             old_images.extend(before);
             let mut work = self.work_on(target, image, order.extent);
             work.digest = digest;
+            work.tagged = tagged;
             work.only = order.images.only(&target.reference);
             works.push(work);
         }
@@ -209,13 +212,36 @@ impl Refresher {
             cleanup::remove_unused(&self.engine, &round.replaced);
         }
         let mut here = Vec::new();
-        for work in works {
+        for mut work in works {
             let reference = work.target.reference.clone();
-            here.push((reference.clone(), work.image.clone()));
+            self.settle_tag(&mut work);
+            if work.tagged.is_none() {
+                here.push((reference.clone(), work.image.clone()));
+            }
             let verdict = work.verdict_on(&order.images);
             outcomes.verdicts.push((reference, verdict));
         }
         here
+    }
+
+    /// Gives the tag to the newest image if no container is left whose swap would do that. New containers start from the
+    /// newest image then.
+    fn settle_tag(&self, work: &mut Work) {
+        let is_over =
+            work.ended.is_none() && matches!(work.verdict, Verdict::Done | Verdict::Noticed);
+        if !is_over || work.tagged.is_none() {
+            return;
+        }
+        match self.engine.tag(work.image.id(), &work.target.reference) {
+            Ok(()) => work.tagged = None,
+            Err(error) => {
+                log::warn!(
+                    "{}: the tag still means an older image: {error}",
+                    work.target.reference
+                );
+                work.verdict = Verdict::Retry(error.to_string());
+            }
+        }
     }
 
     /// Surveys each reference once more after the updates. Failures are ignored, because the next round

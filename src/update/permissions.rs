@@ -5,6 +5,7 @@ use super::Recreate;
 use super::Refresher;
 use super::round::Round;
 use crate::journal::Verdict;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
@@ -18,10 +19,15 @@ const CALLS: [&str; 6] = [
     "DELETE /containers/{id}",
 ];
 
-/// Whether an earlier try found that all calls are allowed.
+/// The call that moves a tag. Without it, an image is pulled by its tag.
+const TAG: &str = "POST /images/{id}/tag";
+
+/// What an earlier try found.
 #[derive(Debug, Default)]
 pub struct Permissions {
     are_given: AtomicBool,
+    /// Whether tags may be moved, once that is known.
+    tags: OnceLock<bool>,
 }
 
 impl Permissions {
@@ -32,6 +38,21 @@ impl Permissions {
 }
 
 impl Refresher {
+    /// Whether tags may be moved. A proxy may forbid that.
+    pub(super) fn may_tag(&self) -> bool {
+        let known = self.permissions.tags.get().copied();
+        known.unwrap_or_else(|| match self.engine.try_out(TAG) {
+            Ok(()) => *self.permissions.tags.get_or_init(|| true),
+            Err(error) if error.is_denied() => {
+                log::warn!(
+                    "images are pulled by their tags, so a roll-back leaves the tag at the new image: {error}"
+                );
+                *self.permissions.tags.get_or_init(|| false)
+            }
+            Err(_) => true,
+        })
+    }
+
     /// Whether swaps may begin. If not, the whole round is put off with the reason. A positive result is kept.
     pub(super) fn may_swap(&self, round: &mut Round) -> bool {
         let given = &self.permissions.are_given;

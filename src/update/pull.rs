@@ -1,6 +1,9 @@
 //! Pulls the images of a refresh.
 
+use super::Extent;
 use super::Images;
+use super::Order;
+use super::Recreate;
 use super::Refresher;
 use super::is_at;
 use super::origin::BUILT_HERE;
@@ -31,6 +34,8 @@ pub(super) struct Pulled<'o> {
     pub(super) before: Option<Image>,
     /// The digest that the registry has under the tag, if it was asked.
     pub(super) digest: Option<Digest>,
+    /// If the tag does not mean the image yet: the id of the image that the tag means, or an empty text.
+    pub(super) tagged: Option<String>,
 }
 
 impl Refresher {
@@ -81,11 +86,11 @@ impl Refresher {
     /// Pulls one image, unless it is here already. Returns nothing if the image was built here and no caller named it.
     pub(super) fn pull_for<'o>(
         &self,
-        images: &Images,
+        order: &Order,
         target: &'o Target,
         on: &(dyn Fn(&Step) + Sync),
     ) -> Result<Option<Pulled<'o>>> {
-        let reference = &target.reference;
+        let (images, reference) = (&order.images, &target.reference);
         let before = match self.engine.find_image(&reference.to_string()) {
             // A pull may mend an image that the Engine cannot inspect.
             Err(_) if images.are_named() => None,
@@ -97,60 +102,120 @@ impl Refresher {
         {
             return Ok(None);
         }
-        let digest = images.digest_of(reference).cloned();
-        if let Some(before) = &before
-            && let Some(digest) = self.digest_of_newest(before, reference, digest.as_ref())
+        let known = images.digest_of(reference).cloned();
+        let digest = known.or_else(|| self.registry.digest(reference).ok());
+        if let (Some(before), Some(digest)) = (&before, &digest)
+            && self.is_wanted(before, reference, digest)
         {
             debug(format_args!("{reference}: already here as {digest}"));
             return Ok(Some(Pulled {
                 target,
                 image: before.clone(),
                 before: None,
-                digest: Some(digest),
+                digest: Some(digest.clone()),
+                tagged: None,
             }));
         }
+        self.pull_newest(order, target, (digest, before), on)
+            .map(Some)
+    }
+
+    /// Pulls an image that is not here. The first of `known` is its digest, if the registry answered, and the second the
+    /// image that is here under the same tag.
+    fn pull_newest<'o>(
+        &self,
+        order: &Order,
+        target: &'o Target,
+        (digest, before): (Option<Digest>, Option<Image>),
+        on: &(dyn Fn(&Step) + Sync),
+    ) -> Result<Pulled<'o>> {
+        let reference = &target.reference;
         let begun = Instant::now();
-        let name = reference.to_string();
         on(&Step::Pulling {
-            image: name.clone(),
+            image: reference.to_string(),
         });
-        self.fetch(reference, before.as_ref(), on)?;
-        // A failed inspection counts as a failed pull, because no container could be created from the image.
-        let image = self.engine.image(&name)?;
+        let pinned = digest.clone().filter(|_| self.may_tag());
+        let is_pinned = pinned.is_some();
+        let (image, digest) = match pinned {
+            Some(digest) => self.pull_digest(reference, digest, before.as_ref(), on)?,
+            // The Engine may know a way to the image that this program does not know.
+            None => (self.pull(reference, None, before.as_ref(), on)?, digest),
+        };
         log::info!("pulled image={reference} took={:.1?}", begun.elapsed());
         on(&Step::Pulled {
-            image: name,
+            image: reference.to_string(),
             seconds: begun.elapsed().as_secs_f64(),
         });
         self.origins.remember(reference, image.id());
         let before = before.filter(|before| before.id() != image.id());
-        Ok(Some(Pulled {
+        let id_before = || before.as_ref().map_or("", Image::id).to_owned();
+        let mut tagged = is_pinned.then(id_before);
+        // Without a swap of ours, the tag decides which image the next container is created from.
+        if is_pinned && (order.extent == Extent::Pull || self.recreate == Recreate::Remove) {
+            self.engine.tag(image.id(), reference)?;
+            tagged = None;
+        }
+        Ok(Pulled {
             target,
             image,
             before,
             digest,
-        }))
+            tagged,
+        })
     }
 
-    /// Returns the digest behind the tag, if the image that is here has that digest and the right platform. The
-    /// registry is asked if the digest is not known. If it does not answer, the Engine may still know a way to the
-    /// image.
-    fn digest_of_newest(
-        &self,
-        image: &Image,
-        reference: &Reference,
-        known: Option<&Digest>,
-    ) -> Option<Digest> {
+    /// Whether the image here has the digest and the right platform.
+    fn is_wanted(&self, image: &Image, reference: &Reference, digest: &Digest) -> bool {
         let has = image.platform();
         let forced = self.platform.as_deref();
         let is_meant =
             forced.is_none_or(|wanted| has.starts_with(wanted) || wanted.starts_with(&has));
-        if !is_meant {
-            return None;
+        is_meant && is_at(image, reference, digest)
+    }
+
+    /// Pulls the image that was looked up, and leaves the tag where it is. A registry may have deleted the image
+    /// meanwhile, so the digest is looked up once more after a failure. Returns the image and its digest.
+    fn pull_digest(
+        &self,
+        reference: &Reference,
+        digest: Digest,
+        before: Option<&Image>,
+        on: &(dyn Fn(&Step) + Sync),
+    ) -> Result<(Image, Option<Digest>)> {
+        let pull = |digest: &Digest| self.pull(reference, Some(digest), before, on);
+        // A rejected image is here already, and no container is created from the image.
+        let is_rejected = self.rejected.reason_of_digest(reference, &digest).is_some();
+        if is_rejected && let Ok(Some(image)) = self.image_at(reference, &digest) {
+            return Ok((image, Some(digest)));
         }
-        let known = known.cloned();
-        let digest = known.or_else(|| self.registry.digest(reference).ok())?;
-        is_at(image, reference, &digest).then_some(digest)
+        match pull(&digest) {
+            Ok(image) => Ok((image, Some(digest))),
+            Err(error) => match self.registry.digest(reference) {
+                Ok(newer) if newer != digest => Ok((pull(&newer)?, Some(newer))),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Returns the image with this digest, if the image is here. Its tag may mean another image.
+    pub(super) fn image_at(&self, reference: &Reference, digest: &Digest) -> Result<Option<Image>> {
+        let pinned = reference.pinned_to(digest);
+        self.engine.find_image(&pinned.to_string())
+    }
+
+    /// Pulls and inspects an image. A failed inspection counts as a failed pull, because no container could be created
+    /// from the image.
+    fn pull(
+        &self,
+        reference: &Reference,
+        digest: Option<&Digest>,
+        before: Option<&Image>,
+        on: &(dyn Fn(&Step) + Sync),
+    ) -> Result<Image> {
+        self.fetch(reference, digest, before, on)?;
+        let pinned = digest.map(|digest| reference.pinned_to(digest));
+        self.engine
+            .image(&pinned.as_ref().unwrap_or(reference).to_string())
     }
 
     /// Reports the containers whose image was built here as skipped.
@@ -223,8 +288,7 @@ impl Refresher {
         let digests = image.digests_of(&reference).chain([own]);
         let mut outcome = Ok(());
         for digest in digests {
-            let pinned = format!("{}@{digest}", reference.name()).parse()?;
-            outcome = self.fetch(&pinned, Some(image), on);
+            outcome = self.fetch(&reference, Some(&digest.parse()?), Some(image), on);
             if outcome.is_ok() {
                 break;
             }
@@ -232,11 +296,12 @@ impl Refresher {
         outcome
     }
 
-    /// Pulls with the configured login. After a denial, it pulls without a login, because an expired login hides
+    /// Pulls a tag, or a digest, with the configured login. After a denial, it pulls without a login, because an expired login hides
     /// even public images. `before` is the image that is here, or was.
     fn fetch(
         &self,
         reference: &Reference,
+        digest: Option<&Digest>,
         before: Option<&Image>,
         on: &(dyn Fn(&Step) + Sync),
     ) -> Result<()> {
@@ -256,10 +321,15 @@ impl Refresher {
                 total: line.total,
             });
         };
+        let pinned = digest.map(|digest| reference.pinned_to(digest));
         let pull_as = |login: Option<&Login>| {
             let auth = login.map(|login| login.registry_auth(reference.registry()));
-            self.engine
-                .pull(reference, platform.as_deref(), auth.as_ref(), on_line)
+            self.engine.pull(
+                pinned.as_ref().unwrap_or(reference),
+                platform.as_deref(),
+                auth.as_ref(),
+                on_line,
+            )
         };
         let login = self.credentials.login(reference);
         let outcome = pull_as(login.as_ref());

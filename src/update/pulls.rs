@@ -3,7 +3,7 @@
 //! All pulls come before the first update, because a container that is stopped may be the way to a registry. Pulls that
 //! make no progress are not waited for: the containers of the other images are updated meanwhile.
 
-use super::Images;
+use super::Order;
 use super::Refresher;
 use super::pull::Pulled;
 use crate::error::Result;
@@ -32,7 +32,7 @@ impl Refresher {
     pub(super) fn pull_all<'o>(
         &self,
         targets: &'o [Target],
-        images: &Images,
+        order: &Order,
         on: &(dyn Fn(&Step) + Sync),
         mut take: impl FnMut(Vec<End<'o>>),
     ) {
@@ -45,7 +45,7 @@ impl Refresher {
         let pull_next = || {
             let place = next.fetch_add(1, Ordering::Relaxed);
             let target = targets.get(place)?;
-            Some((place, self.pull_for(images, target, &on_step)))
+            Some((place, self.pull_for(order, target, &on_step)))
         };
         if let [_] = targets {
             return take(pull_next().into_iter().collect());

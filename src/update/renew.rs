@@ -51,6 +51,7 @@ impl Refresher {
             target,
             image,
             digest: None,
+            tagged: None,
             only: None,
             ended: rejected
                 .as_ref()
@@ -254,10 +255,7 @@ impl Refresher {
         round: &mut Round,
     ) -> Verdict {
         let name = one.container.name();
-        let part = Part {
-            old: &one.container,
-            image,
-        };
+        let part = Part::new(&one.container, image);
         match outcome {
             Outcome::Recreated { .. } => {
                 let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);

@@ -196,6 +196,7 @@ impl Refresher {
     /// Reports containers that are down. If a dependent's own new image is at fault, that image is rejected and
     /// the outcome becomes another one.
     fn report_failure(&self, outcome: Outcome, parts: &[Part], round: &mut Round) -> Outcome {
+        round.note_tags(parts, &outcome);
         match &outcome {
             Outcome::Down {
                 reason,
@@ -260,7 +261,7 @@ impl Refresher {
         let images: Vec<Image> = images.collect::<Result<_>>()?;
         let parts = parts.iter().zip(&images);
         let parts: Vec<Part> = parts
-            .map(|(Part { old, .. }, image)| Part { old, image })
+            .map(|(part, image)| Part::new(part.old, image))
             .collect();
         let outcome = swap.rejoin(&parts, joins);
         if let Outcome::Recreated { .. } = outcome {

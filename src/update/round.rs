@@ -6,6 +6,7 @@ use super::is_at;
 use super::managed::Managed;
 use super::managed::Unreadable;
 use super::select::Consent;
+use crate::engine::Container;
 use crate::engine::Image;
 use crate::journal::Event;
 use crate::journal::Outcome;
@@ -15,6 +16,7 @@ use crate::journal::Verdict;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::reference::Target;
+use crate::swap::Outcome as SwapOutcome;
 use crate::swap::Part;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
@@ -26,6 +28,8 @@ pub(super) struct Work<'o> {
     pub(super) image: Image,
     /// The digest that the registry has, if this refresh saw one.
     pub(super) digest: Option<Digest>,
+    /// If the tag does not mean the image yet: the id of the image that the tag means, or an empty text.
+    pub(super) tagged: Option<String>,
     /// The names of the only containers to update. `None` means all.
     pub(super) only: Option<Vec<String>>,
     pub(super) verdict: Verdict,
@@ -45,7 +49,10 @@ impl Work<'_> {
         else {
             return self.verdict;
         };
-        let mut missed = None;
+        let mut missed = self.digest.as_ref();
+        if missed.is_some_and(|digest| is_at(&self.image, reference, digest)) {
+            return self.verdict;
+        }
         for one in moved
             .iter()
             .filter(|one| one.target.reference == *reference)
@@ -123,6 +130,36 @@ impl<'r, 'o> Round<'r, 'o> {
     /// Returns the work of a reference, if this refresh is about the reference.
     pub(super) fn work(&self, reference: &Reference) -> Option<&Work<'o>> {
         self.works.get(*self.index.get(reference)?)
+    }
+
+    /// The id of the image that the tag of a container means, if the tag does not mean the newest image yet.
+    pub(super) fn tagged(&self, container: &Container) -> Option<String> {
+        let reference = container.image_name().parse().ok()?;
+        self.work(&reference)?.tagged.clone()
+    }
+
+    /// Notes the image that the tags of these containers mean since their swap.
+    pub(super) fn note_tags(&mut self, parts: &[Part], outcome: &SwapOutcome) {
+        for part in parts {
+            let Ok(reference) = part.old.image_name().parse::<Reference>() else {
+                continue;
+            };
+            let Some(&index) = self.index.get(&reference) else {
+                continue;
+            };
+            let work = &mut self.works[index];
+            let id = part.image.id();
+            if id != work.image.id() || id == part.old.image_id() {
+                continue;
+            }
+            match outcome {
+                SwapOutcome::Recreated { .. } => work.tagged = None,
+                SwapOutcome::RolledBack { .. } | SwapOutcome::Down { .. } => {
+                    work.tagged = Some(part.old.image_id().to_owned());
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Whether a container runs the newest image already, or an image that is equal but for its id.
@@ -257,6 +294,7 @@ mod tests {
                 target: &target,
                 image: Image::new(json!({"Id": "sha256:x", "RepoDigests": pulled})),
                 digest: None,
+                tagged: None,
                 only: None,
                 verdict,
                 ended: None,

@@ -39,6 +39,10 @@ fn kill_at_every_moment(running: bool, next: Next) {
         let mark = workspace.recover();
         let is_kept = next == Next::Good && has_taken_over(&done, running);
         assert_eq!(mark, if is_kept { new } else { old }, "{done:?}");
+        // The tag moves just before the successor is created. Without the successor, nothing tells of that move.
+        if done.iter().any(|line| line.contains(".iw-new-")) {
+            workspace.assert_tag_is_what_runs(&done);
+        }
     });
 }
 

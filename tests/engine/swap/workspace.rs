@@ -105,6 +105,18 @@ impl<'l> Workspace<'l> {
         &self.key
     }
 
+    /// The next `docker compose up` has to start what runs.
+    #[track_caller]
+    pub(crate) fn assert_tag_is_what_runs(&self, done: &[String]) {
+        let docker = &self.lab.docker;
+        let tagged = docker.image(&self.lab.reference(&self.runtime()));
+        assert_eq!(
+            docker.inspect(&self.name())["Image"],
+            tagged["Id"],
+            "{done:?}"
+        );
+    }
+
     fn runtime(&self) -> String {
         format!("{}app", self.key)
     }

@@ -1,5 +1,6 @@
 //! One update from order to report: which containers are updated, and what goes with it.
 
+mod by_digest;
 mod compose;
 mod few_calls;
 mod hooks_and_cleanup;

@@ -3,6 +3,7 @@
 use crate::engine::lab::Lab;
 use crate::engine::lab::good;
 use crate::support::Folder;
+use crate::support::engine_proxy::EngineProxy;
 use crate::support::eventually;
 use crate::support::server::Answer;
 use serde_json::json;
@@ -198,12 +199,28 @@ fn a_registry_in_trouble_changes_nothing_and_a_revoked_token_is_replaced() {
 }
 
 #[test]
-fn an_engine_whose_mirror_is_behind_gets_the_newest_once_that_has_it() {
+fn an_engine_whose_mirror_is_behind_is_told_the_digest() {
     let Some(lab) = Lab::new() else { return };
     let old = lab.publish("hermes", &good("v1"));
     lab.pull("hermes");
-    let id = lab.workspace("1", "hermes");
+    lab.workspace("1", "hermes");
     let program = lab.watcher("hermes", &[]);
+    program.await_line("seeded");
+    lab.rules.mirror(Some(old));
+    lab.publish("hermes", &good("v2"));
+    program.await_line("recreated container=");
+    assert_eq!(lab.version("1"), "v2");
+}
+
+#[test]
+fn where_tags_may_not_be_moved_a_mirror_that_is_behind_is_waited_for() {
+    let Some(lab) = Lab::alone() else { return };
+    let old = lab.publish("hermes", &good("v1"));
+    lab.pull("hermes");
+    let id = lab.workspace("1", "hermes");
+    let between = EngineProxy::whole(&lab.docker);
+    between.deny("/tag");
+    let program = lab.watcher("hermes", &[("DOCKER_HOST", &between.host())]);
     program.await_line("seeded");
     lab.rules.mirror(Some(old));
     lab.publish("hermes", &good("v2"));

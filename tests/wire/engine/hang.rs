@@ -155,6 +155,9 @@ impl World {
                 *claim = None;
                 Answer::new(204, &[], "")
             }
+            other if other.starts_with("POST /images/") && other.contains("/tag?") => {
+                Answer::new(201, &[], "")
+            }
             other if other.starts_with("POST /images/create") => {
                 self.moved.lock().expect("no panic").1 = true;
                 Answer::new(200, &[], "{\"status\":\"Pulling\"}\r\n")
