@@ -95,11 +95,13 @@ fn a_rejected_image_that_was_pruned_is_not_fetched_or_tried_again() {
     let id = lab.first_workspace("hermes");
     let mut program = lab.watcher("hermes", &vars);
     program.await_line("seeded");
-    lab.publish("hermes", &good("bad").with("Cmd", json!(["/bin/false"])));
+    let bad = lab.publish("hermes", &good("bad").with("Cmd", json!(["/bin/false"])));
     program.await_line("is rejected until the tag moves on");
     program.kill();
     // As `docker image prune --all` does with what no container uses.
-    let path = format!("/images/{}", lab.reference("hermes"));
+    let name = lab.reference("hermes").replace(":latest", "");
+    let image = lab.docker.image(&format!("{name}@{bad}"));
+    let path = format!("/images/{}", image["Id"].as_str().expect("an id"));
     let (status, _) = lab.docker.ask("DELETE", &path, b"");
     assert_eq!(status, 200);
 
