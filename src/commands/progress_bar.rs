@@ -199,6 +199,8 @@ fn line(event: &Event) -> String {
         Outcome::RolledBack => format!("{subject}: rolled back: {reason}"),
         Outcome::Down => format!("{subject}: DOWN: {reason}"),
         Outcome::Back => format!("{subject}: runs again"),
+        // No refresh tells this.
+        Outcome::Newer => String::new(),
         Outcome::Skipped | Outcome::LeftAlone => format!("{subject}: skipped: {reason}"),
     }
 }

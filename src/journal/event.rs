@@ -67,11 +67,13 @@ pub enum Outcome {
     Down,
     /// An old container that a swap had stopped runs again.
     Back,
+    /// The repository has a newer version under another tag. The event is about an image, not a container.
+    Newer,
 }
 
 impl Outcome {
     /// Each outcome and its name. `LeftAlone` has the name of `Skipped`; in JSON the two differ in `failed`.
-    pub const ALL: [(Self, &str); 8] = [
+    pub const ALL: [(Self, &str); 9] = [
         (Self::Recreated, "recreated"),
         (Self::RolledBack, "rolled_back"),
         (Self::PullFailed, "pull_failed"),
@@ -80,6 +82,7 @@ impl Outcome {
         (Self::Behind, "behind"),
         (Self::Down, "down"),
         (Self::Back, "back"),
+        (Self::Newer, "newer"),
     ];
 
     /// The name in the API and in the state file.
@@ -101,7 +104,7 @@ impl Outcome {
 pub struct Event {
     /// The kind of the outcome.
     pub outcome: Outcome,
-    /// The container's name; `None` for a pull.
+    /// The container's name; `None` for a pull and a newer version.
     pub container: Option<String>,
     /// The reference of the image.
     pub image: String,
@@ -114,6 +117,12 @@ pub struct Event {
     pub reason: Option<String>,
     /// How long the container did not run; `None` if it did not run before either.
     pub downtime_seconds: Option<f64>,
+    /// The version of the old image, if the image tells one. For `Newer`, the version in use.
+    pub old_version: Option<String>,
+    /// The version of the new image, if the image tells one. For `Newer`, the tag of the newer version.
+    pub new_version: Option<String>,
+    /// The link to the source of the new image, if the image tells one.
+    pub source: Option<String>,
 }
 
 impl Event {
@@ -128,6 +137,9 @@ impl Event {
             new: None,
             reason: None,
             downtime_seconds: None,
+            old_version: None,
+            new_version: None,
+            source: None,
         }
     }
 
@@ -139,6 +151,16 @@ impl Event {
             ..Self::of(Outcome::PullFailed, "", image)
         }
         .because(reason)
+    }
+
+    /// An event of a newer version of `image`.
+    #[must_use]
+    pub fn newer(image: &str, running: &str, newest: &str) -> Self {
+        Self {
+            container: None,
+            ..Self::of(Outcome::Newer, "", image)
+        }
+        .versions(Some(running.to_owned()), Some(newest.to_owned()), None)
     }
 
     /// Adds the ids of the old and the new image.
@@ -166,6 +188,18 @@ impl Event {
     #[must_use]
     pub fn after(mut self, downtime: Option<Duration>) -> Self {
         self.downtime_seconds = downtime.map(|downtime| downtime.as_secs_f64());
+        self
+    }
+
+    /// Adds what the images tell of themselves: the two versions, and the link to the new image's source.
+    #[must_use]
+    pub fn versions(
+        mut self,
+        old: Option<String>,
+        new: Option<String>,
+        source: Option<String>,
+    ) -> Self {
+        (self.old_version, self.new_version, self.source) = (old, new, source);
         self
     }
 
@@ -213,6 +247,11 @@ impl Event {
             Outcome::Behind => log::info!("behind container={subject} image={image} new={new}"),
             Outcome::Down => log::error!("down container={subject}: {reason}"),
             Outcome::Back => log::info!("back container={subject}: the old one runs again"),
+            Outcome::Newer => {
+                let newest = self.new_version.as_deref().unwrap_or_default();
+                let running = self.old_version.as_deref().unwrap_or_default();
+                log::info!("newer image={image}: {newest} exists, you run {running}");
+            }
         }
     }
 
@@ -223,6 +262,9 @@ impl Event {
             ("image", Some(self.image.as_str())),
             ("old", self.old.as_deref()),
             ("new", self.new.as_deref()),
+            ("old_version", self.old_version.as_deref()),
+            ("new_version", self.new_version.as_deref()),
+            ("source", self.source.as_deref()),
             ("reason", self.reason.as_deref()),
         ];
         all.into_iter().filter_map(|(key, text)| Some((key, text?)))
@@ -338,6 +380,18 @@ mod tests {
         assert_eq!(
             line,
             r#"{"step":"recreated","container":"web","image":"i","old":"a","new":"b","downtime_seconds":null}"#
+        );
+    }
+
+    #[test]
+    fn versions_are_told_if_they_are_known() {
+        let text = |text: &str| Some(text.to_owned());
+        let event = Event::of(Outcome::Behind, "web", "i");
+        let event = event.versions(text("1.3.9"), text("1.4.0"), None);
+        let line = serde_json::to_string(&Step::Outcome(event)).expect("JSON");
+        assert_eq!(
+            line,
+            r#"{"step":"behind","container":"web","image":"i","old_version":"1.3.9","new_version":"1.4.0"}"#
         );
     }
 

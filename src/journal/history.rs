@@ -95,6 +95,9 @@ impl Entry {
                 new: text("new"),
                 reason: text("reason"),
                 downtime_seconds: found["downtime_seconds"].as_f64(),
+                old_version: text("old_version"),
+                new_version: text("new_version"),
+                source: text("source"),
             },
         })
     }
@@ -109,6 +112,7 @@ impl Entry {
         one.outcome == other.outcome
             && one.old == other.old
             && one.new == other.new
+            && one.new_version == other.new_version
             && one.reason.as_deref().map(steady) == other.reason.as_deref().map(steady)
     }
 }
@@ -413,7 +417,14 @@ mod tests {
 
     #[test]
     fn an_entry_is_read_as_it_was_written() {
-        for step in [recreated("sha256:2"), failed("a", "no")] {
+        let text = |text: &str| Some(text.to_owned());
+        let event = Event::of(Outcome::Behind, "web", "nginx:latest");
+        let event = event.versions(text("1"), text("2"), text("https://a.example/b"));
+        for step in [
+            recreated("sha256:2"),
+            failed("a", "no"),
+            Step::Outcome(event),
+        ] {
             let entry = Entry::new(step.event().expect("an outcome").clone());
             let written = serde_json::to_value(&entry).expect("JSON");
             assert_eq!(Entry::read(&written), Some(entry));

@@ -92,7 +92,11 @@ impl Metrics {
             Outcome::Recreated => 0,
             Outcome::RolledBack => 1,
             Outcome::Skipped | Outcome::Down => 2,
-            Outcome::PullFailed | Outcome::LeftAlone | Outcome::Behind | Outcome::Back => return,
+            Outcome::PullFailed
+            | Outcome::LeftAlone
+            | Outcome::Behind
+            | Outcome::Back
+            | Outcome::Newer => return,
         };
         let mut counters = self.lock();
         counters.swaps[place] += 1;

@@ -18,7 +18,7 @@ struct Sent {
     outcome: Outcome,
     /// The container; for a pull, the image.
     subject: String,
-    /// The digest or id; for a pull, the reason of the failure.
+    /// The digest or id; for a pull, the reason of the failure; for a newer version, its tag.
     what: String,
 }
 
@@ -33,10 +33,14 @@ impl Memory {
         }
         let event = step.event().filter(|event| event.is_news())?;
         let why = || event.reason.as_deref().map(steady);
+        let what = event.new.clone().or_else(why);
+        let what = what
+            .or_else(|| event.new_version.clone())
+            .unwrap_or_default();
         let sent = Sent {
             outcome: event.outcome,
             subject: event.subject().to_owned(),
-            what: event.new.clone().or_else(why).unwrap_or_default(),
+            what,
         };
         if self.0.contains(&sent) {
             return None;
@@ -120,6 +124,15 @@ mod tests {
             (pull_failed("a"), true),
         ] {
             assert_eq!(memory.news(&step).is_some(), is_news, "{step:?}");
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_told_once() {
+        let mut memory = Memory::default();
+        for (newest, is_news) in [("1.4.1", true), ("1.4.1", false), ("1.4.2", true)] {
+            let step = Step::Outcome(Event::newer("i", "1.3.9", newest));
+            assert_eq!(memory.news(&step).is_some(), is_news, "{newest}");
         }
     }
 

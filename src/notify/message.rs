@@ -19,6 +19,7 @@ fn name(outcome: Outcome) -> &'static str {
         Outcome::Behind => "behind",
         Outcome::Down => "down",
         Outcome::Back => "back",
+        Outcome::Newer => "newer",
     }
 }
 
@@ -60,6 +61,11 @@ impl Message {
                 "{container} ({image}) is DOWN: {reason}; it is started as soon as the Engine does so"
             ),
             Outcome::Back => format!("{container} ({image}) is back: the old container runs again"),
+            Outcome::Newer => {
+                let newest = event.new_version.as_deref().unwrap_or_default();
+                let running = event.old_version.as_deref().unwrap_or_default();
+                format!("{image}: {newest} exists, you run {running}")
+            }
         };
         if let Some(seconds) = event.downtime_seconds {
             // `{seconds:.1}` would be the only float that is printed, and its code costs 15 KB.
@@ -153,6 +159,10 @@ mod tests {
             (
                 web(Outcome::Down).because("no such device"),
                 "web (a.b/c:d) is DOWN: no such device; it is started as soon as the Engine does so",
+            ),
+            (
+                Event::newer(IMAGE, "1.3.9", "1.4.2"),
+                "a.b/c:d: 1.4.2 exists, you run 1.3.9",
             ),
             (
                 web(Outcome::Back),

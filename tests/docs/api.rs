@@ -30,8 +30,8 @@ fn steps() -> Vec<Step> {
         },
     ];
     let outcomes = Outcome::ALL.into_iter().map(|(outcome, _)| outcome);
-    // What is left alone has the row of what is skipped.
-    let outcomes = outcomes.filter(|outcome| *outcome != Outcome::LeftAlone);
+    // What is left alone has the row of what is skipped. No refresh tells of a newer version.
+    let outcomes = outcomes.filter(|one| !matches!(one, Outcome::LeftAlone | Outcome::Newer));
     all.extend(outcomes.map(|outcome| Step::Outcome(event(outcome))));
     for step in &all {
         match step {
@@ -58,7 +58,7 @@ fn event(outcome: Outcome) -> Event {
         Outcome::Skipped | Outcome::LeftAlone => event.to("").because(""),
         Outcome::Behind => event.to(""),
         Outcome::Down => event.because(""),
-        Outcome::Back => event,
+        Outcome::Back | Outcome::Newer => event,
     }
 }
 
