@@ -192,7 +192,7 @@ fn line(event: &Event) -> String {
     match event.outcome {
         Outcome::PullFailed => format!("{image}: not pulled: {reason}"),
         Outcome::Behind => format!("{subject}: behind {image}, left to you"),
-        Outcome::Recreated => match event.downtime_seconds {
+        Outcome::Recreated | Outcome::Restored => match event.downtime_seconds {
             Some(seconds) => format!("{subject}: recreated, down for {} s", tenths(seconds)),
             None => format!("{subject}: recreated"),
         },
@@ -200,7 +200,7 @@ fn line(event: &Event) -> String {
         Outcome::Down => format!("{subject}: DOWN: {reason}"),
         Outcome::Back => format!("{subject}: runs again"),
         // No refresh tells this.
-        Outcome::Newer => String::new(),
+        Outcome::Newer | Outcome::Decided => String::new(),
         Outcome::Skipped | Outcome::LeftAlone => format!("{subject}: skipped: {reason}"),
     }
 }

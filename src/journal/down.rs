@@ -59,7 +59,7 @@ impl Down {
                 true
             }
             (Outcome::Back, None) => false,
-            (Outcome::Recreated, Some(known)) => {
+            (Outcome::Recreated | Outcome::Restored, Some(known)) => {
                 all.remove(known);
                 true
             }

@@ -69,11 +69,15 @@ pub enum Outcome {
     Back,
     /// The repository has a newer version under another tag. The event is about an image, not a container.
     Newer,
+    /// The container runs the image again that it ran before, because its owner asked for that.
+    Restored,
+    /// The owner decided about a container or an image. The reason says what: a hold, a skipped image, or the end of one.
+    Decided,
 }
 
 impl Outcome {
     /// Each outcome and its name. `LeftAlone` has the name of `Skipped`; in JSON the two differ in `failed`.
-    pub const ALL: [(Self, &str); 9] = [
+    pub const ALL: [(Self, &str); 11] = [
         (Self::Recreated, "recreated"),
         (Self::RolledBack, "rolled_back"),
         (Self::PullFailed, "pull_failed"),
@@ -83,6 +87,8 @@ impl Outcome {
         (Self::Down, "down"),
         (Self::Back, "back"),
         (Self::Newer, "newer"),
+        (Self::Restored, "restored"),
+        (Self::Decided, "decided"),
     ];
 
     /// The name in the API and in the state file.
@@ -222,14 +228,19 @@ impl Event {
         let new = short(self.new.as_deref().unwrap_or_default());
         let (reason, words) = headline(self.reason.as_deref().unwrap_or_default());
         match self.outcome {
-            Outcome::Recreated => {
+            Outcome::Recreated | Outcome::Restored => {
                 let downtime = self.downtime_seconds.map(Duration::try_from_secs_f64);
                 let downtime = match downtime {
                     Some(downtime) => format!("{:.1?}", downtime.unwrap_or_default()),
                     None => "none (it was not running)".to_owned(),
                 };
+                let verb = if self.outcome == Outcome::Restored {
+                    "restored"
+                } else {
+                    "recreated"
+                };
                 log::info!(
-                    "recreated container={subject} image={image} old={old} new={new} downtime={downtime}"
+                    "{verb} container={subject} image={image} old={old} new={new} downtime={downtime}"
                 );
             }
             Outcome::RolledBack => {
@@ -247,6 +258,7 @@ impl Event {
             Outcome::Behind => log::info!("behind container={subject} image={image} new={new}"),
             Outcome::Down => log::error!("down container={subject}: {reason}"),
             Outcome::Back => log::info!("back container={subject}: the old one runs again"),
+            Outcome::Decided => log::info!("{subject}: {reason}"),
             Outcome::Newer => {
                 let newest = self.new_version.as_deref().unwrap_or_default();
                 let running = self.old_version.as_deref().unwrap_or_default();
@@ -326,7 +338,7 @@ impl Serialize for Step {
                     map.serialize_entry(key, text)?;
                 }
                 match event.outcome {
-                    Outcome::Recreated => {
+                    Outcome::Recreated | Outcome::Restored => {
                         map.serialize_entry("downtime_seconds", &event.downtime_seconds)?;
                     }
                     Outcome::Skipped => map.serialize_entry("failed", &true)?,

@@ -89,14 +89,15 @@ impl Metrics {
     pub fn record(&self, step: &Step) {
         let Some(event) = step.event() else { return };
         let place = match event.outcome {
-            Outcome::Recreated => 0,
+            Outcome::Recreated | Outcome::Restored => 0,
             Outcome::RolledBack => 1,
             Outcome::Skipped | Outcome::Down => 2,
             Outcome::PullFailed
             | Outcome::LeftAlone
             | Outcome::Behind
             | Outcome::Back
-            | Outcome::Newer => return,
+            | Outcome::Newer
+            | Outcome::Decided => return,
         };
         let mut counters = self.lock();
         counters.swaps[place] += 1;

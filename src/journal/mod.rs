@@ -1,5 +1,6 @@
 //! The record of events, and everything derived from it: report, status, history, metrics.
 
+mod decisions;
 mod down;
 mod event;
 mod history;
@@ -46,3 +47,8 @@ pub use event::Step;
 pub use event::steady;
 
 pub use down::Down;
+
+pub use decisions::All as AllDecisions;
+pub use decisions::Decisions;
+pub use decisions::Held;
+pub use decisions::Skipped;

@@ -36,11 +36,11 @@ impl Report {
         let name = event.subject();
         let reasoned = || Reasoned::new(name, event.reason.as_deref().unwrap_or_default());
         match event.outcome {
-            Outcome::Recreated => self.recreated.push(name.to_owned()),
+            Outcome::Recreated | Outcome::Restored => self.recreated.push(name.to_owned()),
             Outcome::RolledBack | Outcome::Down => self.rolled_back.push(reasoned()),
             Outcome::Skipped | Outcome::LeftAlone => self.skipped.push(reasoned()),
             Outcome::Behind => self.skipped.push(Reasoned::new(name, ONLY_NOTIFY)),
-            Outcome::PullFailed | Outcome::Back | Outcome::Newer => {}
+            Outcome::PullFailed | Outcome::Back | Outcome::Newer | Outcome::Decided => {}
         }
     }
 

@@ -47,7 +47,7 @@ impl Memory {
         }
         if matches!(
             event.outcome,
-            Outcome::Recreated | Outcome::Down | Outcome::Back
+            Outcome::Recreated | Outcome::Restored | Outcome::Down | Outcome::Back
         ) {
             self.0.retain(|other| other.subject != sent.subject);
         }

@@ -20,6 +20,8 @@ fn name(outcome: Outcome) -> &'static str {
         Outcome::Down => "down",
         Outcome::Back => "back",
         Outcome::Newer => "newer",
+        Outcome::Restored => "restored",
+        Outcome::Decided => "decided",
     }
 }
 
@@ -61,6 +63,10 @@ impl Message {
                 "{container} ({image}) is DOWN: {reason}; it is started as soon as the Engine does so"
             ),
             Outcome::Back => format!("{container} ({image}) is back: the old container runs again"),
+            Outcome::Restored => {
+                format!("rolled back {container} ({image}) {old} → {new}: {reason}")
+            }
+            Outcome::Decided => format!("{}: {reason}", event.subject()),
             Outcome::Newer => {
                 let newest = event.new_version.as_deref().unwrap_or_default();
                 let running = event.old_version.as_deref().unwrap_or_default();

@@ -30,8 +30,12 @@ fn steps() -> Vec<Step> {
         },
     ];
     let outcomes = Outcome::ALL.into_iter().map(|(outcome, _)| outcome);
-    // What is left alone has the row of what is skipped. No refresh tells of a newer version.
-    let outcomes = outcomes.filter(|one| !matches!(one, Outcome::LeftAlone | Outcome::Newer));
+    // What is left alone has the row of what is skipped. No refresh tells of a newer version or a decision.
+    let is_told = |one: &Outcome| {
+        use Outcome::{Decided, LeftAlone, Newer};
+        !matches!(one, LeftAlone | Newer | Decided)
+    };
+    let outcomes = outcomes.filter(is_told);
     all.extend(outcomes.map(|outcome| Step::Outcome(event(outcome))));
     for step in &all {
         match step {
@@ -52,12 +56,12 @@ fn steps() -> Vec<Step> {
 fn event(outcome: Outcome) -> Event {
     let event = Event::of(outcome, "", "");
     match outcome {
-        Outcome::Recreated => event.from_to("", ""),
+        Outcome::Recreated | Outcome::Restored => event.from_to("", ""),
         Outcome::RolledBack => event.from_to("", "").because(""),
         Outcome::PullFailed => Event::pull_failed("", ""),
         Outcome::Skipped | Outcome::LeftAlone => event.to("").because(""),
         Outcome::Behind => event.to(""),
-        Outcome::Down => event.because(""),
+        Outcome::Down | Outcome::Decided => event.because(""),
         Outcome::Back | Outcome::Newer => event,
     }
 }
