@@ -69,8 +69,8 @@ pub struct Table {
 /// # Errors
 /// Why there is no answer, on one line.
 pub fn check(config: &Config) -> Result<Table, String> {
-    let rejected = Arc::clone(History::open(config.state.as_deref())?.rejected());
-    let wiring = Wiring::of(config, rejected);
+    let history = Arc::new(History::open(config.state.as_deref())?);
+    let wiring = Wiring::of(config, &history);
     let refresher = &wiring.refresher;
     let say = |error: crate::error::Error| error.to_string();
     swap::recover_once(&wiring.engine, refresher.acceptance, &wiring.shutdown).map_err(say)?;

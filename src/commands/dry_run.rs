@@ -102,8 +102,8 @@ impl DryRun {
 /// # Errors
 /// Why there is no answer, on one line.
 pub fn dry_run(config: &Config, wish: &Wish) -> Result<DryRun, String> {
-    let rejected = Arc::clone(History::open(config.state.as_deref())?.rejected());
-    let wiring = Wiring::of(config, rejected);
+    let history = Arc::new(History::open(config.state.as_deref())?);
+    let wiring = Wiring::of(config, &history);
     let refresher = &wiring.refresher;
     let say = |error: crate::error::Error| error.to_string();
     swap::recover_once(&wiring.engine, refresher.acceptance, &wiring.shutdown).map_err(say)?;

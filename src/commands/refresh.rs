@@ -61,8 +61,8 @@ pub enum Ended {
 pub fn refresh(config: &Config, wish: &Wish) -> Result<Ended, String> {
     let mut signals =
         Signals::new(signals::signals()).map_err(|error| format!("signals: {error}"))?;
-    let rejected = Arc::clone(History::open(config.state.as_deref())?.rejected());
-    let wiring = Wiring::of(config, rejected);
+    let history = Arc::new(History::open(config.state.as_deref())?);
+    let wiring = Wiring::of(config, &history);
     let say = |error: crate::error::Error| error.to_string();
     swap::recover_once(
         &wiring.engine,

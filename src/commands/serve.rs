@@ -136,7 +136,7 @@ struct Parts {
 impl Parts {
     fn of(config: &Config, deadlines: Deadlines) -> std::result::Result<Self, String> {
         let history = Arc::new(History::open(config.state.as_deref())?);
-        let wiring = Wiring::with_deadlines(config, deadlines, Arc::clone(history.rejected()));
+        let wiring = Wiring::with_deadlines(config, deadlines, &history);
         let notifier = Notifier::start(
             &config.receivers,
             config.certificates.as_deref(),
@@ -191,7 +191,7 @@ impl Parts {
                             on(step);
                         }
                     });
-                    history.save_rejections();
+                    history.save();
                     outcomes
                 },
                 || {

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::engine::Deadlines;
 use crate::engine::Engine;
-use crate::journal::Rejections;
+use crate::journal::History;
 use crate::registry::Registry;
 use crate::swap::Acceptance;
 use crate::thread::Shutdown;
@@ -30,8 +30,8 @@ pub(super) struct Wiring {
 impl Wiring {
     /// Builds the values for a command at a terminal. No connection is made yet.
     #[must_use]
-    pub(super) fn of(config: &Config, rejected: Arc<Rejections>) -> Self {
-        Self::build(config, Deadlines::default(), rejected, Registry::by_hand)
+    pub(super) fn of(config: &Config, history: &Arc<History>) -> Self {
+        Self::build(config, Deadlines::default(), history, Registry::by_hand)
     }
 
     /// Builds the values for the server, with its own deadlines for the Engine.
@@ -39,15 +39,15 @@ impl Wiring {
     pub(super) fn with_deadlines(
         config: &Config,
         deadlines: Deadlines,
-        rejected: Arc<Rejections>,
+        history: &Arc<History>,
     ) -> Self {
-        Self::build(config, deadlines, rejected, |registry| registry)
+        Self::build(config, deadlines, history, |registry| registry)
     }
 
     fn build(
         config: &Config,
         deadlines: Deadlines,
-        rejected: Arc<Rejections>,
+        history: &Arc<History>,
         paced: fn(Registry) -> Registry,
     ) -> Self {
         let engine = Arc::new(Engine::with_deadlines(&config.engine, deadlines));
@@ -77,7 +77,8 @@ impl Wiring {
             parallel: config.parallel,
             platform: config.platform.clone(),
             shutdown: Arc::clone(&shutdown),
-            rejected,
+            rejected: Arc::clone(history.rejected()),
+            history: Arc::clone(history),
             replaced: Arc::default(),
             permissions: Permissions::default(),
             said: Mutex::default(),

@@ -98,9 +98,15 @@ impl Decisions {
         Self(Mutex::new(all))
     }
 
-    /// All decisions that still count.
+    /// All decisions. A hold may be over.
     #[must_use]
-    pub fn all(&self, now: SystemTime) -> All {
+    pub fn all(&self) -> All {
+        self.lock().clone()
+    }
+
+    /// Forgets the holds that are over, and returns all decisions that still count.
+    #[must_use]
+    pub fn current(&self, now: SystemTime) -> All {
         let mut all = self.lock();
         all.held.retain(|one| !one.is_over(now));
         all.clone()
@@ -209,8 +215,8 @@ mod tests {
         assert!(decisions.hold_on("web", now).is_some());
         assert_eq!(decisions.hold_on("web", later), None);
         assert_eq!(decisions.hold_on("db", now), None);
-        assert_eq!(decisions.all(now).held.len(), 1);
-        assert_eq!(decisions.all(later).held, []);
+        assert_eq!(decisions.current(now).held.len(), 1);
+        assert_eq!(decisions.current(later).held, []);
         decisions.hold("web", Some(later), "admin", now);
         assert!(decisions.release("web", now));
         assert!(!decisions.release("web", now));
@@ -241,7 +247,7 @@ mod tests {
         decisions.hold("a", None, "admin", now);
         decisions.hold("b", Some(now + Duration::from_secs(9)), "admin", now);
         decisions.skip(&"nginx".parse().expect("valid"), &digest('a'), "admin", now);
-        let all = decisions.all(now);
+        let all = decisions.current(now);
         let written = to_value(&all).expect("JSON");
         let list = |key: &str| written[key].as_array().expect("a list").clone();
         let held: Vec<Held> = list("held").iter().filter_map(Held::read).collect();
@@ -258,6 +264,6 @@ mod tests {
             let name = number.to_string();
             decisions.hold(&name, None, "admin", SystemTime::UNIX_EPOCH);
         }
-        assert_eq!(decisions.all(SystemTime::UNIX_EPOCH).held.len(), MOST);
+        assert_eq!(decisions.current(SystemTime::UNIX_EPOCH).held.len(), MOST);
     }
 }

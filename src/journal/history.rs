@@ -1,6 +1,6 @@
 //! The outcomes of refreshes. They are kept over restarts if there is a folder for them.
 //!
-//! One small file, `imagewatch.json`, holds the last outcomes and the rejected images. The file is replaced as
+//! One small file, `imagewatch.json`, holds the last outcomes, the rejected images and the owner's decisions. The file is replaced as
 //! a whole, so it is always either the old one or the new one. If two processes use the same folder, the
 //! last writer wins. The file is written once for each outcome, and not at all while nothing happens: the
 //! disk may be a flash card.
@@ -10,6 +10,10 @@
 
 mod file;
 
+use super::decisions::All as AllDecisions;
+use super::decisions::Decisions;
+use super::decisions::Held;
+use super::decisions::Skipped;
 use super::event::Event;
 use super::event::Outcome;
 use super::event::Step;
@@ -123,6 +127,8 @@ struct Page<'a> {
     version: u32,
     history: &'a [Entry],
     rejected: &'a [Rejection],
+    #[serde(flatten)]
+    decisions: &'a AllDecisions,
 }
 
 /// The contents of the file, as read.
@@ -130,13 +136,15 @@ struct Page<'a> {
 struct Found {
     history: Vec<Entry>,
     rejected: Vec<Rejection>,
+    decisions: AllDecisions,
 }
 
-/// The last outcomes, and the rejected images.
+/// The last outcomes, the rejected images, and the owner's decisions.
 #[derive(Debug)]
 pub struct History {
     entries: Mutex<Vec<Entry>>,
     rejected: Arc<Rejections>,
+    decisions: Decisions,
     /// The file; `None` if nothing is kept over a restart. The lock is held during a write, so that no thread
     /// writes an older state over a newer one. Readers of `entries` never wait for a write.
     disk: Option<Mutex<Disk>>,
@@ -150,6 +158,7 @@ struct Disk {
     /// Whether there are outcomes that are not written yet.
     behind: bool,
     rejected: Vec<Rejection>,
+    decisions: AllDecisions,
     /// Whether the last write failed, so that only the first failure is logged.
     failed: bool,
 }
@@ -191,16 +200,19 @@ impl History {
     fn with(mut found: Found, file: Option<StateFile>, failed: bool) -> Self {
         found.history.truncate(MOST);
         let rejected = Rejections::restore(found.rejected);
+        let decisions = Decisions::restore(found.decisions.clone());
         let disk = file.map(|file| Disk {
             file,
             written: Instant::now(),
             behind: false,
             rejected: rejected.list(),
+            decisions: found.decisions,
             failed,
         });
         Self {
             entries: Mutex::new(found.history),
             rejected: Arc::new(rejected),
+            decisions,
             disk: disk.map(Mutex::new),
         }
     }
@@ -209,6 +221,18 @@ impl History {
     #[must_use]
     pub fn rejected(&self) -> &Arc<Rejections> {
         &self.rejected
+    }
+
+    /// The owner's decisions. A caller that changes them calls [`Self::save`].
+    #[must_use]
+    pub fn decisions(&self) -> &Decisions {
+        &self.decisions
+    }
+
+    /// Whether anything is kept over a restart.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.disk.is_some()
     }
 
     /// The last outcomes, newest first.
@@ -229,14 +253,18 @@ impl History {
         });
     }
 
-    /// Writes the rejected images, if they changed without an outcome: a forced refresh clears a rejection.
-    pub fn save_rejections(&self) {
-        self.write_if(|disk| disk.rejected != self.rejected.list());
+    /// Writes everything that changed without an outcome: a forced refresh clears a rejection, and the owner decides.
+    pub fn save(&self) {
+        self.write_if(|disk| self.has_changed(disk));
+    }
+
+    fn has_changed(&self, disk: &Disk) -> bool {
+        disk.rejected != self.rejected.list() || disk.decisions != self.decisions.all()
     }
 
     /// Writes everything that is not written yet, before the process ends.
     pub fn close(&self) {
-        self.write_if(|disk| disk.behind || disk.rejected != self.rejected.list());
+        self.write_if(|disk| disk.behind || self.has_changed(disk));
     }
 
     /// Puts the entry first. If the entry repeats the last one of its subject, that one is counted up instead,
@@ -260,17 +288,19 @@ impl History {
         if !is_due(&mut disk) {
             return;
         }
-        let rejected = self.rejected.list();
+        let (rejected, decisions) = (self.rejected.list(), self.decisions.all());
         let page = serde_json::to_vec(&Page {
             version: VERSION,
             history: &self.lock(),
             rejected: &rejected,
+            decisions: &decisions,
         });
         match disk.file.replace(&page.unwrap_or_default()) {
             Ok(()) => {
                 disk.behind = false;
                 disk.failed = false;
                 disk.rejected = rejected;
+                disk.decisions = decisions;
                 disk.written = Instant::now();
             }
             Err(_) if disk.failed => {}
@@ -298,8 +328,16 @@ fn parse(bytes: &[u8]) -> Result<Found, String> {
     let list = |key: &str| page[key].as_array().map(|list| list.iter());
     let history = list("history").and_then(|list| list.map(Entry::read).collect());
     let rejected = list("rejected").and_then(|list| list.map(Rejection::read).collect());
-    match (history, rejected) {
-        (Some(history), Some(rejected)) => Ok(Found { history, rejected }),
+    // A version without these lists wrote the rest in the same form.
+    let (held, skipped) = (list("held"), list("skipped"));
+    let held = held.map_or(Some(Vec::new()), |list| list.map(Held::read).collect());
+    let skipped = skipped.map_or(Some(Vec::new()), |list| list.map(Skipped::read).collect());
+    match (history, rejected, held.zip(skipped)) {
+        (Some(history), Some(rejected), Some((held, skipped))) => Ok(Found {
+            history,
+            rejected,
+            decisions: AllDecisions { held, skipped },
+        }),
         _ => Err("not the form that this version writes".to_owned()),
     }
 }
@@ -393,21 +431,21 @@ mod tests {
         std::fs::create_dir_all(&folder).expect("a folder");
         let path = folder.join("imagewatch.json");
         let history = History::open(Some(&folder)).expect("usable");
-        history.save_rejections();
+        history.save();
         history.close();
         assert!(!path.exists(), "nothing happened");
         history.record(&failed("a", "no"));
         assert!(path.exists());
         std::fs::remove_file(&path).expect("removable");
         history.record(&failed("a", "no"));
-        history.save_rejections();
+        history.save();
         assert!(!path.exists(), "it was said before");
         history.close();
         assert!(path.exists(), "a clean stop loses nothing");
 
         let reference = "nginx".parse().expect("valid");
         history.rejected().add(&reference, "bad", None, "it exited");
-        history.save_rejections();
+        history.save();
         let again = History::open(Some(&folder)).expect("usable");
         assert_eq!(again.entries(), history.entries());
         assert_eq!(again.entries()[0].times, 2);

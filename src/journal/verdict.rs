@@ -54,6 +54,8 @@ pub struct Outcomes {
     pub report: Report,
     /// The reason why the containers could not be listed, if so.
     pub list_error: Option<String>,
+    /// The reason why nothing was begun, if the caller asked for something that is not so any more.
+    pub refused: Option<String>,
     /// The verdict on each image.
     pub verdicts: Vec<(Reference, Verdict)>,
     /// The findings on each image.

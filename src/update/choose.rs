@@ -56,8 +56,9 @@ impl Refresher {
                 chosen.targets.clone_from(these);
             }
             Images::Moved(moved) => self.choose_moved(moved, &list, &mut chosen)?,
-            Images::Containers(names) => {
-                let seen = self.selection.named(names, &list, &self.engine)?;
+            Images::Containers(_) | Images::Approved(_) | Images::Back(_) => {
+                let names = images.containers().unwrap_or_default();
+                let seen = self.selection.named(&names, &list, &self.engine)?;
                 chosen.targets = self.made_from(&seen);
                 for one in &seen {
                     if let Err(reason) = &one.made_from {

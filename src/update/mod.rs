@@ -4,6 +4,7 @@
 //! each of an image is accepted before the next. One bad image or container never stops the others. Only the first
 //! roll-back of an image ends the updates to that image, because the next container would fail too.
 
+mod back;
 mod choose;
 mod cleanup;
 mod companions;
@@ -49,6 +50,8 @@ pub use jobs::Jobs;
 pub use jobs::Listener;
 pub use jobs::MOST_WAITING;
 
+pub use order::Approved;
+pub use order::Back;
 pub use order::Extent;
 pub use order::Images;
 pub use order::Moved;
@@ -66,6 +69,7 @@ use crate::engine::Image;
 use crate::engine::Summary;
 use crate::journal::Event;
 use crate::journal::Found;
+use crate::journal::History;
 use crate::journal::Outcome;
 use crate::journal::Outcomes;
 use crate::journal::Rejections;
@@ -116,6 +120,8 @@ pub struct Refresher {
     pub shutdown: Arc<Shutdown>,
     /// Images that did not come up.
     pub rejected: Arc<Rejections>,
+    /// The outcomes, and the owner's decisions.
+    pub history: Arc<History>,
     /// Images that were replaced lately.
     pub replaced: Arc<Replaced>,
     /// Whether the Engine lets through the calls of a swap.
@@ -128,7 +134,14 @@ impl Refresher {
     /// Does one refresh, and calls `on` for each step.
     #[must_use]
     pub fn run(&self, order: &Order, on: &(dyn Fn(&Step) + Sync)) -> Outcomes {
+        if let Images::Back(back) = &order.images {
+            return self.run_back(back, order, on);
+        }
         let mut outcomes = Outcomes::default();
+        if let Some(reason) = self.moved_on(&order.images) {
+            outcomes.refused = Some(reason);
+            return outcomes;
+        }
         let chosen = match self.choose(&order.images) {
             Ok(chosen) => chosen,
             Err(error) => {
@@ -200,9 +213,8 @@ impl Refresher {
         }
         let mut round = Round::new(order.extent, &mut works, &mut outcomes.report, on);
         round.old_images = old_images;
-        if let Images::Containers(names) = &order.images {
-            round.only = Some(names.clone());
-        }
+        round.only = order.images.containers();
+        round.is_back = matches!(order.images, Images::Back(_));
         if let Err(error) = self.update_all(&mut round, list) {
             log::warn!("container list: {error}");
             round.put_off(&format!("container list: {error}"));

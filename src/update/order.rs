@@ -37,6 +37,36 @@ pub enum Images {
     Managed(Vec<Wanted>),
     /// The images of these containers, by name. Only these containers are updated, managed or not.
     Containers(Vec<String>),
+    /// The image that an owner has seen and wants for one container.
+    Approved(Approved),
+    /// The image that containers ran before.
+    Back(Box<Back>),
+}
+
+/// An update of one container that its owner wants to exactly one image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approved {
+    /// The container's name.
+    pub container: String,
+    /// The digest that the owner has seen. The update is refused if the tag has moved on.
+    pub digest: Digest,
+}
+
+/// A roll-back by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Back {
+    /// The reference that the containers follow.
+    pub target: Target,
+    /// The id of the image that they run.
+    pub from: String,
+    /// The id of the image that they ran before.
+    pub to: String,
+    /// The digest of that image in the registry, if it is known.
+    pub digest: Option<Digest>,
+    /// The names of the containers.
+    pub containers: Vec<String>,
+    /// The origin of the decision: `admin`.
+    pub by: String,
 }
 
 /// An image whose tag moved in its registry.
@@ -74,14 +104,16 @@ impl Images {
         match self {
             Self::These(_) | Self::Moved(_) => false,
             Self::Managed(only) => !only.is_empty(),
-            Self::Named(_) | Self::Containers(_) => true,
+            Self::Named(_) | Self::Containers(_) | Self::Approved(_) | Self::Back(_) => true,
         }
     }
 
     /// Returns the digest that the watcher saw in the registry.
     pub(super) fn digest_of(&self, reference: &Reference) -> Option<&Digest> {
-        let Self::Moved(moved) = self else {
-            return None;
+        let moved = match self {
+            Self::Moved(moved) => moved,
+            Self::Approved(approved) => return Some(&approved.digest),
+            _ => return None,
         };
         let mut moved = moved.iter().rev();
         let found = moved.find(|one| one.target.reference == *reference);
@@ -96,8 +128,18 @@ impl Images {
                 let found = moved.find(|one| one.target.reference == *reference);
                 found?.only.clone()
             }
-            Self::Containers(names) => Some(names.clone()),
             Self::These(_) | Self::Named(_) | Self::Managed(_) => None,
+            named => named.containers(),
+        }
+    }
+
+    /// Returns the names of the only containers that the order is about, if a caller named containers.
+    pub(super) fn containers(&self) -> Option<Vec<String>> {
+        match self {
+            Self::Containers(names) => Some(names.clone()),
+            Self::Approved(approved) => Some(vec![approved.container.clone()]),
+            Self::Back(back) => Some(back.containers.clone()),
+            _ => None,
         }
     }
 }

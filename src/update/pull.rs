@@ -205,7 +205,7 @@ impl Refresher {
 
     /// Pulls and inspects an image. A failed inspection counts as a failed pull, because no container could be created
     /// from the image.
-    fn pull(
+    pub(super) fn pull(
         &self,
         reference: &Reference,
         digest: Option<&Digest>,
@@ -244,7 +244,10 @@ impl Refresher {
         }
         let list = self.engine.containers().ok()?;
         let seen = match images {
-            Images::Containers(names) => self.selection.named(names, &list, &self.engine),
+            named if named.containers().is_some() => {
+                let names = named.containers().unwrap_or_default();
+                self.selection.named(&names, &list, &self.engine)
+            }
             _ => self.selection.seen_among(&list, &self.engine),
         };
         let seen = seen.ok()?;

@@ -118,7 +118,8 @@ impl Refresher {
         };
         let told = RefCell::new(Vec::new());
         let accepted = |downtime: Option<Duration>| {
-            for event in parts.iter().map(|part| recreated(part, downtime)) {
+            let is_back = shared.round().is_back;
+            for event in parts.iter().map(|part| recreated(part, is_back, downtime)) {
                 on(&Step::Outcome(event.clone()));
                 told.borrow_mut().push(event);
             }
@@ -330,8 +331,13 @@ fn not_begun(reason: &str) -> Outcome {
     Outcome::NotBegun { reason }
 }
 
-fn recreated(part: &Part, downtime: Option<Duration>) -> Event {
-    Event::of(Told::Recreated, part.old.name(), part.old.image_name())
+fn recreated(part: &Part, is_back: bool, downtime: Option<Duration>) -> Event {
+    let outcome = if is_back && part.old.image_id() != part.image.id() {
+        Told::Restored
+    } else {
+        Told::Recreated
+    };
+    Event::of(outcome, part.old.name(), part.old.image_name())
         .from_to(part.old.image_id(), part.image.id())
         .after(downtime)
 }

@@ -86,6 +86,8 @@ pub(super) struct Round<'r, 'o> {
     pub(super) report: &'r mut Report,
     /// The names of the only containers to update. `None` means all managed ones.
     pub(super) only: Option<Vec<String>>,
+    /// Whether containers go back to an earlier image, because their owner asked for that.
+    pub(super) is_back: bool,
     /// Managed containers that the Engine cannot inspect.
     pub(super) unreadable: Vec<Unreadable>,
     /// The names of the containers that may be updated.
@@ -118,6 +120,7 @@ impl<'r, 'o> Round<'r, 'o> {
             equal_images: HashMap::new(),
             old_images: Vec::new(),
             only: None,
+            is_back: false,
             unreadable: Vec::new(),
             works,
             report,

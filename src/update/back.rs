@@ -1,0 +1,159 @@
+//! A roll-back by hand: containers run the image again that they ran before.
+//!
+//! The image that is left is skipped first, because the next round would undo the roll-back otherwise. A killed process
+//! leaves at most that: a skipped image which its containers still run.
+
+use super::Extent;
+use super::Images;
+use super::Order;
+use super::Refresher;
+use super::is_at;
+use super::order::Approved;
+use super::order::Back;
+use super::pull::Pulled;
+use crate::engine::Image;
+use crate::error::Result;
+use crate::journal::Outcomes;
+use crate::journal::Skipped;
+use crate::journal::Step;
+use crate::journal::Verdict;
+use crate::reference::Digest;
+use crate::reference::Reference;
+use std::time::SystemTime;
+
+impl Refresher {
+    /// Rolls containers back. Without the earlier image, nothing is begun, and the outcomes say why.
+    pub(super) fn run_back(
+        &self,
+        back: &Back,
+        order: &Order,
+        on: &(dyn Fn(&Step) + Sync),
+    ) -> Outcomes {
+        let mut outcomes = Outcomes::default();
+        let reference = &back.target.reference;
+        let (image, tagged) = match self.earlier(back, on) {
+            Ok(found) => found,
+            Err(reason) => {
+                outcomes.refused = Some(format!("{}: {reason}", back.containers.join(", ")));
+                return outcomes;
+            }
+        };
+        let before = self.history.decisions().skipped(reference);
+        let left = self.digest_left(back);
+        if let Some(left) = &left {
+            (self.history.decisions()).skip(reference, left, &back.by, SystemTime::now());
+            self.history.save();
+        }
+        let pulled = Pulled {
+            target: &back.target,
+            image,
+            before: None,
+            digest: None,
+            tagged,
+        };
+        self.update_pulled(order, vec![pulled], None, &mut outcomes, on);
+        if left.is_some() && outcomes.report.recreated.is_empty() {
+            self.put_back_skipped(reference, before);
+            self.history.save();
+        }
+        // The verdict on the earlier image tells nothing about the registry's.
+        outcomes.verdicts = vec![(reference.clone(), Verdict::Noticed)];
+        let newest = self.registry.digest(reference).ok().or(left);
+        let digests = newest.map(|digest| (reference.clone(), digest));
+        self.survey_again(
+            order,
+            digests.into_iter().collect(),
+            Vec::new(),
+            &mut outcomes,
+        );
+        outcomes
+    }
+
+    /// Why an approved update is refused: its tag points at another digest than the one that the owner has seen.
+    pub(super) fn moved_on(&self, images: &Images) -> Option<String> {
+        let Images::Approved(Approved { container, digest }) = images else {
+            return None;
+        };
+        let found = self.engine.find(container).ok().flatten()?;
+        let reference: Reference = found.image_name().parse().ok()?;
+        match self.registry.digest(&reference) {
+            Ok(newest) if newest == *digest => None,
+            Ok(newest) => Some(format!(
+                "{reference} moved on: the newest digest is {newest}, not {digest}"
+            )),
+            Err(error) => Some(format!("{container}: {error}")),
+        }
+    }
+
+    /// Returns the earlier image, which is pulled again if it is gone. The second value is the image that the tag means
+    /// now, if that is another one.
+    ///
+    /// # Errors
+    /// The reason why the image cannot be had.
+    fn earlier(
+        &self,
+        back: &Back,
+        on: &(dyn Fn(&Step) + Sync),
+    ) -> std::result::Result<(Image, Option<String>), String> {
+        let reference = &back.target.reference;
+        let image = self
+            .fetch_earlier(back, on)
+            .map_err(|error| format!("its earlier image cannot be had any more: {error}"))?;
+        let now = self.engine.find_image(&reference.to_string());
+        let now = now.map_err(|error| error.to_string())?;
+        let tagged = now.as_ref().map_or("", Image::id).to_owned();
+        if tagged == image.id() {
+            return Ok((image, None));
+        }
+        if !self.may_tag() {
+            return Err("the tag cannot be given back (allow POST /images/{id}/tag)".to_owned());
+        }
+        Ok((image, Some(tagged)))
+    }
+
+    fn fetch_earlier(&self, back: &Back, on: &(dyn Fn(&Step) + Sync)) -> Result<Image> {
+        let reference = &back.target.reference;
+        if let Some(image) = self.engine.find_image(&back.to)? {
+            return Ok(image);
+        }
+        // In the containerd store, the id is a digest.
+        let known = back.digest.as_ref().map_or(&*back.to, Digest::as_str);
+        let digest: Digest = known.parse()?;
+        if let Some(image) = self.image_at(reference, &digest)? {
+            return Ok(image);
+        }
+        self.pull(reference, Some(&digest), None, on)
+    }
+
+    /// The digest of the image that is left, as the registry has it.
+    fn digest_left(&self, back: &Back) -> Option<Digest> {
+        let reference = &back.target.reference;
+        let left = self.engine.find_image(&back.from).ok().flatten()?;
+        let newest = self.registry.digest(reference).ok();
+        let is_newest = |digest: &Digest| is_at(&left, reference, digest);
+        newest.filter(is_newest).or_else(|| {
+            let last = left.digests_of(reference).last();
+            last.and_then(|digest| digest.parse().ok())
+        })
+    }
+
+    fn put_back_skipped(&self, reference: &Reference, before: Option<Skipped>) {
+        self.history.decisions().unskip(reference);
+        if let Some(before) = before
+            && let Ok(digest) = before.digest.parse()
+        {
+            (self.history.decisions()).skip(reference, &digest, &before.by, SystemTime::now());
+        }
+    }
+}
+
+impl Back {
+    /// The order for this roll-back.
+    #[must_use]
+    pub fn order(self) -> Order {
+        Order {
+            images: Images::Back(Box::new(self)),
+            extent: Extent::Recreate,
+        }
+    }
+}
