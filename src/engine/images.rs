@@ -90,7 +90,7 @@ impl Engine {
         let mut path = format!(
             "/images/create?fromImage={}&tag={}",
             http::percent_encode(&reference.name(), ""),
-            http::percent_encode(&tag, "")
+            http::percent_encode(&tag, ":")
         );
         if let Some(platform) = platform {
             path.push_str(&format!("&platform={}", http::percent_encode(platform, "")));
