@@ -4,6 +4,7 @@
 //! waits: slow work is answered later, from the thread that did the work.
 
 mod guard;
+mod owner;
 mod page;
 mod query;
 mod refresh;
@@ -118,6 +119,10 @@ impl Admin {
                 }
                 _ => self.refresh(request, order, answering),
             },
+            Ok(Action::Decide(wish)) => {
+                let answer = move |admin: &Self, request: Request| admin.decide(request, wish);
+                self.later(&self.status_executor, request, answer);
+            }
             Ok(Action::Job(id)) => respond(
                 request,
                 match self.jobs.find(&id) {

@@ -1,33 +1,25 @@
-//! The query of a refresh, read into an [`Order`]. Pure.
+//! The queries of requests, read into orders and wishes. Pure.
 
+use super::owner::Wish;
 use super::reply::Reply;
+use super::route::Answering;
+use super::route::only;
+use crate::error::Error;
+use crate::reference::Digest;
 use crate::reference::Target;
+use crate::time::parse_duration;
 use crate::update::Extent;
 use crate::update::Images;
 use crate::update::Order;
 use crate::update::Wanted;
 use serde_json::json;
 
+const NOT_ENCODED: &str = "the query is not percent-encoded UTF-8";
+
 /// Reads `runtime`, `recreate`, `force` and `wait`. An unknown parameter is an error, because a misspelt
 /// one would refresh more than the caller meant.
 pub(super) fn refresh(query: &str, catalogue: &[Target]) -> Result<(Order, bool), Reply> {
-    let (mut runtime, mut recreate, mut force, mut wait) = (None, None, None, None);
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (Some(key), Some(value)) = (decode(key), decode(value)) else {
-            return Err(Reply::error(400, "the query is not percent-encoded UTF-8"));
-        };
-        let slot = match key.as_str() {
-            "runtime" => &mut runtime,
-            "recreate" => &mut recreate,
-            "force" => &mut force,
-            "wait" => &mut wait,
-            _ => return Err(Reply::error(400, &format!("unknown parameter: {key}"))),
-        };
-        if slot.replace(value).is_some() {
-            return Err(Reply::error(400, &format!("given more than once: {key}")));
-        }
-    }
+    let [runtime, recreate, force, wait] = values(query, ["runtime", "recreate", "force", "wait"])?;
     let recreate = recreate.is_none_or(|value| value == "true");
     let force = force.is_some_and(|value| value == "true");
     let extent = match (recreate, force) {
@@ -62,7 +54,7 @@ pub(super) fn update(query: &str) -> Result<(Order, bool), Reply> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let Some(value) = decode(value) else {
-            return Err(Reply::error(400, "the query is not percent-encoded UTF-8"));
+            return Err(Reply::error(400, NOT_ENCODED));
         };
         match key {
             "image" => {}
@@ -78,12 +70,8 @@ pub(super) fn update(query: &str) -> Result<(Order, bool), Reply> {
             return Err(Reply::error(400, "image names no image"));
         }
         for image in images.by_ref().filter(|image| !image.is_empty()) {
-            let last = image.rsplit('/').next().unwrap_or(image);
-            match image.parse() {
-                Ok(reference) => only.push(Wanted {
-                    reference,
-                    any_tag: !last.contains([':', '@']),
-                }),
+            match Wanted::parse(image) {
+                Ok(wanted) => only.push(wanted),
                 Err(error) => return Err(Reply::error(400, &format!("{error}"))),
             }
         }
@@ -93,6 +81,106 @@ pub(super) fn update(query: &str) -> Result<(Order, bool), Reply> {
         extent: Extent::Recreate,
     };
     Ok((order, is_waited_for(wait.as_deref())?))
+}
+
+/// Reads the path and the query of a request about one container: `/admin/containers/NAME/VERB`.
+pub(super) fn container(
+    rest: &str,
+    query: &str,
+    method: &str,
+    answering: impl Fn(bool) -> Answering,
+) -> Result<Wish, Reply> {
+    let (name, verb) = rest.rsplit_once('/').unwrap_or((rest, ""));
+    let name = decode_path(name)
+        .ok_or_else(|| Reply::error(400, "the path is not percent-encoded UTF-8"))?;
+    match verb {
+        "update" => {
+            only(method, "POST")?;
+            let [digest, wait] = values(query, ["digest", "wait"])?;
+            let answering = answering(is_waited_for(wait.as_deref())?);
+            Ok(Wish::Update(name, digest_of(digest)?, answering))
+        }
+        "rollback" => {
+            only(method, "POST")?;
+            let [alone, wait] = values(query, ["only", "wait"])?;
+            let answering = answering(is_waited_for(wait.as_deref())?);
+            Ok(Wish::RollBack(
+                name,
+                is_switched_on("only", alone.as_deref())?,
+                answering,
+            ))
+        }
+        "hold" => {
+            only(method, "POST, DELETE")?;
+            let [lasting] = values(query, ["for"])?;
+            if method == "DELETE" {
+                return Ok(Wish::Release(name));
+            }
+            let Some(text) = lasting.filter(|text| !text.is_empty()) else {
+                return Ok(Wish::Hold(name, None));
+            };
+            let time = parse_duration(&text).filter(|time| !time.is_zero());
+            let time = time.ok_or_else(|| {
+                Reply::error(
+                    400,
+                    &format!("for={text}: expected a time such as 12h or 7d"),
+                )
+            })?;
+            Ok(Wish::Hold(name, Some(time)))
+        }
+        _ => Err(Reply::error(404, "not found")),
+    }
+}
+
+/// Reads the query of `/admin/images/skip`.
+pub(super) fn skip(query: &str, method: &str) -> Result<Wish, Reply> {
+    let [image, digest] = values(query, ["image", "digest"])?;
+    let image = image.map(|image| image.trim().to_owned());
+    let Some(image) = image.filter(|image| !image.is_empty()) else {
+        return Err(Reply::error(400, "image names no image"));
+    };
+    let digest = digest_of(digest)?;
+    Ok(match method {
+        "DELETE" => Wish::Unskip(image, digest),
+        _ => Wish::Skip(image, digest),
+    })
+}
+
+fn digest_of(text: Option<String>) -> Result<Option<Digest>, Reply> {
+    let text = text.filter(|text| !text.is_empty());
+    let digest = text.map(|text| text.parse()).transpose();
+    digest.map_err(|error: Error| Reply::error(400, &error.to_string()))
+}
+
+fn is_switched_on(key: &str, value: Option<&str>) -> Result<bool, Reply> {
+    match value.map(str::to_ascii_lowercase).as_deref() {
+        None | Some("" | "false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(Reply::error(400, &format!("{key} must be true or false"))),
+    }
+}
+
+/// Reads the values of these keys. Another key, or the same one twice, is an error.
+fn values<const N: usize>(query: &str, keys: [&str; N]) -> Result<[Option<String>; N], Reply> {
+    let mut values = [const { None }; N];
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (Some(key), Some(value)) = (decode(key), decode(value)) else {
+            return Err(Reply::error(400, NOT_ENCODED));
+        };
+        let Some(place) = keys.iter().position(|known| *known == key) else {
+            return Err(Reply::error(400, &format!("unknown parameter: {key}")));
+        };
+        if values[place].replace(value).is_some() {
+            return Err(Reply::error(400, &format!("given more than once: {key}")));
+        }
+    }
+    Ok(values)
+}
+
+/// Decodes `%xx` of a path, where a `+` is a plus.
+fn decode_path(text: &str) -> Option<String> {
+    decode(&text.replace('+', "%2B"))
 }
 
 fn unknown_runtime(name: &str, catalogue: &[Target]) -> Reply {

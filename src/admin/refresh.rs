@@ -91,6 +91,9 @@ struct Partial<'a> {
 pub(super) fn reply_to(answer: &Answer) -> Reply {
     match answer {
         Err(reason) => Reply::error(500, reason),
+        Ok(outcomes) if outcomes.refused.is_some() => {
+            Reply::error(409, outcomes.refused.as_deref().unwrap_or_default())
+        }
         Ok(outcomes) => match &outcomes.list_error {
             None => Reply::new(200, &outcomes.report),
             Some(error) => Reply::new(

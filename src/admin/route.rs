@@ -1,6 +1,9 @@
 //! The action that a request asks for, or the answer that refuses it. Pure.
 
+use super::owner::Wish;
+use super::query::container;
 use super::query::refresh;
+use super::query::skip;
 use super::query::update;
 use super::reply::Reply;
 use crate::reference::Target;
@@ -10,6 +13,8 @@ use std::net::IpAddr;
 
 /// Path of every job; the job's id follows.
 pub(super) const JOBS: &str = "/admin/jobs/";
+/// Path of every container; its name and a verb follow.
+const CONTAINERS: &str = "/admin/containers/";
 /// The type of a stream with one JSON document per line.
 pub(super) const NDJSON: &str = "application/x-ndjson";
 
@@ -33,6 +38,7 @@ pub(super) enum Action {
     Metrics,
     Job(String),
     Refresh(Order, Answering),
+    Decide(Wish),
 }
 
 /// How a refresh is answered.
@@ -69,7 +75,7 @@ pub(super) fn action(
             let (order, wait) = refresh(query, catalogue)?;
             Ok(Action::Refresh(order, answering(asked, wait)))
         }
-        "/v1/update" => {
+        "/v1/update" | "/admin/update" => {
             only(asked.method, "POST")?;
             let (order, wait) = update(query)?;
             Ok(Action::Refresh(order, answering(asked, wait)))
@@ -81,6 +87,15 @@ pub(super) fn action(
         "/metrics" => {
             only(asked.method, "GET, HEAD")?;
             Ok(Action::Metrics)
+        }
+        "/admin/images/skip" => {
+            only(asked.method, "POST, DELETE")?;
+            Ok(Action::Decide(skip(query, asked.method)?))
+        }
+        _ if path.starts_with(CONTAINERS) => {
+            let rest = &path[CONTAINERS.len()..];
+            let wish = container(rest, query, asked.method, |wait| answering(asked, wait))?;
+            Ok(Action::Decide(wish))
         }
         _ if path.starts_with(JOBS) => {
             only(asked.method, "GET, HEAD")?;
@@ -102,7 +117,7 @@ fn answering(asked: &Asked, wait: bool) -> Answering {
     }
 }
 
-fn only(method: &str, allowed: &'static str) -> Result<(), Reply> {
+pub(super) fn only(method: &str, allowed: &'static str) -> Result<(), Reply> {
     if allowed.split(", ").any(|word| word == method) {
         return Ok(());
     }

@@ -119,6 +119,8 @@ pub struct Event {
     /// The id of the image that the container runs, should run, or was tried with. For `Behind`, the newest
     /// digest.
     pub new: Option<String>,
+    /// The digest of the old image in its registry, if it is known. After a prune, the image is pulled by it again.
+    pub old_digest: Option<String>,
     /// The reason on one line. The last words of a container that did not come up follow below.
     pub reason: Option<String>,
     /// How long the container did not run; `None` if it did not run before either.
@@ -146,6 +148,7 @@ impl Event {
             old_version: None,
             new_version: None,
             source: None,
+            old_digest: None,
         }
     }
 
@@ -277,6 +280,7 @@ impl Event {
             ("old_version", self.old_version.as_deref()),
             ("new_version", self.new_version.as_deref()),
             ("source", self.source.as_deref()),
+            ("old_digest", self.old_digest.as_deref()),
             ("reason", self.reason.as_deref()),
         ];
         all.into_iter().filter_map(|(key, text)| Some((key, text?)))

@@ -102,6 +102,7 @@ impl Entry {
                 old_version: text("old_version"),
                 new_version: text("new_version"),
                 source: text("source"),
+                old_digest: text("old_digest"),
             },
         })
     }

@@ -257,7 +257,8 @@ impl JobEntry {
             Ok(outcomes) => {
                 self.report = Some(Arc::clone(report));
                 let list = |error: &String| format!("container list: {error}");
-                self.error = outcomes.list_error.as_ref().map(list);
+                let listed = outcomes.list_error.as_ref().map(list);
+                self.error = outcomes.refused.clone().or(listed);
             }
             Err(reason) => self.error = Some(reason.clone()),
         }

@@ -1,5 +1,6 @@
 //! Orders: which images a refresh is about, and how far it goes.
 
+use crate::error::Result;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::reference::Target;
@@ -90,6 +91,18 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// Reads the name of an image, with or without a tag.
+    ///
+    /// # Errors
+    /// When the text is no reference.
+    pub fn parse(image: &str) -> Result<Self> {
+        let last = image.rsplit('/').next().unwrap_or(image);
+        Ok(Self {
+            reference: image.parse()?,
+            any_tag: !last.contains([':', '@']),
+        })
+    }
+
     /// Whether the name means `reference`.
     #[must_use]
     pub fn is(&self, reference: &Reference) -> bool {

@@ -118,11 +118,10 @@ impl Refresher {
         };
         let told = RefCell::new(Vec::new());
         let accepted = |downtime: Option<Duration>| {
-            let is_back = shared.round().is_back;
-            for event in parts.iter().map(|part| recreated(part, is_back, downtime)) {
-                on(&Step::Outcome(event.clone()));
-                told.borrow_mut().push(event);
-            }
+            let events = recreated(&parts, &images, shared, downtime);
+            let told_now = events.iter().cloned().map(Step::Outcome);
+            told_now.for_each(|step| on(&step));
+            told.replace(events);
         };
         let swap = Swap {
             phase: &phase,
@@ -331,13 +330,29 @@ fn not_begun(reason: &str) -> Outcome {
     Outcome::NotBegun { reason }
 }
 
-fn recreated(part: &Part, is_back: bool, downtime: Option<Duration>) -> Event {
-    let outcome = if is_back && part.old.image_id() != part.image.id() {
-        Told::Restored
-    } else {
-        Told::Recreated
+/// The events of a swap whose successors are accepted. `images` are the images that were replaced.
+fn recreated(
+    parts: &[Part],
+    images: &[Image],
+    shared: &Shared,
+    downtime: Option<Duration>,
+) -> Vec<Event> {
+    let is_back = shared.round().is_back;
+    let event = |part: &Part| {
+        let (old, image_name) = (part.old.image_id(), part.old.image_name());
+        let outcome = if is_back && old != part.image.id() {
+            Told::Restored
+        } else {
+            Told::Recreated
+        };
+        let event = Event::of(outcome, part.old.name(), image_name).from_to(old, part.image.id());
+        let mut event = event.after(downtime);
+        let mut images = images.iter();
+        let known = images.find(|image| image.id() == old);
+        if let (Some(known), Ok(reference)) = (known, image_name.parse()) {
+            event.old_digest = known.digests_of(&reference).last().map(str::to_owned);
+        }
+        event
     };
-    Event::of(outcome, part.old.name(), part.old.image_name())
-        .from_to(part.old.image_id(), part.image.id())
-        .after(downtime)
+    parts.iter().map(event).collect()
 }

@@ -1,6 +1,7 @@
 //! The one thread that does refreshes, one at a time on the whole Engine.
 
 use super::Extent;
+use super::Images;
 use super::Order;
 use super::jobs::Answer;
 use super::jobs::Asker;
@@ -185,12 +186,23 @@ fn show_states(board: &Board, order: &Order, outcomes: &Outcomes) {
             board.apply(reference, verdict, found);
         }
     }
+    if let Images::Back(back) = &order.images
+        && !outcomes.report.recreated.is_empty()
+    {
+        // The registry's digest is not what runs now. Once it is not skipped any more, it is applied.
+        let seen = Some(back.to.clone());
+        board.update(&back.target.reference, |entry| entry.seen_digest = seen);
+    }
 }
 
 /// Puts the last refresh on the board, and returns the report that all its jobs share.
 fn show_run(board: &Board, started: SystemTime, asker: Asker, answer: &Answer) -> Arc<Report> {
     let (outcome, report, error) = match answer {
-        Ok(run) => (Worst::of(run), run.report.clone(), run.list_error.clone()),
+        Ok(run) => (
+            Worst::of(run),
+            run.report.clone(),
+            run.refused.clone().or_else(|| run.list_error.clone()),
+        ),
         Err(reason) => (Worst::Failed, Report::default(), Some(reason.clone())),
     };
     let shared = Arc::new(report.clone());

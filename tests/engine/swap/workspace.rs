@@ -171,6 +171,18 @@ impl<'l> Workspace<'l> {
 
     /// Publishes another image and answers its mark.
     pub(crate) fn publish(&mut self, next: Next) -> String {
+        // A kill between the move of the tag and the creation of the successor leaves the tag there. Then the next run
+        // has other calls.
+        if !self.before.is_null() {
+            let image = self.lab.docker.inspect(&self.name())["Image"].clone();
+            let (name, image) = (self.lab.reference(&self.runtime()), image.as_str());
+            let name = name.trim_end_matches(":latest");
+            let path = format!(
+                "/images/{}/tag?repo={name}&tag=latest",
+                image.expect("an id")
+            );
+            self.lab.docker.ask("POST", &path, b"");
+        }
         self.generation += 1;
         let mark = format!("v{}", self.generation);
         let serve = match next {

@@ -1,0 +1,341 @@
+//! The decisions of an owner: update one container, roll it back, hold it, or skip an image.
+//!
+//! The Engine and the registries are asked here, so these requests are answered by an executor.
+
+use super::Admin;
+use super::reply::Reply;
+use super::reply::respond;
+use super::route::Answering;
+use crate::journal::Event;
+use crate::journal::Outcome;
+use crate::journal::Step;
+use crate::reference::Digest;
+use crate::reference::Reference;
+use crate::reference::Target;
+use crate::text::did_you_mean;
+use crate::time::rfc3339;
+use crate::update::Approved;
+use crate::update::Back;
+use crate::update::Extent;
+use crate::update::Images;
+use crate::update::Order;
+use crate::update::Seen;
+use crate::update::Wanted;
+use serde_json::json;
+use std::time::Duration;
+use std::time::SystemTime;
+use tiny_http::Request;
+
+/// The origin of the decisions that come by this endpoint.
+const BY: &str = "admin";
+/// What every answer says if a restart forgets the decision.
+const FORGOTTEN: &str = "a restart forgets this, because IMAGEWATCH_STATE is not set";
+
+/// The decision that a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// Update a container now, if the digest is still the newest.
+    Update(String, Option<Digest>, Answering),
+    /// Roll a container back, alone or with the containers that were updated with it.
+    RollBack(String, bool, Answering),
+    /// Hold a container, for a time or without an end.
+    Hold(String, Option<Duration>),
+    /// End the hold of a container.
+    Release(String),
+    /// Never apply the newest image of a reference.
+    Skip(String, Option<Digest>),
+    /// Forget the skipped image of a reference.
+    Unskip(String, Option<Digest>),
+}
+
+impl Admin {
+    /// Answers a request of an owner.
+    pub(super) fn decide(&self, request: Request, wish: Wish) {
+        let (order, answering) = match wish {
+            Wish::Update(name, digest, answering) => (self.update_one(&name, digest), answering),
+            Wish::RollBack(name, only, answering) => (self.back(&name, only), answering),
+            Wish::Hold(name, lasting) => return respond(request, self.hold(&name, lasting)),
+            Wish::Release(name) => return respond(request, self.release(&name)),
+            Wish::Skip(image, digest) => return respond(request, self.skip(&image, digest)),
+            Wish::Unskip(image, digest) => return respond(request, self.unskip(&image, digest)),
+        };
+        match order {
+            Ok(order) => self.refresh(request, order, answering),
+            Err(reply) => respond(request, reply),
+        }
+    }
+
+    fn update_one(&self, name: &str, digest: Option<Digest>) -> Result<Order, Reply> {
+        let (seen, reference) = self.find(name)?;
+        self.refuse_held(&seen.name)?;
+        if let Some(skipped) = self.history.decisions().skipped(&reference) {
+            let newest = match &digest {
+                Some(digest) => Ok(digest.clone()),
+                None => self.registry.digest(&reference),
+            };
+            if newest.is_ok_and(|newest| newest.as_str() == skipped.digest) {
+                let by = skipped.by;
+                let reason = format!("{}: this image is skipped by {by}", seen.name);
+                return Err(Reply::error(409, &reason));
+            }
+        }
+        let container = seen.name;
+        Ok(Order {
+            images: match digest {
+                Some(digest) => Images::Approved(Approved { container, digest }),
+                None => Images::Containers(vec![container]),
+            },
+            extent: Extent::Recreate,
+        })
+    }
+
+    /// Makes the order for a roll-back by hand. The history tells which image the container ran before.
+    fn back(&self, name: &str, only: bool) -> Result<Order, Reply> {
+        let (seen, reference) = self.find(name)?;
+        self.refuse_held(&seen.name)?;
+        let entries = self.history.entries();
+        // An image that a roll-back brought back is no step forward, so such a step is not undone again.
+        let updates = entries.iter().map(|entry| &entry.event);
+        let updates = updates.filter(|event| {
+            let is_update = event.outcome == Outcome::Recreated && event.old != event.new;
+            is_update && event.new.as_deref() == Some(&*seen.image_id)
+        });
+        let updated = |name: &str| {
+            let mut of_it = updates.clone();
+            of_it.find(|event| event.container.as_deref() == Some(name))
+        };
+        let Some((update, old)) =
+            updated(&seen.name).and_then(|update| Some((update, update.old.clone()?)))
+        else {
+            let reason = format!(
+                "{}: no update to the image that it runs is in the history, so its earlier image is not known",
+                seen.name
+            );
+            return Err(Reply::error(409, &reason));
+        };
+        let mut containers = vec![seen.name.clone()];
+        if !only {
+            let others = self.refresher.selection.seen(&self.engine);
+            let was_with_it = |one: &Seen| {
+                let is_of_it = one.made_from.as_ref() == Ok(&reference);
+                let moved = updated(&one.name).and_then(|update| update.old.as_ref());
+                is_of_it && one.image_id == seen.image_id && moved == Some(&old)
+            };
+            let others = others.unwrap_or_default().into_iter();
+            let others = others.filter(|one| was_with_it(one) && one.name != seen.name);
+            containers.extend(others.map(|one| one.name));
+        }
+        let back = Back {
+            target: self.target(&reference),
+            from: seen.image_id,
+            to: old,
+            digest: update
+                .old_digest
+                .as_deref()
+                .and_then(|text| text.parse().ok()),
+            containers,
+            by: BY.to_owned(),
+        };
+        Ok(back.order())
+    }
+
+    fn hold(&self, name: &str, lasting: Option<Duration>) -> Reply {
+        let name = match self.name_of(name) {
+            Ok(name) => name,
+            Err(reply) => return reply,
+        };
+        let now = SystemTime::now();
+        let until = lasting.and_then(|time| now.checked_add(time));
+        self.history.decisions().hold(&name, until, BY, now);
+        let words = match until {
+            Some(until) => format!("held by {BY} until {}", rfc3339(until)),
+            None => format!("held by {BY}"),
+        };
+        self.record(Event::of(Outcome::Decided, &name, ""), &words);
+        let held = self.history.decisions().hold_on(&name, now);
+        self.decided(&json!({"container": name, "held": held}))
+    }
+
+    fn release(&self, name: &str) -> Reply {
+        // A hold may outlive its container.
+        if self.history.decisions().release(name, SystemTime::now()) {
+            self.record(Event::of(Outcome::Decided, name, ""), "released by admin");
+        } else if let Err(reply) = self.name_of(name) {
+            return reply;
+        }
+        self.decided(&json!({"container": name, "held": null}))
+    }
+
+    fn skip(&self, image: &str, digest: Option<Digest>) -> Reply {
+        let reference = match self.reference_of(image) {
+            Ok(reference) => reference,
+            Err(reply) => return reply,
+        };
+        let newest = match self.registry.digest(&reference) {
+            Ok(newest) => newest,
+            Err(error) => return Reply::error(503, &format!("not skipped: {error}")),
+        };
+        if let Some(digest) = digest.filter(|digest| *digest != newest) {
+            let reason =
+                format!("{reference} moved on: the newest digest is {newest}, not {digest}");
+            return Reply::error(409, &reason);
+        }
+        let decisions = self.history.decisions();
+        decisions.skip(&reference, &newest, BY, SystemTime::now());
+        let event = Event::pull_failed(&reference.to_string(), "").to(newest.as_str());
+        let event = Event {
+            outcome: Outcome::Decided,
+            ..event
+        };
+        self.record(event, "skipped by admin");
+        self.decided(
+            &json!({"image": reference.to_string(), "skipped": decisions.skipped(&reference)}),
+        )
+    }
+
+    fn unskip(&self, image: &str, digest: Option<Digest>) -> Reply {
+        let decisions = self.history.decisions();
+        let all = decisions.all().skipped;
+        let parsed = image.parse().map(|one: Reference| one.to_string());
+        let known = all.iter().find(|one| Ok(&one.reference) == parsed.as_ref());
+        // A skipped image may outlive its containers.
+        let reference = match known.map(|one| one.reference.parse()) {
+            Some(Ok(reference)) => reference,
+            _ => match self.reference_of(image) {
+                Ok(reference) => reference,
+                Err(reply) => return reply,
+            },
+        };
+        let found = decisions.skipped(&reference);
+        if let (Some(digest), Some(found)) = (&digest, &found)
+            && found.digest != digest.as_str()
+        {
+            let reason = format!(
+                "{reference}: the skipped digest is {}, not {digest}",
+                found.digest
+            );
+            return Reply::error(409, &reason);
+        }
+        if let Some(found) = decisions.unskip(&reference) {
+            let event = Event::pull_failed(&reference.to_string(), "").to(&found.digest);
+            let event = Event {
+                outcome: Outcome::Decided,
+                ..event
+            };
+            self.record(event, "no longer skipped by admin");
+        }
+        self.decided(&json!({"image": reference.to_string(), "skipped": null}))
+    }
+
+    /// Puts a decision into the log and the history, and into the state file.
+    fn record(&self, event: Event, words: &str) {
+        let event = event.because(words);
+        event.log();
+        self.history.record(&Step::Outcome(event));
+        self.history.save();
+    }
+
+    fn decided(&self, body: &serde_json::Value) -> Reply {
+        let mut body = body.clone();
+        if !self.history.is_kept() {
+            body["note"] = json!(FORGOTTEN);
+        }
+        Reply::new(200, &body)
+    }
+
+    fn refuse_held(&self, name: &str) -> Result<(), Reply> {
+        let held = self.history.decisions().hold_on(name, SystemTime::now());
+        match held {
+            None => Ok(()),
+            Some(held) => {
+                let until = held.until.map(|until| format!(" until {until}"));
+                let until = until.unwrap_or_default();
+                let by = held.by;
+                let reason = format!("{name} is held by {by}{until} (DELETE its hold first)");
+                Err(Reply::error(409, &reason))
+            }
+        }
+    }
+
+    /// Finds a container and the reference that it follows.
+    fn find(&self, name: &str) -> Result<(Seen, Reference), Reply> {
+        let name = self.name_of(name)?;
+        let list = self
+            .engine
+            .containers()
+            .map_err(|error| unavailable(&error))?;
+        let selection = &self.refresher.selection;
+        let seen = selection.named(std::slice::from_ref(&name), &list, &self.engine);
+        let seen = seen
+            .map_err(|error| unavailable(&error))?
+            .into_iter()
+            .next();
+        let Some(seen) = seen else {
+            return Err(Reply::error(404, &format!("{name} was removed just now")));
+        };
+        match seen.made_from.clone() {
+            Ok(reference) => Ok((seen, reference)),
+            Err(reason) => Err(Reply::error(409, &format!("{name}: {reason}"))),
+        }
+    }
+
+    /// The name of a container that exists, with or without the Engine's slash.
+    fn name_of(&self, name: &str) -> Result<String, Reply> {
+        let name = name.trim_start_matches('/');
+        let known = crate::update::names_and_references(&self.engine);
+        let (names, _) = known.map_err(|error| unavailable(&error))?;
+        if names.iter().any(|one| one == name) {
+            return Ok(name.to_owned());
+        }
+        let near = did_you_mean(name, names.iter().map(String::as_str));
+        Err(Reply::error(
+            404,
+            &format!("no container is called {name}{near}"),
+        ))
+    }
+
+    /// The followed reference that a caller means by the name of a runtime or an image.
+    fn reference_of(&self, image: &str) -> Result<Reference, Reply> {
+        let runtime = self.catalogue.iter().find(|one| one.name == image);
+        if let Some(runtime) = runtime {
+            return Ok(runtime.reference.clone());
+        }
+        let wanted = Wanted::parse(image).map_err(|error| Reply::error(400, &error.to_string()))?;
+        let seen = self.refresher.selection.seen(&self.engine);
+        let seen = seen.map_err(|error| unavailable(&error))?;
+        let known = self.refresher.watched(&seen);
+        let known: Vec<&Reference> = known.iter().map(|target| &target.reference).collect();
+        let found: Vec<&&Reference> = known.iter().filter(|one| wanted.is(one)).collect();
+        match found.as_slice() {
+            [only] => Ok((**only).clone()),
+            [] => {
+                let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+                let near = did_you_mean(image, known.iter().map(String::as_str));
+                Err(Reply::error(
+                    404,
+                    &format!("no followed image is called {image}{near}"),
+                ))
+            }
+            several => {
+                let names: Vec<String> = several.iter().map(ToString::to_string).collect();
+                let reason = format!("{image} is not clear: {}", names.join(", "));
+                Err(Reply::error(400, &reason))
+            }
+        }
+    }
+
+    fn target(&self, reference: &Reference) -> Target {
+        let runtime = self
+            .catalogue
+            .iter()
+            .find(|one| one.reference == *reference);
+        runtime.cloned().unwrap_or_else(|| Target {
+            name: reference.to_string(),
+            reference: reference.clone(),
+        })
+    }
+}
+
+fn unavailable(error: &crate::error::Error) -> Reply {
+    Reply::error(503, &error.to_string())
+}
