@@ -1,21 +1,73 @@
-//! Points in time and spans of time as text.
+//! Points in time and spans of time as text. `zone` has the time zones, and `window` the windows for updates.
+
+mod window;
+mod zone;
+
+pub use window::Window;
+pub use zone::Zone;
+pub use zone::show_times_in;
+pub use zone::zone;
 
 use std::time::Duration;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
-/// Prints a time as RFC 3339 in UTC, to the second: `2026-11-21T05:04:00Z`.
+const DAY: i64 = 86_400;
+
+/// Prints a time as RFC 3339 in the zone of [`zone()`], to the second: `2026-11-21T06:04:00+01:00`, or with `Z` in UTC.
 #[must_use]
 pub fn rfc3339(time: SystemTime) -> String {
-    let secs = time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let (days, rest) = (secs / 86_400, secs % 86_400);
-    let (year, month, day) = civil(days);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+    rfc3339_in(zone(), time)
+}
+
+fn rfc3339_in(zone: &Zone, time: SystemTime) -> String {
+    let moment = moment(time);
+    // RFC 3339 has no seconds in an offset.
+    let minutes = zone.at(moment).0 / 60;
+    let local = moment + i64::from(minutes) * 60;
+    let (year, month, day) = civil(local.div_euclid(DAY));
+    let rest = local.rem_euclid(DAY);
+    let mut text = format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}",
         rest / 3600,
         rest / 60 % 60,
         rest % 60
-    )
+    );
+    if minutes == 0 {
+        text.push('Z');
+    } else {
+        let sign = if minutes < 0 { '-' } else { '+' };
+        let minutes = minutes.abs();
+        text.push_str(&format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60));
+    }
+    text
+}
+
+/// Prints a time to come for people, in the zone of [`zone()`]: `Sat 02:00 CET`, or with its date if that is more than
+/// six days away.
+#[must_use]
+pub fn in_words(time: SystemTime, now: SystemTime) -> String {
+    in_words_in(zone(), time, now)
+}
+
+fn in_words_in(zone: &Zone, time: SystemTime, now: SystemTime) -> String {
+    let moment = moment(time);
+    let (ahead, name) = zone.at(moment);
+    let local = moment + i64::from(ahead);
+    let (day, minutes) = (local.div_euclid(DAY), local.rem_euclid(DAY) / 60);
+    let weekday = usize::try_from(zone::weekday(day)).unwrap_or(0);
+    let mut date = window::DAYS[weekday].to_owned();
+    if moment.abs_diff(self::moment(now)) > 6 * 86_400 {
+        let (year, month, day) = civil(day);
+        date = format!("{year:04}-{month:02}-{day:02}");
+    }
+    format!("{date} {:02}:{:02} {name}", minutes / 60, minutes % 60)
+}
+
+/// Seconds since 1970, which is the earliest time.
+fn moment(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(0))
 }
 
 /// Reads a time in RFC 3339 as peers write it: `2026-11-21T05:04:00.25+01:00`, with up to nine decimals.
@@ -28,7 +80,7 @@ pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
         let parts: Option<Vec<u32>> = text.split(by).map(|part| part.parse().ok()).collect();
         parts?.try_into().ok()
     };
-    let [year, month, day] = numbers(date, '-')?;
+    let [year, month, day] = numbers(date, '-')?.map(i64::from);
     let (clock, decimals) = clock.split_once('.').unwrap_or((clock, "0"));
     let [hours, minutes, seconds] = numbers(clock, ':')?;
     let nanos: u32 = format!("{decimals:0<9}").get(..9)?.parse().ok()?;
@@ -37,8 +89,8 @@ pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
     if !is_date || hours > 23 || minutes > 59 || seconds > 60 {
         return None;
     }
-    let mut total = days_since_1970(year, month, day) * 86_400
-        + i64::from(hours * 3600 + minutes * 60 + seconds);
+    let mut total =
+        days_since_1970(year, month, day) * DAY + i64::from(hours * 3600 + minutes * 60 + seconds);
     if let Some((hours, minutes)) = zone.get(1..)?.split_once(':') {
         let ahead = i64::from(hours.parse::<u8>().ok()?) * 3600
             + i64::from(minutes.parse::<u8>().ok()?) * 60;
@@ -53,9 +105,8 @@ pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
     }
 }
 
-/// Counts the days from 1970-01-01 to a date: the inverse of [`civil`].
-fn days_since_1970(year: u32, month: u32, day: u32) -> i64 {
-    let (year, month, day) = (i64::from(year), i64::from(month), i64::from(day));
+/// Counts the days from 1970-01-01 to a date: the inverse of [`civil`]. Month 13 is the next January.
+fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     let year = year - i64::from(month <= 2);
     let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
@@ -65,17 +116,16 @@ fn days_since_1970(year: u32, month: u32, day: u32) -> i64 {
 
 /// Turns days since 1970-01-01 into a date of the Gregorian calendar. The count begins at 1 March of the
 /// year 0, which puts the leap day at the end of a year. 400 years always have 146,097 days.
-fn civil(days: u64) -> (u64, u64, u64) {
+fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year_of_era =
         (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = (month_from_march + 2) % 12 + 1;
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }
 
@@ -117,12 +167,13 @@ pub fn print_duration(duration: Duration) -> String {
     }
     let secs = duration.as_secs();
     let mut text = String::new();
-    for (size, unit) in [(3600, 'h'), (60, 'm'), (1, 's')] {
-        let count = match unit {
-            'h' => secs / 3600,
-            'm' => secs % 3600 / size,
-            _ => secs % 60,
-        };
+    for (size, next, unit) in [
+        (86_400, u64::MAX, 'd'),
+        (3600, 86_400, 'h'),
+        (60, 3600, 'm'),
+        (1, 60, 's'),
+    ] {
+        let count = secs % next / size;
         if count > 0 {
             text.push_str(&format!("{count}{unit}"));
         }
@@ -151,6 +202,46 @@ mod tests {
         ] {
             let time = UNIX_EPOCH + Duration::from_secs(secs);
             assert_eq!(rfc3339(time), expected);
+        }
+    }
+
+    #[test]
+    fn a_time_is_shown_in_its_zone() {
+        let berlin = Zone::rule("CET-1CEST,M3.5.0,M10.5.0/3").expect("a rule");
+        let rio = Zone::rule("<-03>3").expect("a rule");
+        let odd = Zone::rule("ABC0:44:30").expect("a rule");
+        for (zone, secs, expected, words) in [
+            (
+                &berlin,
+                1_795_986_788,
+                "2026-11-29T22:13:08+01:00",
+                "Sun 22:13 CET",
+            ),
+            (
+                &berlin,
+                1_795_910_399,
+                "2026-11-29T00:59:59+01:00",
+                "Sun 00:59 CET",
+            ),
+            (
+                &rio,
+                1_795_910_399,
+                "2026-11-28T20:59:59-03:00",
+                "Sat 20:59 -03",
+            ),
+            (
+                &odd,
+                1_795_910_399,
+                "2026-11-28T23:15:59-00:44",
+                "Sat 23:15 ABC",
+            ),
+            (&rio, 0, "1969-12-31T21:00:00-03:00", "1969-12-31 21:00 -03"),
+        ] {
+            let time = UNIX_EPOCH + Duration::from_secs(secs);
+            assert_eq!(rfc3339_in(zone, time), expected);
+            assert_eq!(parse_rfc3339(expected), Some(time));
+            let now = UNIX_EPOCH + Duration::from_secs(1_795_986_788);
+            assert_eq!(in_words_in(zone, time, now), words);
         }
     }
 
@@ -192,6 +283,8 @@ mod tests {
             ("5m", 300_000),
             ("1h", 3_600_000),
             ("1h30m", 5_400_000),
+            ("1d", 86_400_000),
+            ("3d1h", 262_800_000),
             ("1500ms", 1_500),
         ] {
             let duration = Duration::from_millis(millis);
