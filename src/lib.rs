@@ -4,7 +4,7 @@
 //!
 //! # The map
 //!
-//! The code is in ten rooms on floors. A room imports only from floors below its own (`tests/architecture.rs`).
+//! The code is in eleven rooms on floors. A room imports only from floors below its own (`tests/architecture.rs`).
 //!
 //! ```text
 //! 7  commands                     serve, check, refresh, plan, healthcheck, and their common parts
@@ -12,7 +12,8 @@
 //! 5  update                       orders, queue, selection, pulls, updates
 //! 4  swap                         one container replaced, and put back if needed
 //! 3  engine  registry  notify     clients without policy; messages
-//! 2  journal  http  credentials   record of events; connections; logins
+//! 2  journal  policy               record of events; whether an update is applied now
+//!    http  credentials             connections; logins
 //! 1  reference  labels  error  logging  secret  thread  text  time  process
 //! ```
 //!
@@ -49,6 +50,7 @@ pub mod journal;
 pub mod labels;
 pub mod logging;
 pub mod notify;
+pub mod policy;
 mod process;
 pub mod reference;
 pub mod registry;

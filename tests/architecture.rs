@@ -17,6 +17,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("credentials", 2),
     ("http", 2),
     ("journal", 2),
+    ("policy", 2),
     ("engine", 3),
     ("notify", 3),
     ("registry", 3),
