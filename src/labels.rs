@@ -1,9 +1,8 @@
 //! Every label that imagewatch knows: the names of its own labels and of Watchtower's, and the wishes
 //! that a container's labels express.
 //!
-//! A label is the wish of the container's owner. If a value cannot be read, or holds a restriction that
-//! this version cannot keep, the container is left alone. Our label wins over Watchtower's, and
-//! `enable=false` of either always wins.
+//! A label is the wish of the container's owner. If a value cannot be read, the container is left alone. Our
+//! label wins over Watchtower's, and `enable=false` of either always wins.
 
 mod value;
 
@@ -15,9 +14,12 @@ pub use value::time;
 
 use crate::error::one_line;
 use crate::text::nearest;
+use crate::time::Window;
+use std::time::Duration;
 use value::Form;
 use value::Value;
 use value::consent;
+use value::window;
 
 /// Whether a container is managed.
 pub const ENABLE: &str = "imagewatch.enable";
@@ -147,9 +149,10 @@ pub struct Wishes {
     /// Why the container is left alone in every case: a value cannot be read, or asks for something that
     /// cannot be done.
     pub unclear: Option<String>,
-    /// Why the container is left alone unless its owner asks for this container alone: this version cannot
-    /// keep a restriction.
-    pub restricted: Option<String>,
+    /// When the container may be updated; `None` if no label says it.
+    pub window: Option<Window>,
+    /// How long its tag must have pointed at a digest; `None` if no label says it.
+    pub min_age: Option<Duration>,
     /// One text for each label without an effect, with the reason.
     pub idle: Vec<String>,
 }
@@ -160,6 +163,7 @@ impl Wishes {
     pub fn of<'a>(labels: &mut dyn Iterator<Item = (&'a str, &'a str)>) -> Self {
         let (mut enable, mut their_enable) = (Enabled::Unsaid, Enabled::Unsaid);
         let (mut mode, mut monitor_only) = (None, None);
+        let (mut open, mut min_age) = (None, None);
         let mut remarks = Remarks::default();
         for (name, value) in labels {
             match name {
@@ -167,6 +171,8 @@ impl Wishes {
                 WATCHTOWER_ENABLE => their_enable = enabled(value),
                 MODE => mode = consent(value),
                 WATCHTOWER_MONITOR_ONLY => monitor_only = switch(value),
+                WINDOW => open = window(value),
+                MIN_AGE => min_age = time(value),
                 _ => {}
             }
             remarks.add(name, value);
@@ -184,15 +190,10 @@ impl Wishes {
                 (None, _) => None,
             },
             unclear: joined(remarks.unclear),
-            restricted: joined(remarks.restricted),
+            window: open,
+            min_age,
             idle: remarks.idle,
         }
-    }
-
-    /// Why the container is left alone in a round, or in a refresh of everything.
-    #[must_use]
-    pub fn left_alone(&self) -> Option<&str> {
-        self.unclear.as_deref().or(self.restricted.as_deref())
     }
 }
 
@@ -200,7 +201,6 @@ impl Wishes {
 #[derive(Default)]
 struct Remarks {
     unclear: Vec<String>,
-    restricted: Vec<String>,
     idle: Vec<String>,
 }
 
@@ -216,15 +216,16 @@ impl Remarks {
             }
             return;
         };
-        let unsupported = || format!("{} is not supported by this version", shown());
         match form.read(value) {
             Value::Fine => {}
             Value::Idle => {
                 let remark = format!("{} has no effect in this version", shown());
                 self.idle.push(remark);
             }
-            Value::Restricting => self.restricted.push(unsupported()),
-            Value::Impossible => self.unclear.push(unsupported()),
+            Value::Impossible => {
+                let remark = format!("{} is not supported by this version", shown());
+                self.unclear.push(remark);
+            }
             Value::Unreadable => {
                 let expected = form.expected();
                 let remark = format!("{} cannot be read (expected {expected})", shown());
@@ -344,7 +345,7 @@ mod tests {
             let found = wishes(labels);
             let consent = found.consent.unwrap_or(Consent::Update);
             assert_eq!(consent, expected, "{labels:?}");
-            assert_eq!(found.left_alone(), None, "{labels:?}");
+            assert_eq!(found.unclear, None, "{labels:?}");
         }
     }
 
@@ -384,8 +385,12 @@ mod tests {
                 &["0", " 3 ", "\"5\""],
             ),
             (WATCHTOWER_POST_UPDATE_TIMEOUT, &["x"], &["1"]),
-            (MIN_AGE, &["soon"], &["0", "0s"]),
-            (WINDOW, &[], &["always", "\"Always\""]),
+            (MIN_AGE, &["soon", "", "3"], &["0", "0s", "3d"]),
+            (
+                WINDOW,
+                &["", "Mon-Fri", "never", "02:00-02:00"],
+                &["always", "\"Always\"", "Mon-Fri 02:00-05:00"],
+            ),
         ] {
             for &value in bad {
                 // Each other label, except one that forbids managing the container.
@@ -398,29 +403,27 @@ mod tests {
                 );
             }
             for &value in good {
-                assert_eq!(
-                    wishes(&[(name, value)]).left_alone(),
-                    None,
-                    "{name}={value:?}"
-                );
+                assert_eq!(wishes(&[(name, value)]).unclear, None, "{name}={value:?}");
             }
         }
     }
 
     #[test]
-    fn a_restriction_that_cannot_be_kept_yet_holds_back_all_but_its_owner() {
-        for (name, value) in [
-            (WINDOW, "Mon-Fri 02:00-05:00"),
-            (WINDOW, ""),
-            (MIN_AGE, "3d"),
+    fn a_window_and_an_age_are_read() {
+        let day = Duration::from_secs(86_400);
+        let window = |text| Window::parse(text).expect("a window");
+        for (labels, expected) in [
+            (&[][..], (None, None)),
+            (&[(MIN_AGE, "3d")], (None, Some(day * 3))),
+            (&[(MIN_AGE, " '0' ")], (None, Some(Duration::ZERO))),
+            (&[(WINDOW, "Always")], (Some(Window::default()), None)),
+            (
+                &[(WINDOW, "\"Sat 02:00-05:00\""), (MIN_AGE, "1d")],
+                (Some(window("Sat 02:00-05:00")), Some(day)),
+            ),
         ] {
-            let found = wishes(&[(name, value)]);
-            assert_eq!(found.unclear, None);
-            let reason = found.left_alone().expect("left alone").to_owned();
-            assert!(
-                reason.ends_with("is not supported by this version"),
-                "{reason}"
-            );
+            let found = wishes(labels);
+            assert_eq!((found.window, found.min_age), expected, "{labels:?}");
         }
     }
 
@@ -446,7 +449,7 @@ mod tests {
             ("com.centurylinklabs.watchtower.scope", "x"),
             ("maintainer", "me"),
         ]);
-        assert_eq!(found.left_alone(), None);
+        assert_eq!(found.unclear, None);
         assert_eq!(found.enabled, Enabled::Unsaid);
         assert_eq!(
             found.idle,

@@ -267,7 +267,10 @@ fn healthcheck() -> ExitCode {
 /// Reads the environment, and prints every problem.
 fn configuration() -> Option<(Config, Vec<String>)> {
     match Config::from_env() {
-        Ok(read) => Some(read),
+        Ok(read) => {
+            imagewatch::time::show_times_in(read.0.zone.clone());
+            Some(read)
+        }
         Err(problems) => {
             for problem in problems {
                 complain(&problem.to_string());

@@ -188,5 +188,5 @@ fn reason_in_labels(container: &Container) -> Option<String> {
     if wishes.enabled == Enabled::No {
         return Some(OPTED_OUT.to_owned());
     }
-    wishes.left_alone().map(str::to_owned)
+    wishes.unclear
 }

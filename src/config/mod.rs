@@ -6,6 +6,7 @@
 mod filter;
 mod host;
 mod peers;
+mod policy;
 mod value;
 mod vars;
 
@@ -15,8 +16,10 @@ use crate::http::Proxies;
 use crate::labels::Consent;
 use crate::logging::LogFormat;
 use crate::notify::Receiver;
+use crate::policy::Rules;
 use crate::reference::Target;
 use crate::secret::Secret;
+use crate::time::Zone;
 use crate::time::print_duration;
 use crate::update::Recreate;
 use crate::update::Select;
@@ -84,6 +87,26 @@ pub const VARIABLES: &[Variable] = &[
         "notify: containers are not updated, and their owners are told, unless their label says update",
     ),
     plain(
+        "IMAGEWATCH_MIN_AGE",
+        "0",
+        "how long a tag must have pointed at an image before it is applied",
+    ),
+    plain(
+        "IMAGEWATCH_WINDOW",
+        "",
+        "when updates may be applied, e.g. Mon-Fri 02:00-05:00, Sat 00:00-24:00",
+    ),
+    plain(
+        "IMAGEWATCH_WINDOW_PULL",
+        "false",
+        "true pulls images before their window opens",
+    ),
+    plain(
+        "TZ",
+        "",
+        "time zone of the window and of shown times: a name or a POSIX rule",
+    ),
+    plain(
         "IMAGEWATCH_INCLUDE_STOPPED",
         "false",
         "true also recreates containers that are stopped, which stay stopped",
@@ -107,6 +130,11 @@ pub const VARIABLES: &[Variable] = &[
         "IMAGEWATCH_CLEANUP",
         "false",
         "true removes the replaced image when nothing uses it",
+    ),
+    plain(
+        "IMAGEWATCH_KEEP",
+        "1",
+        "how many earlier images of a reference IMAGEWATCH_CLEANUP leaves",
     ),
     plain(
         "IMAGEWATCH_LISTEN",
@@ -209,6 +237,12 @@ pub struct Config {
     pub catch_up: bool,
     /// The consent of a container whose labels give none.
     pub mode: Consent,
+    /// Minimum age and window of containers whose labels hold none.
+    pub rules: Rules,
+    /// Whether images are pulled before their window opens.
+    pub window_pull: bool,
+    /// The time zone of the window and of shown times.
+    pub zone: Zone,
     /// How many containers may wait to be accepted at the same time, at least 1.
     pub parallel: usize,
     /// Whether stopped containers are recreated too.
@@ -219,6 +253,8 @@ pub struct Config {
     pub health_timeout: Option<Duration>,
     /// Whether a replaced image is removed when nothing uses it.
     pub cleanup: bool,
+    /// How many earlier images of a reference stay.
+    pub keep: usize,
     /// The admin endpoint's address. `None` means that the endpoint is off.
     pub listen: Option<SocketAddr>,
     /// The bearer token that callers of the admin endpoint must send.
@@ -252,9 +288,14 @@ impl Config {
     #[must_use]
     pub fn summary(&self) -> String {
         let names: Vec<&str> = self.runtimes.iter().map(|r| r.name.as_str()).collect();
+        let mut rules = String::new();
+        if self.rules != Rules::default() {
+            let age = print_duration(self.rules.min_age);
+            rules = format!(" min_age={age} zone={}", self.zone.name());
+        }
         let given = |set: bool| if set { "set" } else { "none" };
         format!(
-            "engine={} listen={} token={} ghcr={} notify={} prefix={} recreate={} settle={} runtimes={}",
+            "engine={} listen={} token={} ghcr={} notify={} prefix={} recreate={} settle={} runtimes={}{rules}",
             self.engine,
             self.listen
                 .map_or("off".to_owned(), |address| address.to_string()),

@@ -25,12 +25,10 @@ use std::time::Duration;
 const MOST_PARALLEL: usize = 64;
 
 /// Variables that restrict updates, and that this version does not support.
-const RESTRICTIONS: [&str; 4] = [
-    "IMAGEWATCH_MIN_AGE",
-    "IMAGEWATCH_WINDOW",
-    "IMAGEWATCH_VERIFY",
-    "IMAGEWATCH_VERIFY_FOR",
-];
+const RESTRICTIONS: [&str; 2] = ["IMAGEWATCH_VERIFY", "IMAGEWATCH_VERIFY_FOR"];
+
+/// The largest `IMAGEWATCH_KEEP`.
+const MOST_KEPT: usize = 20;
 
 /// Reads every variable. The second part of the result holds warnings.
 pub(super) fn read(
@@ -50,7 +48,11 @@ pub(super) fn read(
             "IMAGEWATCH_RECREATE",
             &[("swap", Recreate::Swap), ("remove", Recreate::Remove)],
         ),
+        rules: vars.rules(),
+        window_pull: vars.switch("IMAGEWATCH_WINDOW_PULL"),
+        zone: vars.zone(),
         cleanup: vars.switch("IMAGEWATCH_CLEANUP"),
+        keep: vars.count("IMAGEWATCH_KEEP", 0..=MOST_KEPT),
         catch_up: vars.switch("IMAGEWATCH_CATCH_UP"),
         mode: vars.choice(
             "IMAGEWATCH_MODE",
@@ -303,6 +305,7 @@ mod tests {
     use crate::config::host;
     use crate::credentials::GhcrLogin;
     use crate::credentials::Source;
+    use crate::time::Zone;
 
     type Outcome = Result<(Config, Vec<String>), Vec<Problem>>;
 
@@ -566,6 +569,54 @@ mod tests {
         }
         assert_eq!(good(&[("IMAGEWATCH_MODE", "notify")]).mode, Consent::Notify);
         assert_eq!(good(&[]).mode, Consent::Update);
+    }
+
+    #[test]
+    fn a_window_needs_a_zone_that_can_be_read() {
+        let window = ("IMAGEWATCH_WINDOW", "Mon-Fri 02:00-05:00");
+        let nowhere = ("TZ", "Nowhere/Atlantis");
+        let words = problems(&[window, nowhere]).join("\n");
+        let help = "add -v /usr/share/zoneinfo:/usr/share/zoneinfo:ro, or write the rule";
+        assert!(
+            words.starts_with("TZ=\"Nowhere/Atlantis\": expected ") && words.contains(help),
+            "{words}"
+        );
+        let (config, warnings) = read(&[nowhere]).expect("usable");
+        assert_eq!(config.zone, Zone::utc());
+        assert!(
+            warnings[0].contains("times are UTC") && warnings[0].contains(help),
+            "{warnings:?}"
+        );
+        let config = good(&[window, ("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")]);
+        assert_eq!(config.zone.name(), "CET");
+        assert!(config.summary().ends_with(" min_age=0s zone=CET"));
+        let words = format!(
+            "IMAGEWATCH_WINDOW=\"Sat\": expected {}",
+            "a time after the days, such as Sat 00:00-24:00"
+        );
+        assert_eq!(problems(&[("IMAGEWATCH_WINDOW", "Sat")]), [words]);
+    }
+
+    #[test]
+    fn an_age_without_a_memory_is_a_warning() {
+        let (config, warnings) = read(&[("IMAGEWATCH_MIN_AGE", "3d")]).expect("usable");
+        assert_eq!(config.rules.min_age, Duration::from_secs(3 * 86_400));
+        assert_eq!(
+            warnings,
+            ["IMAGEWATCH_MIN_AGE without IMAGEWATCH_STATE: each start begins to count anew"]
+        );
+        let folder = std::env::temp_dir();
+        let state = ("IMAGEWATCH_STATE", folder.to_str().expect("UTF-8"));
+        assert_eq!(
+            read(&[("IMAGEWATCH_MIN_AGE", "3d"), state])
+                .expect("usable")
+                .1,
+            [""; 0]
+        );
+        assert_eq!(
+            read(&[("IMAGEWATCH_MIN_AGE", "0")]).expect("usable").1,
+            [""; 0]
+        );
     }
 
     #[test]

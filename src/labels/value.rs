@@ -1,6 +1,7 @@
 //! The value of a label: its forms, and how each form is read.
 
 use super::Consent;
+use crate::time::Window;
 use crate::time::parse_duration;
 use std::time::Duration;
 
@@ -26,8 +27,6 @@ pub(super) enum Value {
     Fine,
     /// The value asks for a feature that this version lacks. No update is held back.
     Idle,
-    /// The value restricts updates in a way that this version cannot keep.
-    Restricting,
     /// The value asks for something that cannot be done.
     Impossible,
     Unreadable,
@@ -40,7 +39,7 @@ impl Form {
             Self::Command => true,
             Self::Switch => switch(value).is_some(),
             Self::Mode => consent(value).is_some(),
-            Self::Time => time(value).is_some(),
+            Self::Time | Self::MinAge => time(value).is_some(),
             Self::Minutes => minutes(value).is_some(),
             Self::Names => names(value).is_some(),
             Self::Signal => signal(value).is_some(),
@@ -48,13 +47,7 @@ impl Form {
                 "patch" | "minor" | "major" => return Value::Idle,
                 _ => false,
             },
-            // This version cannot read any other window.
-            Self::Window if bare(value).eq_ignore_ascii_case("always") => true,
-            Self::Window => return Value::Restricting,
-            Self::MinAge => match time(value) {
-                Some(age) if !age.is_zero() => return Value::Restricting,
-                age => age.is_some(),
-            },
+            Self::Window => window(value).is_some(),
             Self::OnlyOff => match switch(value) {
                 Some(true) => return Value::Impossible,
                 other => other.is_some(),
@@ -72,13 +65,14 @@ impl Form {
         match self {
             Self::Switch | Self::OnlyOff => "true or false",
             Self::Mode => "update or notify",
-            Self::Time | Self::MinAge => "a time such as 30s, 5m or 1h",
+            Self::Time => "a time such as 30s, 5m or 1h",
+            Self::MinAge => "a time such as 12h or 3d, or 0",
             Self::Minutes => "a number of minutes",
             Self::Command => "a command",
             Self::Names => "names of containers, separated by commas",
             Self::Signal => "a signal such as SIGTERM",
             Self::Newer => "patch, minor or major",
-            Self::Window => "always, or a window",
+            Self::Window => Window::EXPECTED,
         }
     }
 }
@@ -112,6 +106,11 @@ pub(super) fn consent(value: &str) -> Option<Consent> {
 #[must_use]
 pub fn time(value: &str) -> Option<Duration> {
     parse_duration(bare(value))
+}
+
+/// Reads the times at which updates may be applied.
+pub(super) fn window(value: &str) -> Option<Window> {
+    Window::parse(bare(value)).ok()
 }
 
 /// Reads a time as Watchtower's labels write it: a number of minutes.

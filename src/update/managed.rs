@@ -134,7 +134,7 @@ impl Selection {
                 seen: Instant::now(),
                 reference,
                 consent: wishes.consent.unwrap_or(self.mode),
-                left_alone: wishes.left_alone().map(str::to_owned),
+                left_alone: wishes.unclear.clone(),
             };
             managed.insert(place, one);
         }

@@ -159,7 +159,7 @@ impl Selection {
                 continue;
             }
             self.warn_of_labels(summary, &wishes);
-            let left_alone = wishes.left_alone().map(str::to_owned);
+            let left_alone = wishes.unclear.clone();
             seen.push(Seen {
                 id: summary.id().to_owned(),
                 name: summary.name().to_owned(),
@@ -284,7 +284,8 @@ impl Selection {
     /// Warns about a container's labels, once for each warning.
     pub(super) fn warn_of_labels(&self, summary: &Summary, wishes: &Wishes) {
         let left_alone = wishes
-            .left_alone()
+            .unclear
+            .as_ref()
             .map(|reason| format!("left alone: {reason}"));
         let words: Vec<String> = left_alone
             .into_iter()

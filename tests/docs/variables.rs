@@ -20,7 +20,8 @@ const OURS: [&str; 6] = [
 /// Name, default and whether it is a secret, as a table says it.
 fn row(cells: &[&str]) -> Option<(String, String, bool)> {
     let name = code_spans(cells.first()?).next()?;
-    let is_variable = name.len() > 3 && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    let is_long = name.len() > 3 || name == "TZ";
+    let is_variable = is_long && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
     let default = cells.get(1)?.trim_matches('`').replace('–', "");
     is_variable.then(|| (name.to_owned(), default, cells[0].ends_with('*')))
 }

@@ -33,7 +33,7 @@ const UNCLEAR: [(&str, &str, &str); 6] = [
         "com.centurylinklabs.watchtower.stop-signal",
         "SIGFOO",
     ),
-    ("window", "imagewatch.window", "Sun 02:00-05:00"),
+    ("window", "imagewatch.window", "Sun 02:00-02:00"),
 ];
 
 /// Containers with these labels, for which there is a newer image, and one that is to get it.
