@@ -91,6 +91,7 @@ pub fn refresh(config: &Config, wish: &Wish) -> Result<Ended, String> {
             let run = || refresher.run(&order, &|step| lock().step(step));
             let outcome = catch_unwind(AssertUnwindSafe(run));
             lock().end();
+            refresher.keep_earlier();
             inlet.push(match outcome {
                 Ok(outcomes) => {
                     let mut troubles = left_over(&refresher);

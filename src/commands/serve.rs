@@ -201,6 +201,7 @@ impl Parts {
                 },
                 // The recovery goes first, because a container may be down; the preflight can wait.
                 || {
+                    refresher.keep_earlier();
                     recovery.is_needed_again(&refresher, &down, &|step| {
                         record(step);
                     }) | preflight.is_needed_again(&refresher)

@@ -69,6 +69,8 @@ impl Wiring {
                 .with_stopped(config.include_stopped)
                 .with_mode(config.mode),
             cleanup: config.cleanup,
+            keep: config.keep,
+            earlier: Mutex::default(),
             recreate: config.recreate,
             acceptance: Acceptance {
                 settle: config.settle,

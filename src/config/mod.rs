@@ -134,7 +134,7 @@ pub const VARIABLES: &[Variable] = &[
     plain(
         "IMAGEWATCH_KEEP",
         "1",
-        "how many earlier images of a reference IMAGEWATCH_CLEANUP leaves",
+        "how many earlier images of a reference stay for a roll-back by hand",
     ),
     plain(
         "IMAGEWATCH_LISTEN",

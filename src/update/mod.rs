@@ -8,6 +8,7 @@ mod back;
 mod choose;
 mod cleanup;
 mod companions;
+mod earlier;
 mod find;
 mod jobs;
 mod lifecycle;
@@ -108,6 +109,10 @@ pub struct Refresher {
     pub selection: Selection,
     /// Whether a replaced image is removed when nothing uses it.
     pub cleanup: bool,
+    /// How many earlier images of each reference are kept for a roll-back by hand.
+    pub keep: usize,
+    /// The images that were replaced since the last [`Self::keep_earlier`], the latest first.
+    pub earlier: Mutex<Vec<(Reference, String)>>,
     /// Whether an older container is swapped, or only removed.
     pub recreate: Recreate,
     /// When a successor is accepted.
@@ -221,6 +226,12 @@ impl Refresher {
             outcomes.list_error = Some(error.to_string());
         }
         if self.cleanup {
+            let references = round.works.iter().map(|work| &work.target.reference);
+            let earlier = references.map(|reference| self.earlier_images(reference));
+            let excess = earlier.flat_map(|ids| ids.into_iter().skip(self.keep));
+            round.replaced.extend(excess);
+            // The tag of an image that is kept no longer moves on.
+            self.keep_earlier();
             cleanup::remove_unused(&self.engine, &round.replaced);
         }
         let mut here = Vec::new();

@@ -241,7 +241,9 @@ impl Refresher {
             }
             if part.old.image_id() != part.image.id() {
                 let id = part.old.image_id();
-                shared.round().replaced.insert(id.to_owned());
+                if let Ok(reference) = part.old.image_name().parse() {
+                    self.note_earlier(&reference, id);
+                }
                 let image = shared.round().old_image(id).cloned();
                 self.remember_replaced(part.old, image.as_ref());
             }

@@ -92,7 +92,7 @@ pub(super) struct Round<'r, 'o> {
     pub(super) unreadable: Vec<Unreadable>,
     /// The names of the containers that may be updated.
     pub(super) updates: BTreeSet<String>,
-    /// The ids of images that this refresh replaced or rejected; cleanup may remove them.
+    /// The ids of images that were rejected, and of earlier images that are not kept. Cleanup may remove them.
     pub(super) replaced: BTreeSet<String>,
     pub(super) on: &'r (dyn Fn(&Step) + Sync),
 }

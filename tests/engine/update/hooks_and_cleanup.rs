@@ -103,6 +103,7 @@ fn a_replaced_image_is_removed_once_nothing_uses_it() {
             "hermes",
             &[
                 ("IMAGEWATCH_CLEANUP", "true"),
+                ("IMAGEWATCH_KEEP", "0"),
                 ("IMAGEWATCH_PREFIX", &lab.name("1")),
             ],
         )
@@ -122,7 +123,7 @@ fn a_replaced_image_is_removed_once_nothing_uses_it() {
     // A roll-back needs it.
     let current = lab.inspect("1")["Image"].clone();
     let bad = good(&lab.name("bad")).with("Cmd", json!(["/bin/false"]));
-    lab.publish("hermes", &bad);
+    let bad = lab.publish("hermes", &bad);
     let (_, report) = program.refresh("");
     assert_eq!(
         report["rolled_back"][0]["name"],
@@ -130,8 +131,9 @@ fn a_replaced_image_is_removed_once_nothing_uses_it() {
         "{report}"
     );
     assert!(exists(&current));
-    let tried = lab.docker.image(&lab.reference("hermes"))["Id"].clone();
-    assert!(exists(&tried), "it has a tag");
+    let name = lab.reference("hermes").replace(":latest", "");
+    let tried = lab.docker.image(&format!("{name}@{bad}"))["Id"].clone();
+    assert!(exists(&tried), "it may be tried by force");
 
     // Nobody does, nor what was tried.
     lab.publish("hermes", &good(&lab.name("v4")));
@@ -141,6 +143,29 @@ fn a_replaced_image_is_removed_once_nothing_uses_it() {
         assert!(!exists(&image), "{}", program.log());
     }
     assert!(exists(&lab.inspect("1")["Image"]));
+}
+
+#[test]
+fn earlier_images_survive_cleanup_and_prune() {
+    let Some(lab) = Lab::alone() else { return };
+    let exists = |image: &Value| lab.docker.image(image.as_str().expect("an id"))["Id"].is_string();
+    due(&lab, "1", &json!({}));
+    let program = lab.program("hermes", &[("IMAGEWATCH_CLEANUP", "true")]);
+    let first = lab.inspect("1")["Image"].clone();
+    let (_, report) = program.refresh("");
+    assert_eq!(report["recreated"], json!([lab.name("1")]), "{report}");
+    let prune = "/images/prune?filters=%7B%22dangling%22%3A%5B%22true%22%5D%7D";
+    assert_eq!(lab.docker.ask("POST", prune, b"").0, 200);
+    assert!(exists(&first), "{}", program.log());
+    let second = lab.inspect("1")["Image"].clone();
+    lab.publish("hermes", &good(&lab.name("v3")));
+    let (_, report) = program.refresh("");
+    assert_eq!(report["recreated"], json!([lab.name("1")]), "{report}");
+    assert_eq!(lab.docker.ask("POST", prune, b"").0, 200);
+    assert!(exists(&second), "{}", program.log());
+    assert!(!exists(&first), "{}", program.log());
+    let previous = format!("{}-imagewatch-previous", lab.reference("hermes"));
+    assert_eq!(lab.docker.image(&previous)["Id"], second);
 }
 
 #[test]
