@@ -264,6 +264,12 @@ impl Admin {
             match &one.made_from {
                 Ok(reference) => {
                     let reference = reference.to_string();
+                    let mut references = snapshot.references.iter();
+                    let watched = references.find(|entry| entry.reference == reference);
+                    let waiting = watched.iter().flat_map(|entry| &entry.waiting);
+                    if let Some(waiting) = waiting.clone().find(|other| other.name == one.name) {
+                        entry["waiting"] = json!(waiting);
+                    }
                     if let Some(behind) = behind.get(reference.as_str()) {
                         entry["behind"] = json!(behind.contains(&one.name));
                     }

@@ -14,6 +14,7 @@ use crate::update::Images;
 use crate::update::Jobs;
 use crate::update::Moved;
 use crate::update::Order;
+use crate::update::Permit;
 use crate::update::Refresher;
 use crate::update::Seen;
 use crate::watch::Backend;
@@ -95,6 +96,10 @@ impl Backend for LiveBackend {
 
     fn is_local(&self, reference: &Reference) -> Result<bool> {
         self.refresher.is_local(reference)
+    }
+
+    fn permit(&self, target: &Target, digest: &Digest, seen: &[Seen]) -> Permit {
+        self.refresher.permit(target, Some(digest), seen)
     }
 
     fn refresh(&self, target: &Target, digest: &Digest, only: Option<Vec<String>>) -> Pending {

@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::engine::Image;
 use crate::journal::History;
 use crate::journal::Standing;
+use crate::journal::Waiting;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::reference::Target;
@@ -35,6 +36,9 @@ pub struct Row {
     pub registry_digest: Option<String>,
     /// The names of the containers that run another image than the registry has.
     pub behind: Vec<String>,
+    /// The updates that wait for their time, each with the reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<Waiting>,
     /// The state of the reference.
     pub state: Standing,
     /// The error of the registry.
@@ -111,7 +115,9 @@ fn summarise(seen: &[Seen], rows: &[Row]) -> String {
     for row in rows {
         match row.state {
             Standing::Failed => unknown.push(row.name.clone()),
-            Standing::Outdated if row.behind.is_empty() => behind.push(row.name.clone()),
+            Standing::Outdated | Standing::Waiting if row.behind.is_empty() => {
+                behind.push(row.name.clone())
+            }
             _ => behind.extend(row.behind.iter().cloned()),
         }
     }
@@ -142,14 +148,20 @@ fn row(
     if let (true, Some(image)) = (of.is_empty(), &here) {
         digests.insert(digest_of(image, reference));
     }
-    let mut behind = Vec::new();
+    let (mut behind, mut waiting) = (Vec::new(), Vec::new());
     let state = match &outcome {
         Err(_) if refresher.is_local(reference).unwrap_or(false) => Standing::Local,
         Err(_) => Standing::Failed,
         Ok(digest) => {
             let survey = refresher.survey_of(reference, digest, seen, here)?;
+            waiting = refresher.waiting(target, digest, seen, &survey);
+            let waits = survey.waits(&waiting);
             behind.extend(survey.behind.into_iter().map(|one| one.name));
-            survey.standing
+            if waits {
+                Standing::Waiting
+            } else {
+                survey.standing
+            }
         }
     };
     let (registry_digest, error) = match outcome {
@@ -164,6 +176,7 @@ fn row(
         running_digests: digests.into_iter().collect(),
         registry_digest,
         behind,
+        waiting,
         state,
         error,
     })
@@ -176,10 +189,10 @@ fn digest_of(image: &Image, reference: &Reference) -> String {
 }
 
 impl Table {
-    /// Whether anything is outdated.
+    /// Whether anything is outdated, also if its update waits.
     #[must_use]
     pub fn is_outdated(&self) -> bool {
-        self.has(Standing::Outdated)
+        self.has(Standing::Outdated) || self.has(Standing::Waiting)
     }
 
     /// Whether a look-up failed.
@@ -224,6 +237,9 @@ impl Table {
             if let Some(error) = &row.error {
                 text.push_str(&format!("{}: {error}\n", row.name));
             }
+            for one in &row.waiting {
+                text.push_str(&format!("{}: {}\n", one.name, one.in_words()));
+            }
         }
         for one in &self.left_alone {
             text.push_str(&format!(
@@ -250,6 +266,7 @@ mod tests {
             running_digests: vec![digest('a')],
             registry_digest: error.is_none().then(|| digest('b')),
             behind: Vec::new(),
+            waiting: Vec::new(),
             state,
             error: error.map(str::to_owned),
         };

@@ -10,13 +10,16 @@ use crate::journal::Reasoned;
 use crate::journal::Standing;
 use crate::journal::add_names;
 use crate::journal::add_reasons;
+use crate::policy::Asked;
 use crate::reference::Digest;
 use crate::reference::Reference;
+use crate::reference::Target;
 use crate::swap;
 use crate::swap::Swap;
 use crate::update::Consent;
 use crate::update::Extent;
 use crate::update::Images;
+use crate::update::Order;
 use crate::update::STOPPED;
 use crate::update::Seen;
 use serde::Serialize;
@@ -54,17 +57,28 @@ impl DryRun {
     fn add(
         &mut self,
         wiring: &Wiring,
-        extent: Extent,
-        is_named: bool,
+        order: &Order,
         reference: &Reference,
         digest: &Digest,
         seen: &[Seen],
     ) -> Result<(), String> {
+        let (extent, asked) = (order.extent, order.asked());
+        let is_named = order.images.are_named();
         let survey = wiring.refresher.survey(reference, digest, seen);
         let survey = survey.map_err(|error| error.to_string())?;
         // An image that was built here is replaced only if the caller names it.
         let is_local = survey.standing == Standing::Local;
-        if !survey.is_pulled && (is_named || !is_local) {
+        let target = Target {
+            name: reference.to_string(),
+            reference: reference.clone(),
+        };
+        let waiting = if asked == Asked::ForAll {
+            wiring.refresher.waiting(&target, digest, seen, &survey)
+        } else {
+            Vec::new()
+        };
+        let is_pulled = survey.is_pulled || survey.waits(&waiting);
+        if !is_pulled && (is_named || !is_local) {
             self.would_pull.push(reference.to_string());
         }
         let rejection = survey.rejection.as_ref();
@@ -84,9 +98,11 @@ impl DryRun {
                 self.unchanged.push(name);
                 continue;
             }
-            let reason = match rejection {
-                Some(reason) => Some(format!("this image was rejected: {reason}")),
-                None => why_not(wiring, one)?,
+            let waits = waiting.iter().find(|other| other.name == name);
+            let reason = match (rejection, waits) {
+                (Some(reason), _) => Some(format!("this image was rejected: {reason}")),
+                (None, Some(waiting)) => Some(waiting.in_words()),
+                (None, None) => why_not(wiring, one)?,
             };
             match reason {
                 Some(reason) => self.skipped.push(Reasoned::new(&name, reason)),
@@ -114,9 +130,12 @@ pub fn dry_run(config: &Config, wish: &Wish) -> Result<DryRun, String> {
         _ => refresher.selection.seen_among(&list, &wiring.engine),
     };
     let seen = seen.map_err(say)?;
-    let is_named = images.are_named();
-    let targets = match images {
-        Images::These(targets) | Images::Named(targets) => targets,
+    let order = Order {
+        images,
+        extent: wish.extent,
+    };
+    let targets = match &order.images {
+        Images::These(targets) | Images::Named(targets) => targets.clone(),
         _ => refresher.made_from(&seen),
     };
     let references: Vec<_> = targets.iter().map(|t| t.reference.clone()).collect();
@@ -128,7 +147,7 @@ pub fn dry_run(config: &Config, wish: &Wish) -> Result<DryRun, String> {
     for (reference, outcome) in found {
         match outcome {
             Ok(digest) => {
-                dry_run.add(&wiring, wish.extent, is_named, &reference, &digest, &seen)?
+                dry_run.add(&wiring, &order, &reference, &digest, &seen)?;
             }
             Err(error) => {
                 let entry = Reasoned::new(&reference.to_string(), error.to_string());

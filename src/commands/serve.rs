@@ -147,7 +147,7 @@ impl Parts {
         Ok(Self {
             wiring,
             notifier: Arc::new(notifier),
-            board: Arc::new(Board::default()),
+            board: Arc::new(Board::with(Arc::clone(history.sightings()))),
             history,
             metrics: Arc::new(Metrics::default()),
             down: Arc::default(),

@@ -81,6 +81,7 @@ impl Wiring {
             shutdown: Arc::clone(&shutdown),
             rejected: Arc::clone(history.rejected()),
             history: Arc::clone(history),
+            rules: config.rules.clone(),
             replaced: Arc::default(),
             permissions: Permissions::default(),
             said: Mutex::default(),

@@ -1,8 +1,9 @@
 //! The outcomes of refreshes. They are kept over restarts if there is a folder for them.
 //!
-//! One small file, `imagewatch.json`, holds the last outcomes, the rejected images and the owner's decisions. The file is replaced as
+//! One small file, `imagewatch.json`, holds the last outcomes, the rejected images, the owner's decisions, and the
+//! sights of digests. The file is replaced as
 //! a whole, so it is always either the old one or the new one. If two processes use the same folder, the
-//! last writer wins. The file is written once for each outcome, and not at all while nothing happens: the
+//! last writer wins. The file is written once for each outcome or move, and not at all while nothing happens: the
 //! disk may be a flash card.
 //!
 //! The file is a convenience. The safety of containers does not depend on it: only the Engine says how far a
@@ -20,6 +21,8 @@ use super::event::Step;
 use super::event::steady;
 use super::rejections::Rejection;
 use super::rejections::Rejections;
+use super::sightings::Sighting;
+use super::sightings::Sightings;
 use crate::time::rfc3339;
 use file::StateFile;
 use serde::Serialize;
@@ -130,6 +133,7 @@ struct Page<'a> {
     rejected: &'a [Rejection],
     #[serde(flatten)]
     decisions: &'a AllDecisions,
+    seen: Vec<Sighting>,
 }
 
 /// The contents of the file, as read.
@@ -138,6 +142,7 @@ struct Found {
     history: Vec<Entry>,
     rejected: Vec<Rejection>,
     decisions: AllDecisions,
+    seen: Vec<Sighting>,
 }
 
 /// The last outcomes, the rejected images, and the owner's decisions.
@@ -146,6 +151,7 @@ pub struct History {
     entries: Mutex<Vec<Entry>>,
     rejected: Arc<Rejections>,
     decisions: Decisions,
+    sightings: Arc<Sightings>,
     /// The file; `None` if nothing is kept over a restart. The lock is held during a write, so that no thread
     /// writes an older state over a newer one. Readers of `entries` never wait for a write.
     disk: Option<Mutex<Disk>>,
@@ -214,6 +220,7 @@ impl History {
             entries: Mutex::new(found.history),
             rejected: Arc::new(rejected),
             decisions,
+            sightings: Arc::new(Sightings::restore(found.seen)),
             disk: disk.map(Mutex::new),
         }
     }
@@ -236,6 +243,12 @@ impl History {
         self.disk.is_some()
     }
 
+    /// Since when tags point at their digests.
+    #[must_use]
+    pub fn sightings(&self) -> &Arc<Sightings> {
+        &self.sightings
+    }
+
     /// The last outcomes, newest first.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
@@ -254,18 +267,22 @@ impl History {
         });
     }
 
-    /// Writes everything that changed without an outcome: a forced refresh clears a rejection, and the owner decides.
+    /// Writes everything that changed without an outcome: a forced refresh clears a rejection, the owner decides, and a
+    /// tag moves.
     pub fn save(&self) {
         self.write_if(|disk| self.has_changed(disk));
     }
 
-    fn has_changed(&self, disk: &Disk) -> bool {
-        disk.rejected != self.rejected.list() || disk.decisions != self.decisions.all()
+    fn has_changed(&self, disk: &mut Disk) -> bool {
+        let has_moved = self.sightings.take_changes();
+        // It stays to be written if the disk is full now.
+        disk.behind |= has_moved;
+        has_moved || disk.rejected != self.rejected.list() || disk.decisions != self.decisions.all()
     }
 
     /// Writes everything that is not written yet, before the process ends.
     pub fn close(&self) {
-        self.write_if(|disk| disk.behind || self.has_changed(disk));
+        self.write_if(|disk| self.has_changed(disk) || disk.behind);
     }
 
     /// Puts the entry first. If the entry repeats the last one of its subject, that one is counted up instead,
@@ -295,6 +312,7 @@ impl History {
             history: &self.lock(),
             rejected: &rejected,
             decisions: &decisions,
+            seen: self.sightings.list(),
         });
         match disk.file.replace(&page.unwrap_or_default()) {
             Ok(()) => {
@@ -333,10 +351,12 @@ fn parse(bytes: &[u8]) -> Result<Found, String> {
     let (held, skipped) = (list("held"), list("skipped"));
     let held = held.map_or(Some(Vec::new()), |list| list.map(Held::read).collect());
     let skipped = skipped.map_or(Some(Vec::new()), |list| list.map(Skipped::read).collect());
-    match (history, rejected, held.zip(skipped)) {
-        (Some(history), Some(rejected), Some((held, skipped))) => Ok(Found {
+    let seen = list("seen").map_or(Some(Vec::new()), |list| list.map(Sighting::read).collect());
+    match (history, rejected, held.zip(skipped).zip(seen)) {
+        (Some(history), Some(rejected), Some(((held, skipped), seen))) => Ok(Found {
             history,
             rejected,
+            seen,
             decisions: AllDecisions { held, skipped },
         }),
         _ => Err("not the form that this version writes".to_owned()),
@@ -455,6 +475,34 @@ mod tests {
     }
 
     #[test]
+    fn what_was_seen_is_written_when_it_changes() {
+        let folder = std::env::temp_dir().join(format!("iw-seen-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let path = folder.join("imagewatch.json");
+        let history = History::open(Some(&folder)).expect("usable");
+        let nginx = "nginx".parse().expect("valid");
+        let digest = format!("sha256:{}", "a".repeat(64)).parse().expect("valid");
+        let now = SystemTime::now();
+        history.sightings().see(&nginx, &digest, now);
+        history.save();
+        let again = History::open(Some(&folder)).expect("usable");
+        assert!(again.sightings().since(&nginx, &digest).is_some());
+        std::fs::remove_file(&path).expect("removable");
+        history.sightings().see(&nginx, &digest, now);
+        history.save();
+        history.close();
+        assert!(!path.exists(), "another look is no news");
+        history
+            .sightings()
+            .settle(&nginx.to_string(), digest.as_str());
+        history.save();
+        let again = History::open(Some(&folder)).expect("usable");
+        let settled = again.sightings().settled(&nginx.to_string());
+        assert_eq!(settled, Some(digest.to_string()));
+        std::fs::remove_dir_all(&folder).expect("removable");
+    }
+
+    #[test]
     fn an_entry_is_read_as_it_was_written() {
         let text = |text: &str| Some(text.to_owned());
         let event = Event::of(Outcome::Behind, "web", "nginx:latest");
@@ -479,6 +527,7 @@ mod tests {
             "[]",
             r#"{"version":1}"#,
             r#"{"version":1,"history":[1],"rejected":[]}"#,
+            r#"{"version":1,"history":[],"rejected":[],"seen":[{"reference":"a"}]}"#,
             "\u{0}\u{0}\u{0}",
         ] {
             assert!(parse(foreign.as_bytes()).is_err(), "{foreign:?}");

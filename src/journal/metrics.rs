@@ -204,7 +204,7 @@ fn render_references(snapshot: &Snapshot, page: &mut Page) {
         // A reference stays outdated while it is refreshed. A gap would restart the waiting time of an alert.
         let outdated = matches!(
             entry.state,
-            Standing::Outdated | Standing::Refreshing | Standing::Rejected
+            Standing::Outdated | Standing::Waiting | Standing::Refreshing | Standing::Rejected
         );
         let labels = [("name", &*entry.name), ("reference", &*entry.reference)];
         page.sample("", &labels, u64::from(outdated));

@@ -8,9 +8,14 @@ mod metrics;
 mod put_off;
 mod rejections;
 mod report;
+mod sightings;
 mod standing;
 mod status;
 mod verdict;
+mod waiting;
+mod watched;
+
+pub use waiting::Waiting;
 
 pub use verdict::Found;
 pub use verdict::Outcomes;
@@ -25,6 +30,8 @@ pub use standing::Behind;
 pub use standing::Judged;
 pub use standing::Standing;
 pub use standing::Survey;
+
+pub use sightings::Sightings;
 
 pub use report::ONLY_NOTIFY;
 pub use report::Reasoned;

@@ -1,5 +1,6 @@
 //! The state of a reference: the registry's image compared with the image here and with the containers.
 
+use super::waiting::Waiting;
 use crate::labels::Consent;
 use crate::reference::Target;
 use serde::Serialize;
@@ -17,6 +18,8 @@ pub enum Standing {
     /// The registry has another digest than a container runs, or than was pulled. An index that moved for other
     /// platforms only is `Current` again once it was pulled.
     Outdated,
+    /// The registry has another digest, whose time has not come: its minimum age, or a window.
+    Waiting,
     /// The registry's image did not come up, and is not tried again. The next image will be tried.
     Rejected,
     /// The image was built here, or comes from no registry for another reason. It is left alone.
@@ -29,7 +32,7 @@ pub enum Standing {
 
 impl Standing {
     /// Each state and its name.
-    pub const ALL: [(Self, &'static str); 8] = [
+    pub const ALL: [(Self, &'static str); 9] = [
         (Self::Absent, "absent"),
         (Self::Current, "current"),
         (Self::Failed, "failed"),
@@ -38,6 +41,7 @@ impl Standing {
         (Self::Refreshing, "refreshing"),
         (Self::Rejected, "rejected"),
         (Self::Unknown, "unknown"),
+        (Self::Waiting, "waiting"),
     ];
 
     /// The name in the API.
@@ -89,6 +93,16 @@ impl Survey {
         let alone = self.behind.is_empty() && self.standing == Standing::Outdated;
         let names = self.behind.iter().map(|one| one.name.as_str());
         names.chain(alone.then_some(target.name.as_str()))
+    }
+
+    /// Whether every container that is behind, and whose owner wants updates, is among those that wait.
+    #[must_use]
+    pub fn waits(&self, waiting: &[Waiting]) -> bool {
+        let is_free = |one: &Behind| {
+            let is_updated = one.consent == Consent::Update;
+            is_updated && !waiting.iter().any(|other| other.name == one.name)
+        };
+        !waiting.is_empty() && !self.behind.iter().any(is_free)
     }
 
     /// Whether this container runs another image than the registry has.

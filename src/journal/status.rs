@@ -4,12 +4,11 @@
 //! read everything here, so no secret is written here.
 
 use super::report::Report;
-use super::standing::Judged;
-use super::standing::Standing;
-use super::standing::Survey;
+use super::sightings::Sightings;
 use super::verdict::Found;
 use super::verdict::Outcomes;
 use super::verdict::Verdict;
+use super::watched::Watched;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::reference::Target;
@@ -18,6 +17,7 @@ use crate::time::rfc3339;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -30,94 +30,6 @@ const HISTORY: usize = 20;
 /// A watcher is stuck if it shows no sign of life for two intervals and this time. A pull may be silent for
 /// five minutes, and a health check may take a few.
 const STALLED: Duration = Duration::from_secs(900);
-
-/// One watched reference.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Watched {
-    /// The reference in canonical form.
-    pub reference: String,
-    /// The name in reports: the runtime's, or the reference again.
-    pub name: String,
-    /// The digest that needs no refresh any more.
-    pub seen_digest: Option<String>,
-    /// The digest that the registry answered last.
-    pub registry_digest: Option<String>,
-    /// The state of the reference.
-    pub state: Standing,
-    /// The last error, until a look-up or a refresh succeeds.
-    pub last_error: Option<String>,
-    /// When the registry was asked last (RFC 3339).
-    pub last_check: Option<String>,
-    /// The digest that the last survey compared with, and what it found out about the images of the containers.
-    #[serde(skip)]
-    pub surveyed: Option<(String, Vec<Judged>)>,
-}
-
-impl Watched {
-    /// Whether a container with this image runs another image than the registry has, as far as the last survey tells.
-    #[must_use]
-    pub fn is_behind(&self, image_id: &str) -> Option<bool> {
-        let (digest, judged) = self.surveyed.as_ref()?;
-        let mut judged = judged.iter();
-        let found = judged.find(|one| one.image_id == image_id)?;
-        (self.registry_digest.as_ref() == Some(digest)).then_some(found.is_behind)
-    }
-
-    /// Takes over the findings of a survey.
-    pub fn survey(&mut self, survey: &Survey, digest: &Digest) {
-        self.state = survey.standing;
-        self.last_error.clone_from(&survey.rejection);
-        self.surveyed = Some((digest.to_string(), survey.judged.clone()));
-    }
-
-    fn new(reference: String, name: String) -> Self {
-        Self {
-            reference,
-            name,
-            seen_digest: None,
-            registry_digest: None,
-            state: Standing::Unknown,
-            last_error: None,
-            last_check: None,
-            surveyed: None,
-        }
-    }
-
-    fn apply(&mut self, verdict: &Verdict, found: Option<&Found>) {
-        let survey = found.and_then(|found| found.survey.as_ref());
-        let standing = survey.map(|survey| survey.standing);
-        let rejection = || survey.and_then(|survey| survey.rejection.clone());
-        (self.state, self.last_error) = match verdict {
-            Verdict::Done => (standing.unwrap_or(Standing::Current), rejection()),
-            Verdict::Noticed => (standing.unwrap_or(Standing::Outdated), rejection()),
-            Verdict::Local => (Standing::Local, None),
-            Verdict::Rejected(reason) => (Standing::Rejected, Some(reason.clone())),
-            Verdict::Retry(reason)
-            | Verdict::Later(reason)
-            | Verdict::Waits(reason)
-            | Verdict::Stale(reason) => {
-                // A pull that failed does not change what runs.
-                let before = match self.state {
-                    Standing::Refreshing => Standing::Outdated,
-                    before => before,
-                };
-                (standing.unwrap_or(before), Some(reason.clone()))
-            }
-        };
-        let Some(found) = found else { return };
-        let digest = found.digest.to_string();
-        self.surveyed = survey.map(|survey| (digest.clone(), survey.judged.clone()));
-        self.last_check = Some(rfc3339(SystemTime::now()));
-        self.registry_digest = Some(digest.clone());
-        let is_over = matches!(
-            verdict,
-            Verdict::Done | Verdict::Noticed | Verdict::Rejected(_)
-        );
-        if found.is_of_all && is_over {
-            self.seen_digest = Some(digest);
-        }
-    }
-}
 
 /// The state of the watcher's rounds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
@@ -209,6 +121,8 @@ pub struct Refreshed {
 #[derive(Debug, Default)]
 pub struct Board {
     inner: Mutex<Inner>,
+    /// Since when tags point at their digests.
+    sightings: Arc<Sightings>,
 }
 
 #[derive(Debug, Default)]
@@ -237,6 +151,25 @@ pub struct Snapshot {
 }
 
 impl Board {
+    /// Makes a board that goes on where an earlier process stopped.
+    #[must_use]
+    pub fn with(sightings: Arc<Sightings>) -> Self {
+        Self {
+            inner: Mutex::default(),
+            sightings,
+        }
+    }
+
+    /// Records that a look-up found `digest`.
+    pub fn saw(&self, reference: &Reference, digest: &Digest) {
+        self.sightings.see(reference, digest, SystemTime::now());
+    }
+
+    /// Forgets the digests of references that are not followed any more. `followed` has to be complete.
+    pub fn keep_only<'r>(&self, followed: impl Iterator<Item = &'r Reference>) {
+        self.sightings.keep_only(followed, SystemTime::now());
+    }
+
     /// Records that the watcher runs.
     pub fn watcher_started(&self, interval: Duration) {
         let mut inner = self.lock();
@@ -292,7 +225,10 @@ impl Board {
         let entry = |target: &Target| {
             let reference = target.reference.to_string();
             let known = known.remove(&reference);
-            known.unwrap_or_else(|| Watched::new(reference, target.name.clone()))
+            known.unwrap_or_else(|| {
+                let settled = self.sightings.settled(&reference);
+                Watched::new(reference, target.name.clone(), settled)
+            })
         };
         inner.references = targets.into_iter().map(entry).collect();
         let numbered = inner.references.iter().enumerate();
@@ -304,8 +240,17 @@ impl Board {
     pub fn update(&self, reference: &Reference, change: impl FnOnce(&mut Watched)) {
         let mut inner = self.lock();
         let number = inner.index.get(&reference.to_string()).copied();
-        if let Some(entry) = number.and_then(|number| inner.references.get_mut(number)) {
-            change(entry);
+        let Some(entry) = number.and_then(|number| inner.references.get_mut(number)) else {
+            return;
+        };
+        let before = entry.seen_digest.clone();
+        change(entry);
+        if let Some(seen) = entry
+            .seen_digest
+            .as_ref()
+            .filter(|_| entry.seen_digest != before)
+        {
+            self.sightings.settle(&entry.reference, seen);
         }
     }
 
@@ -331,7 +276,9 @@ impl Board {
         let (name, number) = (reference.to_string(), inner.references.len());
         if !inner.index.contains_key(&name) {
             inner.index.insert(name.clone(), number);
-            inner.references.push(Watched::new(name.clone(), name));
+            inner
+                .references
+                .push(Watched::new(name.clone(), name, None));
         }
     }
 

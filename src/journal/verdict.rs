@@ -2,6 +2,7 @@
 
 use super::report::Report;
 use super::standing::Survey;
+use super::waiting::Waiting;
 use crate::reference::Digest;
 use crate::reference::Reference;
 
@@ -17,6 +18,8 @@ pub enum Verdict {
     Later(String),
     /// Nothing is tried until the owner has acted.
     Waits(String),
+    /// The time of some updates has not come.
+    NotYet(Vec<Waiting>),
     /// The pulled image is not the registry's.
     Stale(String),
     /// There is a newer image, and the containers of the old one are left alone on purpose.
@@ -34,11 +37,15 @@ impl Verdict {
         let weight = |verdict: &Self| match verdict {
             Self::Done => 0,
             Self::Noticed | Self::Local => 1,
-            Self::Waits(_) => 2,
-            Self::Retry(_) | Self::Stale(_) => 3,
-            Self::Later(_) => 4,
-            Self::Rejected(_) => 5,
+            Self::NotYet(_) => 2,
+            Self::Waits(_) => 3,
+            Self::Retry(_) | Self::Stale(_) => 4,
+            Self::Later(_) => 5,
+            Self::Rejected(_) => 6,
         };
+        if let (Self::NotYet(ours), Self::NotYet(theirs)) = (&self, &other) {
+            return Self::NotYet([ours.as_slice(), theirs].concat());
+        }
         if weight(&other) > weight(&self) {
             other
         } else {

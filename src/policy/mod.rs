@@ -4,6 +4,7 @@
 //! [`decide`], so they cannot disagree.
 
 use crate::labels::Consent;
+use crate::labels::Wishes;
 use crate::time::Window;
 use crate::time::Zone;
 use crate::time::in_words;
@@ -54,6 +55,17 @@ pub struct OwnRules {
     pub min_age: Option<Duration>,
     /// When the container may be updated, if a label says it.
     pub window: Option<Window>,
+}
+
+impl OwnRules {
+    /// The rules among the wishes of a container's labels.
+    #[must_use]
+    pub fn of(wishes: &Wishes) -> Self {
+        Self {
+            min_age: wishes.min_age,
+            window: wishes.window.clone(),
+        }
+    }
 }
 
 /// A container that stays where it is, whatever comes.
@@ -182,20 +194,6 @@ impl fmt::Display for Why {
                 )
             }
             Self::Closed => f.write_str("for its window"),
-        }
-    }
-}
-
-impl Decision {
-    /// The reason in words for people, or nothing if the container is updated.
-    #[must_use]
-    pub fn in_words(&self, now: SystemTime) -> Option<String> {
-        match self {
-            Self::Apply => None,
-            Self::Wait { until, why } => {
-                Some(format!("waits until {} {why}", in_words(*until, now)))
-            }
-            Self::Leave { why } => Some(why.to_string()),
         }
     }
 }
@@ -409,10 +407,11 @@ mod tests {
         assert_eq!(decide(&facts), Decision::Apply);
         let none = OwnRules::default();
         let facts = Facts::new(now, &zone, &rules, &none);
-        let words = decide(&facts).in_words(now);
-        assert_eq!(
-            words.as_deref(),
-            Some("waits until Sat 02:00 UTC for its minimum age of 1d, and then for its window")
-        );
+        let until = time("2026-12-05T02:00:00Z");
+        let why = Why::Young {
+            min_age: DAY,
+            then_closed: true,
+        };
+        assert_eq!(decide(&facts), Decision::Wait { until, why });
     }
 }

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::labels::Consent;
 use crate::labels::Wishes;
+use crate::policy::OwnRules;
 use crate::reference::Reference;
 use crate::swap::half_done;
 use crate::swap::is_stopped;
@@ -27,6 +28,8 @@ pub struct Managed {
     pub reference: Reference,
     /// Whether the container is updated, or its owner only notified.
     pub consent: Consent,
+    /// The rules that its labels hold.
+    pub rules: OwnRules,
     /// The reason in its labels to leave the container alone.
     pub left_alone: Option<String>,
     /// Whether the container is stopped, and left alone for that reason.
@@ -70,6 +73,7 @@ impl Selection {
                     seen: Instant::now(),
                     reference,
                     consent: Consent::Update,
+                    rules: OwnRules::default(),
                     left_alone: None,
                     stays_stopped: false,
                 });
@@ -134,6 +138,7 @@ impl Selection {
                 seen: Instant::now(),
                 reference,
                 consent: wishes.consent.unwrap_or(self.mode),
+                rules: OwnRules::of(&wishes),
                 left_alone: wishes.unclear.clone(),
             };
             managed.insert(place, one);

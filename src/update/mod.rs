@@ -23,6 +23,7 @@ mod neighbours;
 mod order;
 mod origin;
 mod permissions;
+mod permit;
 mod pull;
 mod pulls;
 mod renew;
@@ -61,6 +62,7 @@ pub use order::Recreate;
 pub use order::Wanted;
 pub use origin::Origins;
 pub use permissions::Permissions;
+pub use permit::Permit;
 pub use survey::summary;
 pub use worker::Worker;
 
@@ -76,6 +78,7 @@ use crate::journal::Outcomes;
 use crate::journal::Rejections;
 use crate::journal::Step;
 use crate::journal::Verdict;
+use crate::policy::Rules;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::reference::Target;
@@ -125,8 +128,10 @@ pub struct Refresher {
     pub shutdown: Arc<Shutdown>,
     /// Images that did not come up.
     pub rejected: Arc<Rejections>,
-    /// The outcomes, and the owner's decisions.
+    /// The outcomes, the owner's decisions, and the sights of digests.
     pub history: Arc<History>,
+    /// Minimum age and window of containers whose labels hold none.
+    pub rules: Rules,
     /// Images that were replaced lately.
     pub replaced: Arc<Replaced>,
     /// Whether the Engine lets through the calls of a swap.
@@ -147,7 +152,7 @@ impl Refresher {
             outcomes.refused = Some(reason);
             return outcomes;
         }
-        let chosen = match self.choose(&order.images) {
+        let mut chosen = match self.choose(&order.images) {
             Ok(chosen) => chosen,
             Err(error) => {
                 log::warn!("container list: {error}");
@@ -156,7 +161,8 @@ impl Refresher {
             }
         };
         let (mut digests, mut here) = (Vec::new(), Vec::new());
-        outcomes.report.skipped = chosen.left_alone;
+        self.hold_back(order, &mut chosen, &mut outcomes, &mut digests);
+        outcomes.report.skipped.append(&mut chosen.left_alone);
         for one in chosen.notify_only {
             if self.is_local(&one.target.reference).unwrap_or(false) {
                 self.skip_local(&one.target, &mut outcomes);
@@ -220,6 +226,7 @@ impl Refresher {
         round.old_images = old_images;
         round.only = order.images.containers();
         round.is_back = matches!(order.images, Images::Back(_));
+        round.asked = order.asked();
         if let Err(error) = self.update_all(&mut round, list) {
             log::warn!("container list: {error}");
             round.put_off(&format!("container list: {error}"));

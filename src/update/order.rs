@@ -1,6 +1,7 @@
 //! Orders: which images a refresh is about, and how far it goes.
 
 use crate::error::Result;
+use crate::policy::Asked;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::reference::Target;
@@ -167,6 +168,17 @@ pub struct Order {
 }
 
 impl Order {
+    /// The origin of the order, as the policy sees it.
+    #[must_use]
+    pub fn asked(&self) -> Asked {
+        match (self.images.are_named(), self.extent) {
+            (false, Extent::Force) => Asked::ForAllByForce,
+            (false, _) => Asked::ForAll,
+            (true, Extent::Force) => Asked::ByNameByForce,
+            (true, _) => Asked::ByName,
+        }
+    }
+
     /// Merges `other` into `self` if one run can serve both orders. Returns whether that worked.
     pub fn merge(&mut self, other: &Self) -> bool {
         if self.extent != other.extent {

@@ -107,7 +107,8 @@ impl Refresher {
             },
         }
         round.skip_unreadable();
-        let wanted = managed.iter().filter(|one| may_be_updated(one));
+        let is_wanted = |one: &&Managed| may_be_updated(one) && self.waits_in(round, one).is_none();
+        let wanted = managed.iter().filter(is_wanted);
         round.updates = wanted.map(|one| one.container.name().to_owned()).collect();
         let known = managed.iter().map(|one| &one.container);
         let neighbours = Neighbours::new(list, known);
@@ -233,6 +234,16 @@ impl Refresher {
         if self.shutdown.is_closed() {
             let reason = STOPPING.to_owned();
             return (shared.round()).skip_quietly(one, image, reason, Told::Skipped);
+        }
+        // The window may have closed since the order was given.
+        let waits = self.waits_in(&shared.round(), one);
+        if let Some(waiting) = waits {
+            let (name, reason) = (one.container.name(), waiting.in_words());
+            if self.is_news_of(name, &reason) {
+                log::info!("{name}: {reason}");
+            }
+            (shared.round()).skip_quietly(one, image, reason, Told::LeftAlone);
+            return Verdict::NotYet(vec![waiting]);
         }
         if self.recreate == Recreate::Remove {
             return self.remove_one(one, image, shared);

@@ -13,6 +13,7 @@ use crate::journal::Outcome;
 use crate::journal::Report;
 use crate::journal::Step;
 use crate::journal::Verdict;
+use crate::policy::Asked;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::reference::Target;
@@ -88,6 +89,8 @@ pub(super) struct Round<'r, 'o> {
     pub(super) only: Option<Vec<String>>,
     /// Whether containers go back to an earlier image, because their owner asked for that.
     pub(super) is_back: bool,
+    /// The origin of the order.
+    pub(super) asked: Asked,
     /// Managed containers that the Engine cannot inspect.
     pub(super) unreadable: Vec<Unreadable>,
     /// The names of the containers that may be updated.
@@ -121,6 +124,7 @@ impl<'r, 'o> Round<'r, 'o> {
             old_images: Vec::new(),
             only: None,
             is_back: false,
+            asked: Asked::ForAll,
             unreadable: Vec::new(),
             works,
             report,

@@ -7,6 +7,7 @@ use crate::error::Result;
 pub use crate::labels::Consent;
 use crate::labels::Enabled;
 use crate::labels::Wishes;
+use crate::policy::OwnRules;
 use crate::reference::Reference;
 use crate::reference::Target;
 use crate::swap::half_done;
@@ -38,6 +39,8 @@ pub struct Seen {
     pub state: String,
     /// Whether the container is updated, or its owner only notified.
     pub consent: Consent,
+    /// The rules that its labels hold.
+    pub rules: OwnRules,
     /// Whether the container is stopped, and left alone for that reason.
     pub stays_stopped: bool,
     /// Whether the list names the image by id. On Docker, that means that the tag has moved to another image.
@@ -167,6 +170,7 @@ impl Selection {
                 image_id: summary.image_id().to_owned(),
                 state: summary.state().to_owned(),
                 consent: wishes.consent.unwrap_or(self.mode),
+                rules: OwnRules::of(&wishes),
                 stays_stopped: self.stays_stopped(summary.id(), summary.is_stopped(), &half_done),
                 has_lost_tag,
                 made_from: left_alone.map_or(made_from, Err),
@@ -204,6 +208,7 @@ impl Selection {
                 image_id: summary.image_id().to_owned(),
                 state: summary.state().to_owned(),
                 consent: Consent::Update,
+                rules: OwnRules::of(&wishes),
                 stays_stopped: false,
                 has_lost_tag: false,
                 made_from,

@@ -299,6 +299,7 @@ mod tests {
                 seen: Instant::now(),
                 reference: image.parse().expect("valid"),
                 consent: Consent::Update,
+                rules: crate::policy::OwnRules::default(),
                 left_alone: None,
                 stays_stopped: false,
             };

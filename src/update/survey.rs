@@ -182,6 +182,7 @@ mod tests {
             image_id: String::new(),
             state: String::new(),
             consent: Consent::Update,
+            rules: crate::policy::OwnRules::default(),
             stays_stopped: false,
             has_lost_tag: false,
             made_from,

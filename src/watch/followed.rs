@@ -2,6 +2,7 @@
 
 use super::complaint::Complaint;
 use super::put_off::Waits;
+use super::waiting::Delayed;
 use crate::logging::debug;
 use crate::reference::Digest;
 use crate::reference::Target;
@@ -20,10 +21,14 @@ pub(super) struct Followed {
     /// They stay here until they are updated or reported.
     pub(super) started: HashSet<String>,
     pub(super) waits: Waits,
+    /// The digest that not every container may be updated to yet.
+    pub(super) delayed: Option<Delayed>,
     /// The last complaint about the look-up.
     pub(super) complaint: Complaint,
     /// The last complaint about the first survey, which may fail while look-ups succeed.
     pub(super) survey_complaint: Complaint,
+    /// Whether this process has not remembered a digest yet. An earlier process may have.
+    pub(super) is_new: bool,
     /// Whether the image was built here, so that there is nothing to look up. The state on the board is not enough:
     /// a refresh for a caller changes that state too.
     pub(super) is_local: bool,
@@ -41,8 +46,10 @@ impl Followed {
             has_changed: false,
             started: HashSet::new(),
             waits: Waits::default(),
+            delayed: None,
             complaint: Complaint::default(),
             survey_complaint: Complaint::default(),
+            is_new: true,
             is_local: false,
             is_failing: false,
             is_unanswered: false,
@@ -91,6 +98,14 @@ impl Followed {
         self.waits.done();
         self.has_changed = false;
         self.started.clear();
+    }
+
+    /// Ends a refresh of some containers, while others wait for their time.
+    pub(super) fn updated(&mut self, digest: &Digest, names: Vec<String>) {
+        let delayed = self.delayed.as_mut();
+        if let Some(delayed) = delayed.filter(|delayed| delayed.digest == *digest) {
+            delayed.done.extend(names);
+        }
     }
 
     /// Ends a refresh of all containers. A container that was down meanwhile was passed over, and looks at the next

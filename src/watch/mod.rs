@@ -8,6 +8,7 @@ mod put_off;
 mod round;
 mod schedule;
 mod under_way;
+mod waiting;
 
 pub use schedule::Schedule;
 pub use schedule::in_order;
@@ -21,6 +22,7 @@ use crate::journal::Verdict;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::reference::Target;
+use crate::update::Permit;
 use crate::update::Seen;
 use crate::update::summary;
 use complaint::Complaint;
@@ -61,6 +63,9 @@ pub trait Backend {
     /// # Errors
     /// When the Engine does not answer.
     fn is_local(&self, reference: &Reference) -> Result<bool>;
+
+    /// Asks the policy which of these containers may be updated to `digest` now.
+    fn permit(&self, target: &Target, digest: &Digest, seen: &[Seen]) -> Permit;
 
     /// Orders a refresh of all containers of the image, or of `only` some. Does not wait for the end.
     fn refresh(&self, target: &Target, digest: &Digest, only: Option<Vec<String>>) -> Pending;
@@ -115,6 +120,11 @@ impl<H: Backend> Watcher<H> {
     pub fn tick(&mut self) {
         self.board.round_started();
         let trouble = self.look();
+        if trouble.is_none() {
+            let followed = self.followed.iter();
+            self.board
+                .keep_only(followed.map(|one| &one.target.reference));
+        }
         let is_first = trouble.is_none() && !std::mem::replace(&mut self.has_looked, true);
         self.board
             .watch(self.followed.iter().map(|one| &one.target));
@@ -211,7 +221,10 @@ mod tests {
     use super::*;
     use crate::journal::Behind;
     use crate::journal::Found;
+    use crate::journal::Sightings;
     use crate::journal::Standing;
+    use crate::journal::Waiting;
+    use crate::policy::OwnRules;
     use crate::update::Consent;
     use std::cell::RefCell;
     use std::collections::VecDeque;
@@ -240,6 +253,10 @@ mod tests {
         engine_is_down: RefCell<bool>,
         /// Repositories about which the Engine leaves every question unanswered.
         hangs: RefCell<Vec<&'static str>>,
+        /// Containers and images whose time has not come.
+        waits: RefCell<Vec<&'static str>>,
+        /// The digests that the policy was asked about.
+        asked: RefCell<Vec<Digest>>,
         /// Repositories that the Engine was asked about.
         questions: RefCell<Vec<String>>,
     }
@@ -269,6 +286,7 @@ mod tests {
                 image_id: String::new(),
                 state: if is_running { "running" } else { "exited" }.to_owned(),
                 consent,
+                rules: OwnRules::default(),
                 stays_stopped: !is_running,
                 has_lost_tag: false,
                 made_from: Ok(target(&name[..1]).reference),
@@ -340,6 +358,24 @@ mod tests {
             self.replaced.borrow().contains(digest)
         }
 
+        fn permit(&self, target: &Target, digest: &Digest, seen: &[Seen]) -> Permit {
+            let mut permit = Permit::default();
+            let waits = self.waits.borrow();
+            let is_of_it = |one: &&Seen| one.made_from.as_ref() == Ok(&target.reference);
+            for one in seen.iter().filter(is_of_it) {
+                if waits.contains(&&*one.name) {
+                    permit.waiting.push(waiting_one(&one.name));
+                } else {
+                    permit.now.push(one.name.clone());
+                }
+            }
+            if waits.contains(&&*target.name) {
+                permit.waiting.push(waiting_one(&target.name));
+            }
+            self.asked.borrow_mut().push(digest.clone());
+            permit
+        }
+
         fn refresh(&self, target: &Target, digest: &Digest, only: Option<Vec<String>>) -> Pending {
             let mut name = target.name.clone();
             if let Some(only) = &only {
@@ -359,6 +395,14 @@ mod tests {
                 board.apply(&reference, &verdict, Some(&found));
                 Ok(verdict)
             })
+        }
+    }
+
+    fn waiting_one(name: &str) -> Waiting {
+        Waiting {
+            name: name.to_owned(),
+            until: Some(std::time::UNIX_EPOCH),
+            reason: "for its window".to_owned(),
         }
     }
 
@@ -908,6 +952,164 @@ mod tests {
             let reached = |name: &str| assert_ne!(lab.state(name).0, Standing::Unknown, "{name}");
             ["a", "b", "c", "d"].into_iter().for_each(reached);
         }
+    }
+
+    /// The containers `a1` and `a2`, made from `a`.
+    fn two_containers(lab: &Lab) {
+        *lab.world.containers.borrow_mut() = vec![
+            ("a1", "1", true, Consent::Update),
+            ("a2", "2", true, Consent::Update),
+        ];
+    }
+
+    #[test]
+    fn nothing_is_ordered_before_its_time() {
+        let mut lab = Lab::new(FirstSight::Seed);
+        two_containers(&lab);
+        lab.tick();
+        lab.set("a", Ok(digest('3')));
+        lab.world.waits.borrow_mut().extend(["a1", "a2"]);
+        *lab.world.behind.borrow_mut() = true;
+        for _ in 0..3 {
+            assert!(lab.tick().is_empty());
+            assert_eq!(lab.state("a"), (Standing::Waiting, None));
+        }
+        let waiting = lab.board.snapshot().references[0].waiting.clone();
+        assert_eq!(waiting, [waiting_one("a1"), waiting_one("a2")]);
+        // One survey is enough while nothing changes.
+        let questions = lab.world.questions.take();
+        assert_eq!(questions.iter().filter(|name| *name == "a").count(), 2);
+        lab.world.waits.borrow_mut().clear();
+        *lab.world.behind.borrow_mut() = false;
+        assert_eq!(lab.tick(), ["a"]);
+        assert_eq!(lab.state("a").0, Standing::Current);
+        assert_eq!(lab.board.snapshot().references[0].waiting, []);
+        assert!(lab.tick().is_empty());
+    }
+
+    #[test]
+    fn the_others_do_not_wait() {
+        let mut lab = Lab::new(FirstSight::Seed);
+        two_containers(&lab);
+        lab.tick();
+        lab.set("a", Ok(digest('3')));
+        lab.world.waits.borrow_mut().push("a2");
+        *lab.world.behind.borrow_mut() = true;
+        lab.verdict(Verdict::Retry("no".to_owned()));
+        assert_eq!(lab.tick(), ["a: a1"]);
+        assert_eq!(lab.tick(), ["a: a1"], "it failed");
+        assert!(lab.tick().is_empty(), "it is done");
+        assert_eq!(lab.state("a").0, Standing::Waiting);
+        lab.world.waits.borrow_mut().clear();
+        assert_eq!(lab.tick(), ["a"]);
+        assert!(lab.tick().is_empty());
+    }
+
+    #[test]
+    fn a_wait_ends_when_the_tag_goes_back_or_on() {
+        let mut lab = Lab::new(FirstSight::Seed);
+        two_containers(&lab);
+        lab.tick();
+        lab.set("a", Ok(digest('3')));
+        lab.world.waits.borrow_mut().extend(["a1", "a2"]);
+        *lab.world.behind.borrow_mut() = true;
+        lab.tick();
+        lab.set("a", Ok(digest('4')));
+        assert!(lab.tick().is_empty());
+        assert_eq!(lab.world.asked.borrow().last(), Some(&digest('4')));
+        lab.set("a", Ok(digest('1')));
+        *lab.world.behind.borrow_mut() = false;
+        assert!(lab.tick().is_empty());
+        assert_eq!(lab.state("a").0, Standing::Current);
+        assert_eq!(lab.board.snapshot().references[0].waiting, []);
+    }
+
+    #[test]
+    fn a_wait_is_over_if_the_owner_updates_by_hand() {
+        let mut lab = Lab::new(FirstSight::Seed);
+        two_containers(&lab);
+        lab.tick();
+        lab.set("a", Ok(digest('3')));
+        lab.world.waits.borrow_mut().extend(["a1", "a2"]);
+        *lab.world.behind.borrow_mut() = true;
+        lab.tick();
+        *lab.world.behind.borrow_mut() = false;
+        lab.world.containers.borrow_mut()[0].1 = "3";
+        lab.tick();
+        assert_eq!(lab.state("a").0, Standing::Current);
+        let seen = lab.board.seen(&target("a").reference);
+        assert_eq!(seen, Some(digest('3').to_string()));
+    }
+
+    #[test]
+    fn an_image_without_containers_waits_too() {
+        let mut lab = Lab::new(FirstSight::Seed);
+        lab.tick();
+        lab.set("a", Ok(digest('3')));
+        lab.world.waits.borrow_mut().push("a");
+        *lab.world.behind.borrow_mut() = true;
+        assert!(lab.tick().is_empty());
+        assert_eq!(lab.state("a").0, Standing::Waiting);
+        lab.world.waits.borrow_mut().clear();
+        assert_eq!(lab.tick(), ["a"]);
+    }
+
+    #[test]
+    fn catching_up_waits_too() {
+        let mut lab = Lab::new(FirstSight::CatchUp);
+        two_containers(&lab);
+        lab.world.waits.borrow_mut().extend(["a1", "a2"]);
+        *lab.world.behind.borrow_mut() = true;
+        assert_eq!(lab.tick(), ["b"]);
+        assert_eq!(lab.state("a").0, Standing::Waiting);
+        assert!(lab.tick().is_empty());
+        lab.world.waits.borrow_mut().clear();
+        assert_eq!(lab.tick(), ["a"]);
+    }
+
+    #[test]
+    fn a_container_that_started_with_an_older_image_waits_too() {
+        let mut lab = Lab::new(FirstSight::Seed);
+        two_containers(&lab);
+        lab.tick();
+        lab.world.waits.borrow_mut().push("a1");
+        lab.world.containers.borrow_mut()[0].1 = "3";
+        lab.world.old.borrow_mut().push("a1");
+        for _ in 0..2 {
+            assert!(lab.tick().is_empty());
+            assert_eq!(lab.state("a").0, Standing::Waiting);
+        }
+        lab.world.waits.borrow_mut().clear();
+        assert_eq!(lab.tick(), ["a: a1"]);
+    }
+
+    #[test]
+    fn a_tag_that_moved_while_nobody_looked_is_followed() {
+        let mut lab = Lab::new(FirstSight::Seed);
+        let (a, b) = (target("a").reference, target("b").reference);
+        let sightings = Arc::new(Sightings::default());
+        let now = std::time::UNIX_EPOCH;
+        sightings.see(&a, &digest('1'), now);
+        sightings.settle(&a.to_string(), digest('1').as_str());
+        sightings.see(&b, &digest('2'), now);
+        sightings.settle(&b.to_string(), digest('2').as_str());
+        let board = Arc::new(Board::with(Arc::clone(&sightings)));
+        *lab.world.board.borrow_mut() = Some(Arc::clone(&board));
+        lab.board = Arc::clone(&board);
+        lab.watcher.board = board;
+        *lab.world.containers.borrow_mut() = vec![("b1", "1", true, Consent::Notify)];
+        lab.world.old.borrow_mut().push("b1");
+        lab.set("a", Ok(digest('3')));
+        *lab.world.engine_is_down.borrow_mut() = true;
+        assert_eq!(lab.tick(), [""; 0]);
+        *lab.world.engine_is_down.borrow_mut() = false;
+        // Whoever is behind is told, as at each start.
+        assert_eq!(lab.tick(), ["a", "b: b1"]);
+        assert_eq!(
+            sightings.settled(&a.to_string()),
+            Some(digest('3').to_string())
+        );
+        assert!(lab.tick().is_empty());
     }
 
     #[test]

@@ -68,11 +68,12 @@ impl<'a, H: Backend> Round<'a, H> {
         followed.is_failing = false;
         let had_trouble = followed.complaint.end();
         let seen = self.board.seen(reference);
+        self.board.saw(reference, &digest);
         let mut is_due = false;
         self.board.update(reference, |entry| {
             // A survey is due if there was none yet, or if the last one is in doubt.
             is_due = match entry.state {
-                Standing::Unknown => true,
+                Standing::Unknown | Standing::Waiting => true,
                 Standing::Rejected => had_trouble,
                 Standing::Outdated => entry.last_error.is_some(),
                 _ => false,
@@ -80,24 +81,26 @@ impl<'a, H: Backend> Round<'a, H> {
             entry.last_check = Some(rfc3339(SystemTime::now()));
             entry.registry_digest = Some(digest.to_string());
             let is_unchanged = seen.as_deref() == Some(digest.as_str());
-            if is_unchanged && entry.state != Standing::Rejected {
-                entry.last_error = None;
+            if is_unchanged {
+                entry.waiting.clear();
+                if entry.state != Standing::Rejected {
+                    entry.last_error = None;
+                }
             }
         });
         match seen {
+            // An earlier process remembered this digest.
+            Some(seen) if seen == digest.as_str() && followed.is_new => {
+                self.first_sight(followed, digest);
+            }
             Some(seen) if seen == digest.as_str() => {
                 self.unchanged(followed, digest, is_due);
             }
             None => self.first_sight(followed, digest),
             Some(_) if self.waits(followed, &digest) => {}
             Some(seen) => {
-                log::info!(
-                    "image-auto-refresh: {} digest moved {} → {}, refreshing",
-                    followed.target.name,
-                    short(&seen),
-                    digest.short()
-                );
-                self.refresh(followed, digest, None);
+                let moved = format!("digest moved {} → {}", short(&seen), digest.short());
+                self.follow(followed, digest, &moved);
             }
         }
     }
@@ -174,6 +177,7 @@ impl<'a, H: Backend> Round<'a, H> {
             }
         };
         followed.survey_complaint.end();
+        followed.is_new = false;
         let standing = survey.as_ref().map(|survey| survey.standing);
         // A refresh begins with a recovery, which a swap of a killed process needs.
         let is_in_mid_swap = standing.is_none() && self.backend.is_in_mid_swap(reference);
@@ -185,12 +189,8 @@ impl<'a, H: Backend> Round<'a, H> {
             }
             Some(Standing::Outdated) if catches_up && self.waits(followed, &digest) => {}
             standing if catches_up && (is_in_mid_swap || standing == Some(Standing::Outdated)) => {
-                log::info!(
-                    "image-auto-refresh: {} is behind {}, refreshing",
-                    followed.target.name,
-                    digest.short()
-                );
-                self.refresh(followed, digest, None);
+                let moved = format!("is behind {}", digest.short());
+                self.follow(followed, digest, &moved);
             }
             _ => {
                 let name = &followed.target.name;
@@ -210,7 +210,11 @@ impl<'a, H: Backend> Round<'a, H> {
 
     /// Surveys a reference, and puts the state on the board. Returns `None` during a half-done swap, because its
     /// containers may change, and for an image that was built here.
-    fn survey(&mut self, followed: &mut Followed, digest: &Digest) -> Result<Option<Survey>> {
+    pub(super) fn survey(
+        &mut self,
+        followed: &mut Followed,
+        digest: &Digest,
+    ) -> Result<Option<Survey>> {
         let survey = self.ask(followed, |backend, one| {
             backend.survey(&one.target.reference, digest, &one.containers)
         })?;
@@ -246,6 +250,20 @@ impl<'a, H: Backend> Round<'a, H> {
         if due.is_empty() {
             return followed.done();
         }
+        if !older.is_empty() {
+            let target = &followed.target;
+            let permit = (self.backend).permit(target, &digest, &followed.containers);
+            let mut waiting = permit.waiting;
+            waiting.retain(|one| older.contains(&&*one.name));
+            let waits = |name: &str| waiting.iter().any(|one| one.name == name);
+            due.retain(|name| !waits(name));
+            older.retain(|name| !waits(name));
+            self.board
+                .update(&target.reference, |entry| entry.wait(waiting));
+            if due.is_empty() {
+                return;
+            }
+        }
         if followed.skips_round(&digest) {
             return;
         }
@@ -259,7 +277,7 @@ impl<'a, H: Backend> Round<'a, H> {
         self.refresh(followed, digest, Some(due));
     }
 
-    fn remember(&self, followed: &Followed, digest: &Digest) {
+    pub(super) fn remember(&self, followed: &Followed, digest: &Digest) {
         self.board.update(&followed.target.reference, |entry| {
             entry.seen_digest = Some(digest.to_string());
         });

@@ -12,8 +12,8 @@ use crate::reference::Digest;
 pub(super) struct UnderWay<'a> {
     followed: &'a mut Followed,
     digest: Digest,
-    /// Whether the refresh is about all containers of the reference.
-    is_of_all: bool,
+    /// The names of the only containers that the refresh is about. `None` means all of the reference.
+    only: Option<Vec<String>>,
     pending: Pending,
 }
 
@@ -29,12 +29,11 @@ impl<'a, H: Backend> Round<'a, H> {
         self.board.update(&target.reference, |entry| {
             entry.state = Standing::Refreshing;
         });
-        let is_of_all = only.is_none();
-        let pending = self.backend.refresh(target, &digest, only);
+        let pending = self.backend.refresh(target, &digest, only.clone());
         self.under_way.push(UnderWay {
             followed,
             digest,
-            is_of_all,
+            only,
             pending,
         });
     }
@@ -45,9 +44,12 @@ impl<'a, H: Backend> Round<'a, H> {
             let followed = begun.followed;
             match (begun.pending)() {
                 Ok(verdict) => {
+                    let digest = begun.digest.clone();
                     let is_over = self.apply(followed, begun.digest, verdict);
-                    if is_over && begun.is_of_all {
-                        followed.refreshed();
+                    match begun.only {
+                        _ if !is_over => {}
+                        None => followed.refreshed(),
+                        Some(only) => followed.updated(&digest, only),
                     }
                 }
                 // Without a verdict, the board would still show the state `refreshing`.
@@ -63,7 +65,7 @@ impl<'a, H: Backend> Round<'a, H> {
     /// do for this digest.
     fn apply(&self, followed: &mut Followed, digest: Digest, verdict: Verdict) -> bool {
         match verdict {
-            Verdict::Retry(_) => return false,
+            Verdict::Retry(_) | Verdict::NotYet(_) => return false,
             Verdict::Stale(reason) | Verdict::Later(reason) | Verdict::Waits(reason) => {
                 if followed.waits.put_off(digest) {
                     log::warn!("{}: {reason}; tried again later", followed.target.name);

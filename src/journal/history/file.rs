@@ -18,8 +18,8 @@ const NAME: &str = "imagewatch.json";
 const BAD: &str = "imagewatch.json.bad";
 /// The end of the name of a file that is being written.
 const PART: &str = ".part";
-/// The largest file that is read. Two hundred outcomes need a tenth of it.
-const LIMIT: u64 = 1024 * 1024;
+/// The largest file that is read. Two hundred outcomes and 2,000 sights need a quarter of it.
+const LIMIT: u64 = 4 * 1024 * 1024;
 /// An unfinished file of this age was left behind by a killed process.
 const LEFT_BEHIND: Duration = Duration::from_secs(60);
 
