@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::journal::Metrics;
 use crate::journal::Survey;
+use crate::policy::Asked;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::reference::Target;
@@ -70,6 +71,7 @@ impl Backend for LiveBackend {
             self.metrics.looked_up(host, &outcome);
             if let Ok(digest) = &outcome {
                 self.refresher.origins.remember_digest(reference, digest);
+                self.refresher.history.decisions().see(reference, digest);
             }
             sink(reference, outcome);
         });
@@ -99,7 +101,8 @@ impl Backend for LiveBackend {
     }
 
     fn permit(&self, target: &Target, digest: &Digest, seen: &[Seen]) -> Permit {
-        self.refresher.permit(target, Some(digest), seen)
+        self.refresher
+            .permit(Asked::ForAll, target, Some(digest), seen)
     }
 
     fn refresh(&self, target: &Target, digest: &Digest, only: Option<Vec<String>>) -> Pending {

@@ -123,7 +123,8 @@ pub fn refresh(config: &Config, wish: &Wish) -> Result<Ended, String> {
 /// Returns one line for each container that the caller named and that waits for something its owner has to do.
 fn unmet(images: &Images, outcomes: &Outcomes) -> Vec<String> {
     let mut verdicts = outcomes.verdicts.iter();
-    let waits = verdicts.any(|(_, verdict)| matches!(verdict, Verdict::Waits(_)));
+    let waits =
+        verdicts.any(|(_, verdict)| matches!(verdict, Verdict::Waits(_) | Verdict::NotYet(_)));
     if !waits || !matches!(images, Images::Containers(_)) {
         return Vec::new();
     }

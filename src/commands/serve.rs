@@ -272,12 +272,14 @@ impl Parts {
             print_duration(interval),
             config.runtimes.len()
         );
+        let history = Arc::clone(&self.history);
         let mut schedule = Schedule::new(interval);
         spawn("watcher", move || {
             while !shutdown.is_closed() {
                 if catch_unwind(AssertUnwindSafe(|| watcher.tick())).is_err() {
                     log::error!("a bug ended this round of the watcher; the next one comes");
                 }
+                history.save();
                 let wait = schedule.pause(random());
                 board.round_finished(wait);
                 std::thread::sleep(wait);

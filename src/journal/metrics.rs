@@ -201,10 +201,11 @@ fn render_references(snapshot: &Snapshot, page: &mut Page) {
         "Whether a watched reference is outdated: 1 if the registry has a newer image.",
     );
     for entry in &snapshot.references {
-        // A reference stays outdated while it is refreshed. A gap would restart the waiting time of an alert.
+        // A reference stays outdated while it is refreshed. A gap would restart the waiting time of an alert. One whose
+        // update waits is as its owner wants it.
         let outdated = matches!(
             entry.state,
-            Standing::Outdated | Standing::Waiting | Standing::Refreshing | Standing::Rejected
+            Standing::Outdated | Standing::Refreshing | Standing::Rejected
         );
         let labels = [("name", &*entry.name), ("reference", &*entry.reference)];
         page.sample("", &labels, u64::from(outdated));

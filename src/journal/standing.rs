@@ -18,7 +18,7 @@ pub enum Standing {
     /// The registry has another digest than a container runs, or than was pulled. An index that moved for other
     /// platforms only is `Current` again once it was pulled.
     Outdated,
-    /// The registry has another digest, whose time has not come: its minimum age, or a window.
+    /// The registry has another digest, which waits for its minimum age, its window, or its owner.
     Waiting,
     /// The registry's image did not come up, and is not tried again. The next image will be tried.
     Rejected,

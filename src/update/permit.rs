@@ -9,6 +9,7 @@ use super::managed::Managed;
 use super::round::Round;
 use super::select::Seen;
 use crate::engine::Summary;
+use crate::journal::AllDecisions;
 use crate::journal::Outcomes;
 use crate::journal::Reasoned;
 use crate::journal::Standing;
@@ -21,6 +22,7 @@ use crate::labels::WINDOW;
 use crate::policy::Asked;
 use crate::policy::Decision;
 use crate::policy::Facts;
+use crate::policy::Hold;
 use crate::policy::OwnRules;
 use crate::policy::Rules;
 use crate::policy::Why;
@@ -42,15 +44,20 @@ pub struct Permit {
 }
 
 impl Refresher {
-    /// Asks for each container of `target` whether it may be updated to `digest` in a round. If no container is to be
-    /// updated, the rules of the configuration say whether the image may be pulled.
+    /// Asks for each container of `target` whether it may be updated to `digest`. If no container is to be updated, the
+    /// rules of the configuration say whether the image may be pulled.
     #[must_use]
-    pub fn permit(&self, target: &Target, digest: Option<&Digest>, seen: &[Seen]) -> Permit {
+    pub fn permit(
+        &self,
+        asked: Asked,
+        target: &Target,
+        digest: Option<&Digest>,
+        seen: &[Seen],
+    ) -> Permit {
         let mut permit = Permit::default();
         let reference = &target.reference;
         let mut has_own_rules = false;
-        let waits =
-            |name: &str, own: &OwnRules| self.waits(name, Asked::ForAll, reference, digest, own);
+        let waits = |name: &str, own: &OwnRules| self.waits(name, asked, reference, digest, own);
         for one in seen {
             if one.stays_stopped || one.made_from.as_ref() != Ok(reference) {
                 continue;
@@ -79,9 +86,18 @@ impl Refresher {
         own: &OwnRules,
     ) -> Option<Waiting> {
         let now = SystemTime::now();
+        let decisions = self.history.decisions();
+        let hold = decisions.hold_on(name, now).map(|held| Hold {
+            until: held.end(),
+            by: held.by,
+        });
+        let is_it = |other: &str| digest.is_some_and(|digest| digest.as_str() == other);
+        let skipped = decisions.skipped(reference);
+        let skipped = skipped.filter(|one| is_it(&one.digest));
         let mut facts = Facts::new(now, zone(), &self.rules, own);
         facts.asked = asked;
-        // Holds and skipped digests will come in here, too.
+        facts.hold = hold.as_ref();
+        facts.skipped_by = skipped.as_ref().map(|one| one.by.as_str());
         facts.since = digest.and_then(|digest| self.history.sightings().since(reference, digest));
         let (until, why) = match decide(&facts) {
             Decision::Apply => return None,
@@ -104,6 +120,9 @@ impl Refresher {
 
     /// The same for a container of a refresh.
     pub(super) fn waits_in(&self, round: &Round, one: &Managed) -> Option<Waiting> {
+        if round.is_back {
+            return None;
+        }
         let work = round.work(&one.reference)?;
         let name = one.container.name();
         let digest = work.digest.as_ref();
@@ -123,12 +142,12 @@ impl Refresher {
         if survey.standing != Standing::Outdated {
             return Vec::new();
         }
-        let permit = self.permit(target, Some(digest), seen);
+        let permit = self.permit(Asked::ForAll, target, Some(digest), seen);
         behind_only(&permit.waiting, target, Some(survey))
     }
 
-    /// Takes the images out of an order about everything whose containers all have to wait, and reports them. The
-    /// watcher has asked already.
+    /// Takes the images out of an order whose containers all have to wait, and reports them. The watcher has asked
+    /// already, and a roll-back by hand asks nobody.
     pub(super) fn hold_back(
         &self,
         order: &Order,
@@ -142,18 +161,22 @@ impl Refresher {
             labels.any(|(name, _)| name == WINDOW || name == MIN_AGE)
         };
         let has_rules = self.rules != Rules::default() || list.iter().any(has_rule);
-        let is_of_watcher = matches!(order.images, Images::Moved(_));
-        if is_of_watcher || order.asked() != Asked::ForAll || !has_rules {
+        let has_decisions = self.history.decisions().all() != AllDecisions::default();
+        let is_asked = has_decisions || (has_rules && order.asked() == Asked::ForAll);
+        if !is_asked || matches!(order.images, Images::Moved(_) | Images::Back(_)) {
             return;
         }
         let seen = self.selection.seen_among(list, &self.engine);
-        let seen = seen.unwrap_or_default();
+        let mut seen = seen.unwrap_or_default();
+        if let Some(names) = order.images.containers() {
+            seen.retain(|one| names.contains(&one.name));
+        }
         chosen.targets.retain(|target| {
             let found = self.registry.digest(&target.reference).ok();
             if let Some(digest) = &found {
                 (self.history.sightings()).see(&target.reference, digest, SystemTime::now());
             }
-            let held_back = self.held_back(target, found.as_ref(), &seen, outcomes);
+            let held_back = self.held_back(order.asked(), target, found.as_ref(), &seen, outcomes);
             let digest = found.filter(|_| held_back);
             digests.extend(digest.map(|digest| (target.reference.clone(), digest)));
             !held_back
@@ -163,13 +186,14 @@ impl Refresher {
     /// Whether every update to this image has to wait. If so, each one is reported.
     fn held_back(
         &self,
+        asked: Asked,
         target: &Target,
         digest: Option<&Digest>,
         seen: &[Seen],
         outcomes: &mut Outcomes,
     ) -> bool {
         let reference = &target.reference;
-        let mut permit = self.permit(target, digest, seen);
+        let mut permit = self.permit(asked, target, digest, seen);
         let may = |one: &Seen| one.consent == Consent::Update && permit.now.contains(&one.name);
         if permit.waiting.is_empty() || seen.iter().any(may) {
             return false;

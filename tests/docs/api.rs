@@ -141,6 +141,8 @@ fn every_key_of_the_status_is_one_of_the_programs() {
     let source = [
         include_str!("../../src/admin/mod.rs"),
         include_str!("../../src/journal/status.rs"),
+        include_str!("../../src/journal/watched.rs"),
+        include_str!("../../src/journal/waiting.rs"),
         include_str!("../../src/journal/standing.rs"),
         include_str!("../../src/journal/history.rs"),
         include_str!("../../src/journal/rejections.rs"),

@@ -79,6 +79,7 @@ impl Program {
             .env_clear()
             .env("IMAGEWATCH_LISTEN", "127.0.0.1:0")
             .env("IMAGEWATCH_LOG", "debug")
+            .env("TZ", "UTC0")
             .envs(vars.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

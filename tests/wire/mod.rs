@@ -9,5 +9,6 @@ mod engine;
 mod hostile;
 mod journal;
 mod notify;
+mod policy;
 mod registry;
 mod swap;

@@ -117,6 +117,7 @@ fn the_numbers_are_those_of_the_status() {
         "refreshing",
         "rejected",
         "unknown",
+        "waiting",
     ] {
         let expected = count(references, "state", state);
         assert_eq!(

@@ -2,3 +2,5 @@
 
 mod history;
 mod metrics;
+
+pub(crate) use history::Fake;
