@@ -9,6 +9,7 @@ mod budget;
 mod docs;
 mod engine;
 mod fuzz;
+mod month;
 mod supply;
 mod support;
 mod wire;
