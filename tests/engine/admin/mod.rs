@@ -1,3 +1,4 @@
 //! The HTTP API.
 
+mod owner;
 mod refresh;

@@ -59,7 +59,12 @@ fn has_taken_over(done: &[String], running: bool) -> bool {
 fn kill(workspace: &Workspace, moment: &Moment) -> Vec<String> {
     let mut run = workspace.run(Some(moment.plan()));
     let came = run.await_call();
-    assert!(came.is_some() || !moment.is_certain(), "no such call");
+    let all = || run.between.lines();
+    assert!(
+        came.is_some() || !moment.is_certain(),
+        "no such call: {moment} in {:#?}",
+        all()
+    );
     run.program.kill();
     let mut done = run.between.lines();
     if came.is_some() && matches!(moment.action, Action::HoldBefore) {

@@ -169,20 +169,20 @@ impl<'l> Workspace<'l> {
         }
     }
 
-    /// Publishes another image and answers its mark.
-    pub(crate) fn publish(&mut self, next: Next) -> String {
-        // A kill between the move of the tag and the creation of the successor leaves the tag there. Then the next run
-        // has other calls.
-        if !self.before.is_null() {
-            let image = self.lab.docker.inspect(&self.name())["Image"].clone();
-            let (name, image) = (self.lab.reference(&self.runtime()), image.as_str());
+    /// A kill between the move of the tag and the creation of the successor leaves the tag there. Then the next run has
+    /// other calls.
+    fn give_back_tag(&self) {
+        if let Some(image) = self.lab.docker.inspect(&self.name())["Image"].as_str() {
+            let name = self.lab.reference(&self.runtime());
             let name = name.trim_end_matches(":latest");
-            let path = format!(
-                "/images/{}/tag?repo={name}&tag=latest",
-                image.expect("an id")
-            );
+            let path = format!("/images/{image}/tag?repo={name}&tag=latest");
             self.lab.docker.ask("POST", &path, b"");
         }
+    }
+
+    /// Publishes another image and answers its mark.
+    pub(crate) fn publish(&mut self, next: Next) -> String {
+        self.give_back_tag();
         self.generation += 1;
         let mark = format!("v{}", self.generation);
         let serve = match next {
