@@ -39,12 +39,13 @@ pub enum Need {
     Podman,
     /// Swaps on any Engine but Podman need the call.
     Docker,
-    /// Nothing depends on the call. Without it, an image whose origin is in doubt is left alone, and others are inspected.
+    /// Nothing depends on the call. Without it, an image whose origin is in doubt is left alone, others are inspected,
+    /// and messages name the host by the container's id.
     Doubt,
 }
 
 /// Every call: its name in `docs/security.md`, its condition, and its purpose in a warning.
-pub const CALLS: [(&str, Need, &str); 31] = [
+pub const CALLS: [(&str, Need, &str); 32] = [
     (PING, Need::Always, "speak with the Engine"),
     (VERSION, Need::Always, "ask which Engine it is"),
     (LIST, Need::Always, "list containers"),
@@ -172,6 +173,7 @@ pub const CALLS: [(&str, Need, &str); 31] = [
         "see the origin of an image",
     ),
     ("GET /images/json", Need::Doubt, "list the images"),
+    ("GET /info", Need::Doubt, "ask for the host's name"),
 ];
 const PING: &str = "GET /_ping";
 const VERSION: &str = "GET /version";

@@ -1,5 +1,11 @@
 //! The kind and version of an Engine, and the version of its API that is spoken with it.
 
+use super::Engine;
+use super::request::Call;
+use super::transport::ANSWER_LIMIT;
+use crate::http;
+use ureq::http::Method;
+
 /// The newest API version that this program speaks. From 1.52 on, inspect no longer shows a MAC address that the
 /// owner set.
 pub(super) const NEWEST_API: ApiVersion = ApiVersion(1, 51);
@@ -47,6 +53,20 @@ impl About {
     #[must_use]
     pub fn is_podman(&self) -> bool {
         self.name == "Podman Engine"
+    }
+}
+
+impl Engine {
+    /// The name of the Engine's host (`GET /info`); `None` if it is not told. Nothing depends on this call, so the
+    /// health of the Engine does not either.
+    #[must_use]
+    pub fn host_name(&self) -> Option<String> {
+        let call = Call::new(Method::GET, "/info", self.deadlines.ping);
+        let answer = self.call(&call).ok()?;
+        let request = self.named(&call.method, call.path);
+        let bytes = http::read_body(&request, answer, ANSWER_LIMIT).ok()?;
+        let json = self.parse(&call.method, call.path, &bytes).ok()?;
+        json["Name"].as_str().map(str::to_owned)
     }
 }
 

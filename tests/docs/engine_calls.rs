@@ -7,8 +7,9 @@ use imagewatch::commands::CALLS;
 use std::collections::BTreeSet;
 use std::process::Command;
 
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     include_str!("../../src/engine/mod.rs"),
+    include_str!("../../src/engine/about.rs"),
     include_str!("../../src/engine/archive.rs"),
     include_str!("../../src/engine/events.rs"),
     include_str!("../../src/engine/exec.rs"),
@@ -137,6 +138,7 @@ fn the_proxy_of_the_example_lets_through_what_is_needed_and_nothing_else() {
             "DELETE /images/web-1.a_b",
             "GET /exec/web-1.a_b/json",
             "GET /images/web-1.a_b/get",
+            "GET /info",
             "GET /libpod/containers/web-1.a_b/json",
             "GET /libpod/images/web-1.a_b/json",
             "POST /containers/web-1.a_b/exec",

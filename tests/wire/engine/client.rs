@@ -316,6 +316,33 @@ fn a_busy_engine_may_take_longer_for_its_version_than_for_a_ping() {
 }
 
 #[test]
+fn the_hosts_name_is_told_or_not_and_the_engine_is_well_either_way() {
+    for (answer, name) in [
+        (
+            Answer::json(200, &json!({"Name": "nas", "ID": "x"})),
+            Some("nas"),
+        ),
+        (Answer::json(200, &json!({"ID": "x"})), None),
+        (Answer::new(200, &[], "<html>"), None),
+        (message(403, "Forbidden"), None),
+        (Answer::Close, None),
+        (Answer::silence(), None),
+    ] {
+        let mut fake = fake("1.41", move |seen| {
+            assert_eq!(seen.line(), "GET /v1.41/info");
+            answer.clone()
+        });
+        let deadlines = Deadlines {
+            ping: Duration::from_millis(500),
+            ..Deadlines::default()
+        };
+        fake.engine = Engine::with_deadlines(&Endpoint::Unix(fake.socket.clone()), deadlines);
+        assert_eq!(fake.engine.host_name().as_deref(), name);
+        assert_eq!(fake.engine.trouble(), None);
+    }
+}
+
+#[test]
 fn an_image_that_podman_does_not_know_for_a_moment_is_asked_for_again() {
     let unsure = "reading image \"95ce\": locating image with ID \"95ce\": image not known";
     for (answers, expected, asked) in [
