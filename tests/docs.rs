@@ -6,6 +6,7 @@ mod engine_calls;
 mod examples;
 mod links;
 mod manual;
+mod messages;
 mod reliability;
 mod troubleshooting;
 mod variables;

@@ -23,8 +23,9 @@ use crate::journal::History;
 use crate::journal::Metrics;
 use crate::journal::Step;
 use crate::logging::debug;
-use crate::notify;
+use crate::notify::Host;
 use crate::notify::Notifier;
+use crate::notify::Timing;
 use crate::thread::Executor;
 use crate::thread::Outlet;
 use crate::thread::queue;
@@ -47,7 +48,7 @@ use std::time::Duration;
 /// The time for callers to get the report of an interrupted refresh.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 /// The time for the last messages to arrive.
-const LAST_MESSAGES: Duration = Duration::from_millis(400);
+const LAST_MESSAGES: Duration = Duration::from_millis(600);
 
 /// Runs the server until a signal asks it to stop.
 ///
@@ -137,11 +138,13 @@ impl Parts {
     fn of(config: &Config, deadlines: Deadlines) -> std::result::Result<Self, String> {
         let history = Arc::new(History::open(config.state.as_deref())?);
         let wiring = Wiring::with_deadlines(config, deadlines, &history);
+        let engine = Arc::clone(&wiring.engine);
         let notifier = Notifier::start(
             &config.receivers,
             config.certificates.as_deref(),
             &config.proxies,
-            notify::PAUSES,
+            Timing::default(),
+            Host::new(Host::own(), move || engine.host_name()),
         )
         .map_err(|error| format!("thread notify: {error}"))?;
         Ok(Self {

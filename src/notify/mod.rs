@@ -1,4 +1,4 @@
-//! Messages: each receiver gets one message per container, digest and outcome.
+//! Messages: each receiver gets one message per container, digest and outcome, or one summary a day.
 //!
 //! Nothing waits for a message. [`Notifier::notify`] only puts the message into the queue of each receiver. Each
 //! receiver has a thread of its own, so a slow or dead receiver delays no other. A message that cannot be
@@ -7,27 +7,29 @@
 
 mod receiver;
 
+mod digest;
+mod host;
+mod letter;
 mod memory;
 mod message;
+mod sender;
+mod words;
 
+pub use digest::DAY;
+pub use host::Host;
+pub use letter::Letter;
 pub use receiver::Receiver;
 pub use receiver::Refusal;
+pub use words::Level;
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::error::one_line;
-use crate::http;
 use crate::http::Client;
 use crate::http::Proxies;
 use crate::journal::Step;
-use crate::secret::Secret;
 use crate::thread::Inlet;
-use crate::thread::Outlet;
 use crate::thread::queue;
 use memory::Memory;
 use message::Message;
-use std::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
+use sender::Sender;
 use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
@@ -37,7 +39,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::thread::Builder;
 use std::time::Duration;
-use std::time::SystemTime;
 use ureq::tls::Certificate;
 
 /// The pause before each further try. Together they last about as long as a service's restart.
@@ -52,13 +53,38 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// The most messages that wait for one receiver. More would only arrive all at once after a long outage.
 const MOST_WAITING: usize = 64;
 
+/// The times of the notifier.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// The times between tries, usually [`PAUSES`].
+    pub pauses: &'static [Duration],
+    /// The time from the first event of a summary until the summary is sent, usually [`DAY`].
+    pub period: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            pauses: PAUSES,
+            period: DAY,
+        }
+    }
+}
+
 /// Sends events to receivers.
 pub struct Notifier {
     memory: Mutex<Memory>,
-    inlets: Vec<Inlet<Arc<Message>>>,
+    receivers: Vec<(Receiver, Inlet<Parcel>)>,
     /// Whether a full queue was logged already.
     is_full: AtomicBool,
     unsent: Arc<Unsent>,
+}
+
+/// An item in the queue of a receiver.
+enum Parcel {
+    Message(Arc<Message>),
+    /// The program ends, so a summary is sent early.
+    End,
 }
 
 /// The number of messages that are waiting or being sent.
@@ -69,8 +95,7 @@ struct Unsent {
 }
 
 impl Notifier {
-    /// Starts a thread for each receiver. `certificates` are trusted besides the built-in roots. `pauses` are the
-    /// times between tries, usually [`PAUSES`].
+    /// Starts a thread for each receiver. `certificates` are trusted besides the built-in roots.
     ///
     /// # Errors
     /// If a thread cannot be started.
@@ -78,14 +103,14 @@ impl Notifier {
         receivers: &[Receiver],
         certificates: Option<&[Certificate<'static>]>,
         proxies: &Proxies,
-        pauses: &'static [Duration],
+        timing: Timing,
+        host: Host,
     ) -> std::io::Result<Self> {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-        let host = host.map(|name| name.trim().to_owned());
+        let host = Arc::new(host);
         let client = Arc::new(Client::new(certificates, proxies.clone(), Vec::new()));
         let mut notifier = Self {
             memory: Mutex::default(),
-            inlets: Vec::new(),
+            receivers: Vec::new(),
             is_full: AtomicBool::new(false),
             unsent: Arc::default(),
         };
@@ -94,31 +119,38 @@ impl Notifier {
             let sender = Sender {
                 receiver: receiver.clone(),
                 client: Arc::clone(&client),
-                host: host.clone().filter(|name| !name.is_empty()),
-                pauses,
+                host: Arc::clone(&host),
+                pauses: timing.pauses,
+                period: timing.period,
             };
             let unsent = Arc::clone(&notifier.unsent);
             Builder::new()
                 .name("notify".to_owned())
                 .spawn(move || sender.work(&outlet, &unsent))?;
-            notifier.inlets.push(inlet);
+            notifier.receivers.push((receiver.clone(), inlet));
         }
         Ok(notifier)
     }
 
-    /// Queues a message for each receiver, if the step is news. Never waits.
+    /// Queues a message for each receiver that wants the event, if the step is news. Never waits.
     pub fn notify(&self, step: &Step) {
-        if self.inlets.is_empty() {
+        if self.receivers.is_empty() {
             return;
         }
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(message) = memory.news(step).map(Arc::new) else {
             return;
         };
+        let name = words::name(message.event.outcome);
         let mut dropped = 0;
-        for inlet in &self.inlets {
+        for (_, inlet) in self
+            .receivers
+            .iter()
+            .filter(|(receiver, _)| receiver.wants(name))
+        {
             self.unsent.add();
-            if inlet.push_out(MOST_WAITING, Arc::clone(&message)).is_some() {
+            let parcel = Parcel::Message(Arc::clone(&message));
+            if inlet.push_out(MOST_WAITING, parcel).is_some() {
                 self.unsent.remove();
                 dropped += 1;
             }
@@ -130,8 +162,16 @@ impl Notifier {
         }
     }
 
-    /// Waits until every message is sent or dropped, but no longer than `grace`.
+    /// Sends the summaries, and waits until every message is sent or dropped, but no longer than `grace`.
     pub fn finish(&self, grace: Duration) {
+        for (_, inlet) in self
+            .receivers
+            .iter()
+            .filter(|(receiver, _)| receiver.is_daily())
+        {
+            self.unsent.add();
+            inlet.push(Parcel::End);
+        }
         let waited = self.unsent.decreased.wait_timeout_while(
             self.unsent.lock(),
             grace,
@@ -156,95 +196,5 @@ impl Unsent {
     fn remove(&self) {
         *self.lock() -= 1;
         self.decreased.notify_all();
-    }
-}
-
-/// The thread that sends to one receiver.
-struct Sender {
-    receiver: Receiver,
-    client: Arc<Client>,
-    host: Option<String>,
-    pauses: &'static [Duration],
-}
-
-impl Sender {
-    fn work(&self, outlet: &Outlet<Arc<Message>>, unsent: &Unsent) {
-        while let Some(message) = outlet.pop() {
-            // ureq panics if it cannot start a thread for the look-up of a name.
-            if catch_unwind(AssertUnwindSafe(|| self.deliver(&message))).is_err() {
-                log::error!(
-                    "a bug ended a message to {}; further messages are sent (please report this)",
-                    self.receiver
-                );
-            }
-            unsent.remove();
-        }
-    }
-
-    /// Tries until the message is delivered, or another try cannot help.
-    fn deliver(&self, message: &Message) {
-        let body = self
-            .receiver
-            .body(&message.text(), &message.json(self.host.as_deref()));
-        let body = Secret::new(body);
-        let mut pauses = self.pauses.iter();
-        loop {
-            let Err(error) = self.post(&body) else { return };
-            let next = pauses.next().filter(|_| may_retry(&error));
-            let Some(&pause) = next else {
-                log::warn!("a message was not delivered: {error}");
-                return;
-            };
-            crate::logging::debug(format_args!(
-                "a message was not delivered, and is tried again: {error}"
-            ));
-            std::thread::sleep(pause.max(requested_pause(&error).min(LONGEST_PAUSE)));
-        }
-    }
-
-    fn post(&self, body: &Secret) -> Result<()> {
-        let name = self.receiver.to_string();
-        let headers = self.receiver.headers();
-        let answer = self
-            .client
-            .post(&name, self.receiver.uri(), &headers, body)?;
-        let status = answer.status();
-        let retry_after = http::retry_after(answer.headers(), SystemTime::now());
-        let words = http::read_words(answer);
-        let message = if status.is_success() {
-            match self.receiver.refusal(&words) {
-                None => return Ok(()),
-                Some(reason) => reason,
-            }
-        } else {
-            let reason = status.canonical_reason().unwrap_or_default();
-            format!("{reason} {}", self.receiver.mask(&words))
-        };
-        let hint = match status.as_u16() {
-            300..=399 => " (redirects are not followed: use the URL that it redirects to)",
-            _ => "",
-        };
-        Err(Error::Refused {
-            request: name,
-            status: status.as_u16(),
-            message: format!("{}{hint}", one_line(&message)),
-            retry_after,
-        })
-    }
-}
-
-/// Whether another try may help.
-fn may_retry(error: &Error) -> bool {
-    match error.status() {
-        Some(status) => matches!(status, 408 | 425 | 429 | 500..=599),
-        None => true,
-    }
-}
-
-/// The pause that the receiver asked for.
-fn requested_pause(error: &Error) -> Duration {
-    match error {
-        Error::Refused { retry_after, .. } => retry_after.unwrap_or_default(),
-        _ => Duration::ZERO,
     }
 }

@@ -5,14 +5,17 @@
 //! such URLs. The older forms work too. Almost every part of such a URL may be a secret, a path as much as a
 //! password. So a [`Receiver`] prints only the parts that are known to be harmless.
 
+mod choice;
 mod draft;
 mod generic;
 mod service;
 mod url;
 
+use super::letter::Letter;
 use crate::secret::Secret;
 use serde_json::Map;
 use serde_json::Value;
+use serde_json::json;
 use std::fmt;
 use ureq::http::Uri;
 
@@ -27,8 +30,12 @@ pub struct Receiver {
     service: Service,
     /// The fields of every body.
     fixed: Map<String, Value>,
-    /// The title of each message.
+    /// The owner's words before the title of each message.
     title: Option<String>,
+    /// The names of the events that the owner wants; all of them if empty.
+    events: Vec<&'static str>,
+    /// Whether the owner wants one summary a day.
+    is_daily: bool,
 }
 
 /// The kind of a receiver, which decides on the form of the body.
@@ -39,10 +46,7 @@ enum Service {
     /// A program that wants only the text.
     Text,
     /// A program that wants text and title as JSON, under these names.
-    Template {
-        title: String,
-        message: String,
-    },
+    Template(Keys),
     Ntfy,
     Gotify,
     Discord,
@@ -50,8 +54,13 @@ enum Service {
     Telegram,
 }
 
-/// The title, if the URL names none.
-const TITLE: &str = "imagewatch";
+/// The names under which a program wants the parts of a message.
+#[derive(Clone, PartialEq, Eq)]
+struct Keys {
+    title: String,
+    message: String,
+    level: Option<String>,
+}
 
 /// The reason why a URL cannot be used. Of the URL, a refusal holds only names of options.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,28 +103,74 @@ impl Receiver {
             .collect()
     }
 
-    /// The body of a message with this `text`. A plain URL gets the whole `event` instead.
+    /// Whether the owner wants the event of this name.
+    pub(crate) fn wants(&self, event: &str) -> bool {
+        self.events.is_empty() || self.events.contains(&event)
+    }
+
+    /// Whether the receiver gets one summary a day.
+    pub(crate) fn is_daily(&self) -> bool {
+        self.is_daily
+    }
+
+    /// The body of a message.
     #[must_use]
-    pub fn body(&self, text: &str, event: &Value) -> String {
-        let titled = || match &self.title {
-            Some(title) => format!("{title}: {text}"),
-            None => text.to_owned(),
-        };
-        let (key, words, title_key) = match &self.service {
-            Service::Json => return event.to_string(),
-            Service::Text => return titled(),
-            Service::Template { title, message } => (&**message, text.to_owned(), Some(&**title)),
-            Service::Ntfy | Service::Gotify => ("message", text.to_owned(), Some("title")),
-            Service::Discord => ("content", titled(), None),
-            Service::Slack => ("text", escape_for_slack(&titled()), None),
-            Service::Telegram => ("text", titled(), None),
-        };
+    pub fn body(&self, letter: &Letter) -> String {
+        let own = self.title.as_deref();
+        let title = || Value::from(letter.titled(own));
+        let text = || Value::from(&*letter.text);
         let mut body = self.fixed.clone();
-        if let Some(title_key) = title_key {
-            let title = self.title.as_deref().unwrap_or(TITLE);
-            body.insert(title_key.to_owned(), Value::from(title));
+        let mut put = |key: &str, value: Value| {
+            // The owner's own priority and tags win.
+            if !body.contains_key(key) {
+                body.insert(key.to_owned(), value);
+            }
+        };
+        let level = letter.level as usize;
+        match &self.service {
+            Service::Json => return letter.json().to_string(),
+            Service::Text => return letter.whole(own),
+            Service::Template(keys) => {
+                if keys.title == keys.message {
+                    put(&keys.message, Value::from(letter.whole(own)));
+                } else {
+                    put(&keys.title, title());
+                    put(&keys.message, text());
+                }
+                if let Some(key) = &keys.level {
+                    put(key, Value::from(letter.level.name()));
+                }
+            }
+            Service::Ntfy | Service::Gotify => {
+                put("title", title());
+                put("message", text());
+                let is_ntfy = self.service == Service::Ntfy;
+                if is_ntfy {
+                    put("tags", Value::from(vec![letter.tag]));
+                }
+                let priorities = if is_ntfy { [0, 0, 4, 5] } else { [0, 0, 7, 10] };
+                // Without a priority, that of the receiver's own settings holds.
+                if priorities[level] > 0 {
+                    put("priority", Value::from(priorities[level]));
+                }
+            }
+            Service::Discord => {
+                let color = [0x2E_CC71, 0x34_98DB, 0xF1_C40F, 0xE7_4C3C][level];
+                put("content", title());
+                put("embeds", json!([{"description": text(), "color": color}]));
+            }
+            Service::Slack => {
+                let color = ["good", "#3498db", "warning", "danger"][level];
+                let [title, text] =
+                    [&letter.titled(own), &letter.text].map(|text| escape_for_slack(text));
+                put("text", Value::from(title));
+                put("attachments", json!([{"text": text, "color": color}]));
+            }
+            Service::Telegram => {
+                let sign = ["✅", "ℹ️", "⚠️", "🚨"][level];
+                put("text", Value::from(format!("{sign} {}", letter.whole(own))));
+            }
         }
-        body.insert(key.to_owned(), Value::from(words));
         Value::Object(body).to_string()
     }
 
@@ -136,7 +191,7 @@ impl Receiver {
     pub fn mask(&self, words: &str) -> String {
         if matches!(
             self.service,
-            Service::Json | Service::Text | Service::Template { .. }
+            Service::Json | Service::Text | Service::Template(_)
         ) {
             return String::new();
         }
@@ -181,7 +236,24 @@ fn escape_for_slack(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::notify::Level;
+
+    fn letter(level: Level) -> Letter {
+        Letter {
+            event: "updated",
+            level,
+            tag: "ok",
+            title: "web updated".to_owned(),
+            host: Some("nas".to_owned()),
+            text: "a <b> & c".to_owned(),
+            facts: Map::new(),
+            time: std::time::SystemTime::UNIX_EPOCH,
+        }
+    }
+
+    fn body(receiver: &Receiver, level: Level) -> Value {
+        serde_json::from_str(&receiver.body(&letter(level))).expect("JSON")
+    }
 
     fn only(text: &str) -> Receiver {
         let mut all = Receiver::parse(text).expect("a receiver");
@@ -196,113 +268,120 @@ mod tests {
                 "https://example.org/hook/s3cr3t?key=s3cr3t",
                 "https://example.org/hook/s3cr3t?key=s3cr3t",
                 None,
-                json!({"event": "updated"}),
+                letter(Level::Success).json(),
             ),
             (
                 "http://me:p%40ss@example.org:8080",
                 "http://example.org:8080/",
                 Some(("Authorization", "Basic bWU6cEBzcw==")),
-                json!({"event": "updated"}),
+                letter(Level::Success).json(),
             ),
             (
                 "ntfy://ntfy.sh/alerts",
                 "https://ntfy.sh/",
                 None,
-                json!({"topic": "alerts", "title": "imagewatch", "message": "a <b> & c"}),
+                json!({"topic": "alerts", "title": "web updated on nas", "message": "a <b> & c",
+                       "tags": ["ok"]}),
             ),
             (
                 "ntfy://:tk_1@box:81/alerts?scheme=http&title=At+home&priority=High&tags=whale,%2B1",
                 "http://box:81/",
                 Some(("Authorization", "Basic OnRrXzE=")),
-                json!({"topic": "alerts", "title": "At home", "message": "a <b> & c",
+                json!({"topic": "alerts", "title": "At home: web updated on nas", "message": "a <b> & c",
                        "priority": 4, "tags": ["whale", "+1"]}),
             ),
             (
                 "gotify://box:8443/path/to/AzyoeNS.D4iJLVa/?title=Home&priority=7&disabletls=Yes",
                 "http://box:8443/path/to/message",
                 Some(("X-Gotify-Key", "AzyoeNS.D4iJLVa")),
-                json!({"title": "Home", "message": "a <b> & c", "priority": 7}),
+                json!({"title": "Home: web updated on nas", "message": "a <b> & c", "priority": 7}),
             ),
             (
                 "gotify://box/AzyoeNS.D4iJLVa",
                 "https://box/message",
                 Some(("X-Gotify-Key", "AzyoeNS.D4iJLVa")),
-                json!({"title": "imagewatch", "message": "a <b> & c"}),
+                json!({"title": "web updated on nas", "message": "a <b> & c"}),
             ),
             (
                 "ntfy://ntfy.sh/privatetopic?token=tk_AgQdq7&in=1h&markdown=yes&filename=a.txt",
                 "https://ntfy.sh/",
                 Some(("Authorization", "Bearer tk_AgQdq7")),
-                json!({"topic": "privatetopic", "title": "imagewatch", "message": "a <b> & c",
-                       "delay": "1h", "markdown": true, "filename": "a.txt"}),
+                json!({"topic": "privatetopic", "title": "web updated on nas", "message": "a <b> & c",
+                       "tags": ["ok"], "delay": "1h", "markdown": true, "filename": "a.txt"}),
             ),
             (
                 "ntfy://me:pw@box:8080/t?Token=tk_1&DisableTLS=Yes&disabletlsverification=no&actions=[{\"action\":\"view\"}]",
                 "http://box:8080/",
                 Some(("Authorization", "Bearer tk_1")),
-                json!({"topic": "t", "title": "imagewatch", "message": "a <b> & c",
+                json!({"topic": "t", "title": "web updated on nas", "message": "a <b> & c", "tags": ["ok"],
                        "actions": [{"action": "view"}]}),
             ),
             (
                 "gotify://box:443/message?token=AzyoeNS.D4iJLVa&title=Great+News&priority=-1&useheader=yes&date=2023-12-25T10:00:00Z",
                 "https://box:443/message",
                 Some(("X-Gotify-Key", "AzyoeNS.D4iJLVa")),
-                json!({"title": "Great News", "message": "a <b> & c", "priority": -1}),
+                json!({"title": "Great News: web updated on nas", "message": "a <b> & c", "priority": -1}),
             ),
             (
                 "gotify://box/path/to/gotify/message/?token=Azy&disabletls=yes&extras=%7B%22a%22%3A%7B%7D%7D&insecureskipverify=no",
                 "http://box/path/to/gotify/message",
                 Some(("X-Gotify-Key", "Azy")),
-                json!({"title": "imagewatch", "message": "a <b> & c", "extras": {"a": {}}}),
+                json!({"title": "web updated on nas", "message": "a <b> & c", "extras": {"a": {}}}),
             ),
             (
                 "gotify://box/sub?token=Azy",
                 "https://box/sub/message",
                 Some(("X-Gotify-Key", "Azy")),
-                json!({"title": "imagewatch", "message": "a <b> & c"}),
+                json!({"title": "web updated on nas", "message": "a <b> & c"}),
             ),
             (
                 "generic://box/hook?template=json&disabletls=yes&method=POST&titlekey=head&messagekey=words&$from=nas&key=a+b&_title=x",
                 "http://box/hook?key=a%20b&title=x",
                 None,
-                json!({"head": "imagewatch", "words": "a <b> & c", "from": "nas"}),
+                json!({"head": "web updated on nas", "words": "a <b> & c", "from": "nas"}),
+            ),
+            (
+                "generic+https://box/hook?template=json&titlekey=text&messagekey=text",
+                "https://box/hook",
+                None,
+                json!({"text": "web updated on nas\na <b> & c"}),
             ),
             (
                 "generic+https://me:pw@box/hook?Template=JSON&title=nas&@X-Custom=v",
                 "https://box/hook",
                 Some(("Authorization", "Basic bWU6cHc=")),
-                json!({"title": "nas", "message": "a <b> & c"}),
+                json!({"title": "nas: web updated", "message": "a <b> & c"}),
             ),
             (
                 "discord://to-k_en@6938?thread_id=12&username=nas&splitLines=no",
                 "https://discord.com/api/webhooks/6938/to-k_en?thread_id=12",
                 None,
-                json!({"content": "a <b> & c", "username": "nas", "allowed_mentions": {"parse": []}}),
+                json!({"content": "web updated on nas", "embeds": [{"description": "a <b> & c", "color": 0x2E_CC71}], "username": "nas", "allowed_mentions": {"parse": []}}),
             ),
             (
                 "slack://hook:T0AAA-B0BBB-xyz@webhook?title=nas&botname=bot",
                 "https://hooks.slack.com/services/T0AAA/B0BBB/xyz",
                 None,
-                json!({"text": "nas: a &lt;b&gt; &amp; c", "username": "bot", "unfurl_links": false}),
+                json!({"text": "nas: web updated", "attachments": [{"text": "a &lt;b&gt; &amp; c", "color": "good"}], "username": "bot", "unfurl_links": false}),
             ),
             (
                 "slack://watch@T0AAA/B0BBB/xyz",
                 "https://hooks.slack.com/services/T0AAA/B0BBB/xyz",
                 None,
-                json!({"text": "a &lt;b&gt; &amp; c", "username": "watch", "unfurl_links": false}),
+                json!({"text": "web updated on nas", "attachments": [{"text": "a &lt;b&gt; &amp; c", "color": "good"}], "username": "watch", "unfurl_links": false}),
             ),
             (
                 "slack://xoxb:12-34-ab@C001?thread_ts=1.5",
                 "https://slack.com/api/chat.postMessage",
                 Some(("Authorization", "Bearer xoxb-12-34-ab")),
-                json!({"text": "a &lt;b&gt; &amp; c", "channel": "C001", "thread_ts": "1.5",
+                json!({"text": "web updated on nas", "attachments": [{"text": "a &lt;b&gt; &amp; c", "color": "good"}], "channel": "C001", "thread_ts": "1.5",
                        "unfurl_links": false}),
             ),
             (
                 "telegram://12:AA-b_c@telegram?chats=-100:7&notification=no&parseMode=HTML",
                 "https://api.telegram.org/bot12:AA-b_c/sendMessage",
                 None,
-                json!({"chat_id": "-100", "message_thread_id": 7, "text": "a <b> & c",
+                json!({"chat_id": "-100", "message_thread_id": 7, "text": "✅ web updated on nas\na <b> & c",
                        "disable_notification": true, "disable_web_page_preview": true}),
             ),
         ];
@@ -316,9 +395,107 @@ mod tests {
             .partition(|(name, _)| *name != "content-type");
             assert_eq!(others, Vec::from_iter(login), "{text}");
             assert_eq!(json, [("content-type", "application/json")], "{text}");
-            let found = receiver.body("a <b> & c", &json!({"event": "updated"}));
-            let found: Value = serde_json::from_str(&found).expect("JSON");
-            assert_eq!(found, body, "{text}");
+            assert_eq!(self::body(&receiver, Level::Success), body, "{text}");
+        }
+    }
+
+    #[test]
+    fn each_service_shows_the_level() {
+        let levels = [Level::Success, Level::Info, Level::Warning, Level::Failure];
+        for (url, pointer, values) in [
+            (
+                "https://h/x",
+                "/level",
+                json!(["success", "info", "warning", "failure"]),
+            ),
+            ("ntfy://h/t", "/priority", json!([null, null, 4, 5])),
+            ("ntfy://h/t?priority=low", "/priority", json!([2, 2, 2, 2])),
+            ("ntfy://h/t", "/tags/0", json!(["ok", "ok", "ok", "ok"])),
+            (
+                "ntfy://h/t?tags=whale",
+                "/tags/0",
+                json!(["whale", "whale", "whale", "whale"]),
+            ),
+            ("gotify://h/t", "/priority", json!([null, null, 7, 10])),
+            ("gotify://h/t?priority=0", "/priority", json!([0, 0, 0, 0])),
+            (
+                "discord://t@1",
+                "/embeds/0/color",
+                json!([0x2E_CC71, 0x34_98DB, 0xF1_C40F, 0xE7_4C3C]),
+            ),
+            (
+                "slack://A/B/C",
+                "/attachments/0/color",
+                json!(["good", "#3498db", "warning", "danger"]),
+            ),
+            (
+                "generic://h/?template=json&levelkey=type",
+                "/type",
+                json!(["success", "info", "warning", "failure"]),
+            ),
+        ] {
+            let receiver = only(url);
+            let found = levels.map(|level| body(&receiver, level).pointer(pointer).cloned());
+            assert_eq!(json!(found), values, "{url}");
+        }
+        let telegram = only("telegram://1:a@telegram?chats=@a");
+        let signs = levels.map(|level| {
+            let text = body(&telegram, level)["text"].to_string();
+            text.chars().nth(1)
+        });
+        assert_eq!(signs, ['✅', 'ℹ', '⚠', '🚨'].map(Some));
+    }
+
+    #[test]
+    fn each_url_can_choose_its_messages() {
+        for (url, uri, events, is_daily) in [
+            ("https://h/x?b=2&a=1", "https://h/x?b=2&a=1", &[][..], false),
+            (
+                "https://h/x?events=updated",
+                "https://h/x",
+                &["updated"],
+                false,
+            ),
+            (
+                "https://h/x?k=%2B+&events=Recreated,rolled_back&k=",
+                "https://h/x?k=%2B+&k=",
+                &["updated", "rolled_back"],
+                false,
+            ),
+            (
+                "https://h/x?digest=daily&%65vents=x",
+                "https://h/x?%65vents=x",
+                &[],
+                true,
+            ),
+            ("https://h/x?events=&digest=", "https://h/x", &[], false),
+            (
+                "generic://h/x?Events=down%2C+failed&a=1&Digest=Daily&_events=push",
+                "https://h/x?a=1&events=push",
+                &["down", "failed"],
+                true,
+            ),
+            (
+                "ntfy://h/t?events=behind&priority=1",
+                "https://h/",
+                &["behind"],
+                false,
+            ),
+            (
+                "telegram://1:a@telegram?chats=@a&digest=daily",
+                "https://api.telegram.org/bot1:a/sendMessage",
+                &[],
+                true,
+            ),
+        ] {
+            let receiver = only(url);
+            assert_eq!(receiver.uri().to_string(), uri, "{url}");
+            assert_eq!(receiver.events, events, "{url}");
+            assert_eq!(receiver.is_daily(), is_daily, "{url}");
+            for name in ["updated", "failed", "down"] {
+                let wants = events.is_empty() || events.contains(&name);
+                assert_eq!(receiver.wants(name), wants, "{url} {name}");
+            }
         }
     }
 
@@ -330,7 +507,10 @@ mod tests {
         let plain = ("content-type", "text/plain; charset=utf-8");
         let ours = [("authorization", "Bearer tk"), ("accept-language", "de")];
         assert_eq!(text.headers(), [&ours[..], &[plain]].concat());
-        assert_eq!(text.body("a <b> & c", &Value::Null), "a <b> & c");
+        assert_eq!(
+            text.body(&letter(Level::Success)),
+            "web updated on nas\na <b> & c"
+        );
         assert_eq!(text.to_string(), "generic+https://ntfy.box/***");
         for (options, content_type) in [
             ("contenttype=text/markdown", "text/markdown"),
@@ -405,6 +585,11 @@ mod tests {
                 "generic://h/?method=DELETE",
                 "(the value of `method` cannot be used)",
             ),
+            (
+                "https://h/s3cr3t?events=updated,s3cr3t",
+                "(`events` takes updated, rolled_back, failed, behind, down, back, newer, restored, decided)",
+            ),
+            ("ntfy://h/t?digest=weekly", "(`digest` takes daily)"),
             ("generic://h/?@Host=x", "(the option `@…` is not known)"),
         ] {
             let refusal = Receiver::parse(url).expect_err(url).to_string();

@@ -41,7 +41,7 @@ fn the_first_evening() {
         assert_eq!(seen.len(), count, "{:?}", ntfy.lines());
         let message: Value = serde_json::from_slice(&seen[count - 1].body).expect("JSON");
         assert_eq!(message["topic"], "boxes");
-        message["message"].as_str().expect("a text").to_owned()
+        ["title", "message"].map(|key| message[key].as_str().expect("a text").to_owned())
     };
     let url = format!("ntfy://{}/boxes?scheme=http", ntfy.host());
     let state = Folder::new();
@@ -58,17 +58,18 @@ fn the_first_evening() {
     program.await_line("INFO  recreated container=");
     assert_eq!(lab.version("web"), lab.name("v2"));
     let name = lab.name("web");
-    assert!(told(1).starts_with(&format!("updated {name} ")));
+    let [title, _] = told(1);
+    assert!(title.starts_with(&format!("{name} updated on ")), "{title}");
 
     lab.publish(
         "web",
         &ImageSpec::new(&lab.name("v3")).with("Cmd", json!(["/bin/busybox", "false"])),
     );
     program.await_line("is rejected until the tag moves on");
-    let message = told(2);
+    let [title, message] = told(2);
     assert!(
-        message.starts_with(&format!("rolled back {name} ")),
-        "{message}"
+        title.starts_with(&format!("{name} rolled back on ")),
+        "{title}"
     );
     assert!(message.contains("it exited with code 1"), "{message}");
 

@@ -9,6 +9,8 @@ use crate::support::Folder;
 use generator::fuzz;
 use imagewatch::config::Config;
 use imagewatch::journal::History;
+use imagewatch::notify::Letter;
+use imagewatch::notify::Level;
 use imagewatch::notify::Receiver;
 use imagewatch::reference::Digest;
 use imagewatch::reference::Reference;
@@ -129,6 +131,9 @@ fn no_receiver_panics() {
         "#",
         "chats=1,2",
         "title=",
+        "events=",
+        "updated,down",
+        "digest=daily",
         "%",
         "%zz",
         "é",
@@ -139,7 +144,16 @@ fn no_receiver_panics() {
         let text = String::from_utf8_lossy(input);
         for text in std::iter::once(&*text).chain(text.split(' ')) {
             for receiver in Receiver::parse(text).unwrap_or_default() {
-                let _ = receiver.body(text, &serde_json::Value::Null);
+                let _ = receiver.body(&Letter {
+                    event: "updated",
+                    level: Level::Warning,
+                    tag: "warning",
+                    title: text.to_owned(),
+                    host: Some(text.to_owned()),
+                    text: text.to_owned(),
+                    facts: serde_json::Map::new(),
+                    time: std::time::SystemTime::UNIX_EPOCH,
+                });
                 let _ = receiver.refusal(text);
                 let _ = receiver.mask(text);
             }

@@ -13,8 +13,11 @@ use imagewatch::http::certificates;
 use imagewatch::journal::Event;
 use imagewatch::journal::Outcome;
 use imagewatch::journal::Step;
+use imagewatch::notify::DAY;
+use imagewatch::notify::Host;
 use imagewatch::notify::Notifier;
 use imagewatch::notify::Receiver;
+use imagewatch::notify::Timing;
 use serde_json::Value;
 use serde_json::json;
 use std::sync::atomic::AtomicUsize;
@@ -23,7 +26,10 @@ use std::time::Duration;
 use std::time::Instant;
 
 /// Three more tries, at once.
-const AT_ONCE: &[Duration] = &[Duration::from_millis(1); 3];
+const AT_ONCE: Timing = Timing {
+    pauses: &[Duration::from_millis(1); 3],
+    period: DAY,
+};
 const GRACE: Duration = Duration::from_secs(30);
 
 fn receivers(urls: &[&str]) -> Vec<Receiver> {
@@ -32,8 +38,17 @@ fn receivers(urls: &[&str]) -> Vec<Receiver> {
 }
 
 fn notifier(urls: &[&str]) -> Notifier {
-    let started = Notifier::start(&receivers(urls), None, &Proxies::default(), AT_ONCE);
+    timed(urls, AT_ONCE)
+}
+
+fn timed(urls: &[&str], timing: Timing) -> Notifier {
+    let receivers = receivers(urls);
+    let started = Notifier::start(&receivers, None, &Proxies::default(), timing, host());
     started.expect("threads")
+}
+
+fn host() -> Host {
+    Host::new(Some("nas".to_owned()), || None)
 }
 
 fn behind(container: &str) -> Step {
@@ -46,6 +61,10 @@ fn updated() -> Step {
     let event = Event::of(Outcome::Recreated, "web", "a.b/c:d").from_to(&old, &new);
     Step::Outcome(event.after(Some(Duration::from_millis(1200))))
 }
+
+const BEHIND: &str = "a newer image is out for web on nas";
+const BEHIND_TEXT: &str =
+    "a.b/c:d: sha256:bbbbbbbbbbbb is out. The update is left to you: `imagewatch refresh web`.";
 
 fn body(seen: &Seen) -> Value {
     serde_json::from_slice(&seen.body).expect("JSON")
@@ -74,9 +93,12 @@ fn a_plain_url_gets_the_event_with_the_login_in_it() {
     let event = body(&seen[0]);
     assert_eq!(event["event"], "updated");
     assert_eq!(event["container"], "web");
+    assert_eq!(event["level"], "success");
+    assert_eq!(event["host"], "nas");
+    assert_eq!(event["title"], "web updated on nas");
     assert_eq!(
         event["text"],
-        "updated web (a.b/c:d) sha256:aaaaaaaaaaaa → sha256:bbbbbbbbbbbb, down for 1.2 s"
+        "web updated on nas\na.b/c:d: sha256:aaaaaaaaaaaa → sha256:bbbbbbbbbbbb, down for 1.2 s."
     );
 }
 
@@ -92,18 +114,17 @@ fn ntfy_and_gotify_are_told_in_their_own_words() {
     ]);
     notifier.notify(&behind("web"));
     notifier.finish(GRACE);
-    let text = "web (a.b/c:d) is behind: sha256:bbbbbbbbbbbb is out, and left to you";
     let seen = ntfy.seen();
     assert_eq!(seen[0].header("authorization"), Some("Basic OnRrXzE="));
     assert_eq!(
         body(&seen[0]),
-        json!({"topic": "alerts", "title": "imagewatch", "message": text, "tags": ["whale"]})
+        json!({"topic": "alerts", "title": BEHIND, "message": BEHIND_TEXT, "tags": ["whale"]})
     );
     let seen = gotify.seen();
     assert_eq!(seen[0].header("x-gotify-key"), Some("Atoken"));
     assert_eq!(
         body(&seen[0]),
-        json!({"title": "imagewatch", "message": text, "priority": 3})
+        json!({"title": BEHIND, "message": BEHIND_TEXT, "priority": 3})
     );
 }
 
@@ -137,16 +158,15 @@ fn the_forms_that_shoutrrr_documents_today_are_understood() {
     ]);
     notifier.notify(&behind("web"));
     notifier.finish(GRACE);
-    let words = "web (a.b/c:d) is behind: sha256:bbbbbbbbbbbb is out, and left to you";
     let seen = ntfy.seen();
     assert_eq!(seen[0].header("authorization"), Some("Bearer tk_1"));
     assert_eq!(body(&seen[0])["topic"], "alerts");
     assert_eq!(gotify.seen()[0].header("x-gotify-key"), Some("Atoken"));
-    let expected = json!({"title": "imagewatch", "words": words, "box": "nas"});
+    let expected = json!({"title": BEHIND, "words": BEHIND_TEXT, "box": "nas"});
     assert_eq!(body(&template.seen()[0]), expected);
     let seen = text.seen();
     assert_eq!(seen[0].header("authorization"), Some("Bearer tk"));
-    assert_eq!(seen[0].body, words.as_bytes());
+    assert_eq!(seen[0].body, format!("{BEHIND}\n{BEHIND_TEXT}").as_bytes());
 }
 
 #[test]
@@ -179,20 +199,23 @@ fn the_services_with_hosts_of_their_own_are_reached_through_proxy_and_private_ca
         "slack://xoxb:1-2@C1",
         "telegram://1:k@telegram?chats=@one,-2",
     ]);
-    let notifier = Notifier::start(&receivers, Some(&roots), &proxies, AT_ONCE).expect("threads");
+    let notifier =
+        Notifier::start(&receivers, Some(&roots), &proxies, AT_ONCE, host()).expect("threads");
     notifier.notify(&behind("web"));
     notifier.finish(GRACE);
-    let text = "web (a.b/c:d) is behind: sha256:bbbbbbbbbbbb is out, and left to you";
     let mut bodies: Vec<String> = server
         .seen()
         .iter()
         .map(|seen| body(seen).to_string())
         .collect();
     bodies.sort();
+    let attachments = json!([{"text": BEHIND_TEXT, "color": "#3498db"}]);
+    let embeds = json!([{"description": BEHIND_TEXT, "color": 0x34_98DB}]);
+    let text = format!("ℹ️ {BEHIND}\n{BEHIND_TEXT}");
     let mut expected = [
-        json!({"allowed_mentions": {"parse": []}, "content": text}),
-        json!({"text": text, "unfurl_links": false}),
-        json!({"channel": "C1", "text": text, "unfurl_links": false}),
+        json!({"allowed_mentions": {"parse": []}, "content": BEHIND, "embeds": embeds}),
+        json!({"text": BEHIND, "attachments": attachments, "unfurl_links": false}),
+        json!({"channel": "C1", "text": BEHIND, "attachments": attachments, "unfurl_links": false}),
         json!({"chat_id": "@one", "text": text, "disable_web_page_preview": true}),
         json!({"chat_id": "-2", "text": text, "disable_web_page_preview": true}),
     ]
@@ -221,6 +244,92 @@ fn the_same_outcome_is_told_once() {
         .map(|seen| body(seen)["container"].clone())
         .collect();
     assert_eq!(containers, ["web", "db"]);
+}
+
+fn down() -> Step {
+    Step::Outcome(Event::of(Outcome::Down, "db", "a.b/c:d").because("no such device"))
+}
+
+fn titles(server: &Server) -> Vec<Value> {
+    let seen = server.seen();
+    seen.iter()
+        .map(|seen| body(seen)["title"].clone())
+        .collect()
+}
+
+#[test]
+fn the_level_of_a_message_reaches_each_service() {
+    let (ntfy, gotify, plain) = (listener("/"), listener("/message"), listener("/"));
+    let notifier = notifier(&[
+        &format!("ntfy://{}/alerts?scheme=http", ntfy.host()),
+        &format!("gotify://{}/Atoken?disabletls=yes", gotify.host()),
+        &format!("http://{}", plain.host()),
+    ]);
+    notifier.notify(&down());
+    notifier.finish(GRACE);
+    let ntfy = body(&ntfy.seen()[0]);
+    assert_eq!(
+        ntfy,
+        json!({"topic": "alerts", "title": "db is DOWN on nas", "priority": 5, "tags": ["rotating_light"],
+               "message": "a.b/c:d: no such device. imagewatch starts db as soon as the Engine lets it."})
+    );
+    assert_eq!(body(&gotify.seen()[0])["priority"], 10);
+    assert_eq!(body(&plain.seen()[0])["level"], "failure");
+}
+
+#[test]
+fn a_receiver_gets_only_the_events_that_its_owner_wants() {
+    let (updates, others) = (listener("/hook?key=1"), listener("/"));
+    let notifier = notifier(&[
+        &format!("http://{}/hook?events=recreated&key=1", updates.host()),
+        &format!("ntfy://{}/t?scheme=http&events=behind,down", others.host()),
+    ]);
+    for step in [behind("web"), updated(), down()] {
+        notifier.notify(&step);
+    }
+    notifier.finish(GRACE);
+    assert_eq!(titles(&updates), ["web updated on nas"]);
+    assert_eq!(titles(&others), [BEHIND, "db is DOWN on nas"]);
+}
+
+#[test]
+fn a_summary_is_sent_at_a_stop_and_what_is_urgent_at_once() {
+    let server = listener("/");
+    let url = format!("http://{}?digest=daily", server.host());
+    let notifier = notifier(&[&url]);
+    notifier.notify(&behind("web"));
+    notifier.notify(&down());
+    let first = eventually("the urgent one", || server.seen().first().map(body));
+    assert_eq!(first["title"], "db is DOWN on nas");
+    notifier.notify(&updated());
+    notifier.finish(GRACE);
+    let seen = server.seen();
+    assert_eq!(seen.len(), 2);
+    let summary = body(&seen[1]);
+    assert_eq!(summary["event"], "digest");
+    assert_eq!(summary["level"], "info");
+    assert_eq!(summary["title"], "1 behind, 1 updated on nas");
+    assert_eq!(
+        summary["text"],
+        "1 behind, 1 updated on nas\na newer image is out for web\nweb updated"
+    );
+    notifier.finish(GRACE);
+    assert_eq!(server.seen().len(), 2, "nothing is left to sum up");
+}
+
+#[test]
+fn a_summary_that_is_due_is_sent() {
+    let server = listener("/");
+    let url = format!("http://{}?digest=daily", server.host());
+    let period = Duration::ZERO;
+    let notifier = timed(&[&url], Timing { period, ..AT_ONCE });
+    for (count, step) in [(1, behind("web")), (2, updated())] {
+        notifier.notify(&step);
+        eventually("the summary", || {
+            (server.seen().len() == count).then_some(())
+        });
+    }
+    assert_eq!(titles(&server), ["1 behind on nas", "1 updated on nas"]);
 }
 
 #[test]
@@ -254,7 +363,7 @@ fn a_message_nobody_takes_is_given_up_and_the_next_one_comes() {
     notifier.finish(GRACE);
     assert_eq!(refusing.seen().len(), 2, "no use in a second try");
     assert_eq!(moved.seen().len(), 2, "redirects are not followed");
-    assert_eq!(broken.seen().len(), 2 * (1 + AT_ONCE.len()));
+    assert_eq!(broken.seen().len(), 2 * (1 + AT_ONCE.pauses.len()));
 }
 
 #[test]
@@ -284,6 +393,8 @@ fn the_program_tells_and_keeps_every_secret() {
     let _engine = Server::unix(&socket, |seen| match seen.target.as_str() {
         "/_ping" => Answer::new(200, &[("Api-Version", "1.41")], "OK"),
         "/v1.41/version" => Answer::json(200, &json!({"Version": "20.10.24"})),
+        // Where this test runs in a container.
+        "/v1.41/info" => Answer::json(200, &json!({"Name": "nas"})),
         "/v1.41/containers/json?all=1" => Answer::json(200, &json!([])),
         other if other.contains("/images/create?") => {
             Answer::json(404, &json!({"message": "no such tag"}))
@@ -331,7 +442,7 @@ fn the_program_tells_and_keeps_every_secret() {
     assert!(status.success());
     assert!(took < Duration::from_secs(5), "{took:?}");
     assert_eq!(good.seen().len(), 1, "the second failure is no news");
+    program.await_line("messages not sent before the end: 1");
     let log = program.log();
-    assert!(log.contains("messages not sent before the end: 1"), "{log}");
     assert!(!log.contains("s3cr3t"), "{log}");
 }

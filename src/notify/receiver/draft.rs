@@ -38,6 +38,8 @@ pub(super) enum Fault {
     Unknown(String),
     /// The value of this option is wrong.
     Value(&'static str),
+    /// The option takes only these values.
+    Takes(&'static str, String),
     /// The option turns the check of certificates off.
     Unverified(&'static str),
 }
@@ -49,6 +51,7 @@ impl Fault {
             Self::Form => None,
             Self::Unknown(option) => Some(format!("the option `{option}` is not known")),
             Self::Value(option) => Some(format!("the value of `{option}` cannot be used")),
+            Self::Takes(option, values) => Some(format!("`{option}` takes {values}")),
             Self::Unverified(option) => Some(format!(
                 "certificates are always checked: leave `{option}` out, SSL_CERT_FILE takes a private CA"
             )),
@@ -188,6 +191,8 @@ impl<'a> Draft<'a> {
             service,
             fixed: self.fixed,
             title,
+            events: Vec::new(),
+            is_daily: false,
         }])
     }
 }

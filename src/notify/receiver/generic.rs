@@ -1,8 +1,10 @@
 //! `generic://` and `generic+https://`: shoutrrr's way to post to any URL. In the query, known options are
 //! ours, `@name` becomes a header, and `$name` a field of the body. The rest stays in the URL.
 
+use super::Keys;
 use super::Receiver;
 use super::Service;
+use super::choice;
 use super::draft::Draft;
 use super::draft::Fault;
 use super::draft::Route;
@@ -26,7 +28,8 @@ pub(super) fn read(mut draft: Draft) -> Result<Vec<Receiver>, Fault> {
         } else if is_ours(&key) {
             draft.options.push((key.to_ascii_lowercase(), value));
         } else {
-            let name = key.strip_prefix('_').filter(|name| is_ours(name));
+            let is_taken = |name: &&str| is_ours(name) || choice::is_option(name);
+            let name = key.strip_prefix('_').filter(is_taken);
             forwarded.push((name.unwrap_or(&key).to_owned(), value));
         }
     }
@@ -66,11 +69,13 @@ fn service(draft: &mut Draft) -> Result<Service, Fault> {
     let template = draft.take("template");
     let title = draft.take("titlekey");
     let message = draft.take("messagekey");
+    let level = draft.take("levelkey");
     match template.as_deref() {
-        Some("json" | "JSON") => Ok(Service::Template {
+        Some("json" | "JSON") => Ok(Service::Template(Keys {
             title: title.unwrap_or_else(|| "title".to_owned()),
             message: message.unwrap_or_else(|| "message".to_owned()),
-        }),
+            level,
+        })),
         Some(_) => Err(Fault::Value("template")),
         None => Ok(Service::Text),
     }
@@ -80,6 +85,7 @@ fn is_ours(key: &str) -> bool {
     let ours = [
         "contenttype",
         "disabletls",
+        "levelkey",
         "messagekey",
         "method",
         "requestmethod",

@@ -3,6 +3,7 @@
 use super::Receiver;
 use super::Refusal;
 use super::Service;
+use super::choice;
 use super::draft::Draft;
 use super::draft::Fault;
 use super::draft::Route;
@@ -24,7 +25,7 @@ const DISCORD: &str = "discord://token@webhookid[?thread_id=…&username=…&tit
 const SLACK: &str = "slack://hook:A-B-C@webhook, slack://A/B/C or slack://xoxb:token@channel, each with [?title=…&botname=…]";
 const TELEGRAM: &str =
     "telegram://token@telegram?chats=@channel,chatid[:thread][&notification=no&title=…]";
-const GENERIC: &str = "generic://host[:port]/path or generic+https://host[:port]/path, each with [?template=json&messagekey=…&titlekey=…&title=…&contenttype=…&@header=…&$key=…]";
+const GENERIC: &str = "generic://host[:port]/path or generic+https://host[:port]/path, each with [?template=json&messagekey=…&titlekey=…&levelkey=…&title=…&contenttype=…&@header=…&$key=…]";
 
 /// Reads one URL. A URL can name several receivers.
 pub(super) fn parse(text: &str) -> Result<Vec<Receiver>, Refusal> {
@@ -40,7 +41,14 @@ pub(super) fn parse(text: &str) -> Result<Vec<Receiver>, Refusal> {
         "generic" | "generic+https" | "generic+http" => (generic::read, GENERIC),
         _ => return Err(Refusal::NoService),
     };
-    let receivers = Draft::of(url).and_then(read);
+    let receivers = choice::take(url.query).and_then(|(choice, query)| {
+        let mut receivers = Draft::of(url.with_query(&query)).and_then(read)?;
+        for receiver in &mut receivers {
+            receiver.events.clone_from(&choice.events);
+            receiver.is_daily = choice.is_daily;
+        }
+        Ok(receivers)
+    });
     receivers.map_err(|fault| Refusal::Form(form, fault.words()))
 }
 

@@ -35,6 +35,11 @@ impl<'a> Url<'a> {
         })
     }
 
+    /// The same URL with another query.
+    pub(super) fn with_query(self, query: &'a str) -> Self {
+        Self { query, ..self }
+    }
+
     /// The decoded text before `@`; empty if there is none.
     pub(super) fn user(&self) -> Option<String> {
         decode(self.user.unwrap_or_default())
@@ -83,7 +88,7 @@ pub(super) fn target(text: &str) -> Option<Uri> {
 }
 
 /// Undoes percent-encoding (RFC 3986 §2.1).
-fn decode(text: &str) -> Option<String> {
+pub(super) fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut parts = text.split('%');
     bytes.extend_from_slice(parts.next()?.as_bytes());
