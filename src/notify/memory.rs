@@ -32,6 +32,10 @@ impl Memory {
             self.0.retain(|sent| sent.subject != *image);
         }
         let event = step.event().filter(|event| event.is_news())?;
+        if event.outcome == Outcome::Decided {
+            // A decision is made once, by a person. Rounds do not repeat it.
+            return Some(Message::new(event.clone()));
+        }
         let why = || event.reason.as_deref().map(steady);
         let what = event.new.clone().or_else(why);
         let what = what
@@ -133,6 +137,16 @@ mod tests {
         for (newest, is_news) in [("1.4.1", true), ("1.4.1", false), ("1.4.2", true)] {
             let step = Step::Outcome(Event::newer("i", "1.3.9", newest));
             assert_eq!(memory.news(&step).is_some(), is_news, "{newest}");
+        }
+    }
+
+    #[test]
+    fn each_decision_is_told() {
+        let mut memory = Memory::default();
+        for reason in ["skipped", "no longer skipped", "skipped"] {
+            let event = Event::of(Outcome::Decided, "web", "").to("1");
+            let step = Step::Outcome(event.because(reason));
+            assert!(memory.news(&step).is_some(), "{reason}");
         }
     }
 
