@@ -70,10 +70,8 @@ pub fn refresh(config: &Config, wish: &Wish) -> Result<Ended, String> {
         &wiring.shutdown,
     )
     .map_err(say)?;
-    let order = Order {
-        images: images(&wiring, wish)?,
-        extent: wish.extent,
-    };
+    let (images, extent) = (images(&wiring, wish)?, wish.extent);
+    let order = Order { images, extent };
     let (inlet, ended) = queue();
     let (refresher, for_signals) = (Arc::clone(&wiring.refresher), inlet.clone());
     let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
