@@ -13,6 +13,7 @@ pub use value::switch;
 pub use value::time;
 
 use crate::error::one_line;
+use crate::sort::sort;
 use crate::text::nearest;
 use crate::time::Window;
 use std::time::Duration;
@@ -237,7 +238,7 @@ impl Remarks {
 
 /// Joins reasons into one text. Labels come in any order, so the reasons are sorted.
 fn joined(mut reasons: Vec<String>) -> Option<String> {
-    reasons.sort();
+    sort(&mut reasons, |one, other| one < other);
     (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 

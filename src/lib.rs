@@ -55,6 +55,7 @@ mod process;
 pub mod reference;
 pub mod registry;
 pub mod secret;
+mod sort;
 pub mod swap;
 mod text;
 pub mod thread;

@@ -1,5 +1,6 @@
 //! Suggestions for a misspelt name.
 
+use crate::sort::sort;
 use std::cmp::Reverse;
 
 /// The most names that are suggested.
@@ -16,7 +17,12 @@ pub(crate) fn nearest<'a>(
 /// Returns `: did you mean …?` with the nearest names; empty if no name is known.
 pub(crate) fn did_you_mean<'a>(meant: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let mut known: Vec<&str> = known.into_iter().collect();
-    known.sort_by_cached_key(|name| (rank(meant, name), *name));
+    let mut ranked: Vec<_> = known
+        .drain(..)
+        .map(|name| (rank(meant, name), name))
+        .collect();
+    sort(&mut ranked, |one, other| one < other);
+    known.extend(ranked.into_iter().map(|(_, name)| name));
     known.dedup();
     let edits = |name: &str| rank(meant, name).0;
     let fewest = known.first().map_or(0, |name| edits(name));

@@ -11,6 +11,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("process", 1),
     ("reference", 1),
     ("secret", 1),
+    ("sort", 1),
     ("text", 1),
     ("thread", 1),
     ("time", 1),

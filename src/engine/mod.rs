@@ -47,6 +47,7 @@ use crate::error::Result;
 use crate::error::one_line;
 use crate::http;
 use crate::logging::debug;
+use crate::sort::sort;
 use about::NEWEST_API;
 use refusal::refused;
 use request::Call;
@@ -54,7 +55,6 @@ use request::Deadline;
 use serde_json::Value;
 use serde_json::json;
 use socket::UnixConnector;
-use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -220,7 +220,7 @@ impl Engine {
                 // The error quotes the text that it found, which may have any length.
                 reason: one_line(&format!("not a list of containers ({error})")),
             })?;
-        list.sort_by_key(|one| Reverse(one.created()));
+        sort(&mut list, |one, other| one.created() > other.created());
         self.remember_names(&list);
         Ok(list)
     }

@@ -5,6 +5,7 @@
 
 use crate::reference::Digest;
 use crate::reference::Reference;
+use crate::sort::sort;
 use crate::time::parse_rfc3339;
 use crate::time::print_duration;
 use crate::time::rfc3339;
@@ -122,7 +123,9 @@ impl Sightings {
     #[must_use]
     pub fn list(&self) -> Vec<Sighting> {
         let mut list: Vec<Sighting> = self.lock().all.values().cloned().collect();
-        list.sort_by(|a, b| (&a.gone, &a.reference).cmp(&(&b.gone, &b.reference)));
+        sort(&mut list, |one, other| {
+            (&one.gone, &one.reference) < (&other.gone, &other.reference)
+        });
         list.truncate(MOST);
         list
     }

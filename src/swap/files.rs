@@ -22,6 +22,7 @@ use crate::engine::State;
 use crate::error::Result;
 use crate::labels::COMPOSE_PROJECT;
 use crate::logging::debug;
+use crate::sort::sort;
 use crate::time::parse_rfc3339;
 use std::collections::BTreeMap;
 use std::collections::HashSet;
@@ -275,8 +276,10 @@ impl<'a> Search<'a> {
     fn run(mut self) -> Result<Files> {
         let mut changes = self.engine.changes(self.container.id())?;
         changes.retain(|change| !self.is_hidden(&change.path));
-        changes
-            .sort_by_cached_key(|change| (change.path.matches('/').count(), change.path.clone()));
+        let depth = |path: &str| path.matches('/').count();
+        sort(&mut changes, |one, other| {
+            (depth(&one.path), &one.path) < (depth(&other.path), &other.path)
+        });
         let folders: HashSet<&str> = changes.iter().map(|change| parent(&change.path)).collect();
         let mut kept: HashSet<&str> = HashSet::new();
         let mut files = Files::default();

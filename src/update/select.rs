@@ -10,6 +10,7 @@ use crate::labels::Wishes;
 use crate::policy::OwnRules;
 use crate::reference::Reference;
 use crate::reference::Target;
+use crate::sort::sort;
 use crate::swap::half_done;
 use crate::swap::is_transient_name;
 use std::collections::HashMap;
@@ -177,7 +178,7 @@ impl Selection {
             });
         }
         self.forget_others(list);
-        seen.sort_by(|a, b| a.name.cmp(&b.name));
+        sort(&mut seen, |one, other| one.name < other.name);
         Ok(seen)
     }
 
