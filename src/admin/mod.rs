@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::journal::Board;
 use crate::journal::Down;
 use crate::journal::FORMAT;
+use crate::journal::Held;
 use crate::journal::History;
 use crate::journal::Metrics;
 use crate::journal::Snapshot;
@@ -44,6 +45,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
+use std::time::SystemTime;
 use tiny_http::Request;
 
 /// How long the last ping of the Engine is used again. Health checks need no token, so this limit keeps a
@@ -198,9 +200,10 @@ impl Admin {
 
     fn status(&self) -> Reply {
         let snapshot = self.board.snapshot();
+        let decisions = self.history.decisions().current(SystemTime::now());
         let (engine, containers) = match self.engine.ask_about() {
             Ok(about) => {
-                let containers = self.containers(&snapshot);
+                let containers = self.containers(&snapshot, &decisions.held);
                 let error = containers.as_ref().err().cloned();
                 let engine = json!({
                     "endpoint": self.engine.endpoint().to_string(),
@@ -226,6 +229,8 @@ impl Admin {
             "containers": containers,
             "down": self.down.list(),
             "rejected": self.history.rejected().list(),
+            "held": decisions.held,
+            "skipped": decisions.skipped,
             "refreshes": snapshot.refreshes,
             "history": self.history.entries(),
         });
@@ -242,7 +247,7 @@ impl Admin {
         Reply::text(FORMAT, &page)
     }
 
-    fn containers(&self, snapshot: &Snapshot) -> Result<Vec<Value>, String> {
+    fn containers(&self, snapshot: &Snapshot, held: &[Held]) -> Result<Vec<Value>, String> {
         let seen = self.refresher.selection.seen(&self.engine);
         let seen = seen.map_err(|error| error.to_string())?;
         let images = self.images(&seen).map_err(|error| error.to_string())?;
@@ -254,6 +259,9 @@ impl Admin {
                 "image_id": one.image_id,
                 "state": one.state,
             });
+            if let Some(held) = held.iter().find(|held| held.container == one.name) {
+                entry["held"] = json!(held);
+            }
             if let Some(image) = images.get(one.image_id.as_str()) {
                 entry["image_created"] = json!(image.created());
                 entry["image_digests"] = match &one.made_from {

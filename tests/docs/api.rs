@@ -146,6 +146,7 @@ fn every_key_of_the_status_is_one_of_the_programs() {
         include_str!("../../src/journal/standing.rs"),
         include_str!("../../src/journal/history.rs"),
         include_str!("../../src/journal/rejections.rs"),
+        include_str!("../../src/journal/decisions.rs"),
         include_str!("../../src/journal/put_off.rs"),
         include_str!("../../src/journal/report.rs"),
     ]

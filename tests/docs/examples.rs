@@ -134,6 +134,7 @@ impl World {
             ("IMAGEWATCH_IMAGE", &template),
             ("IMAGE_AUTO_REFRESH", "true"),
             ("ADMIN_TOKEN", TOKEN),
+            ("IMAGEWATCH_STATE", folder.path().to_str().expect("UTF-8")),
         ]);
         let world = Self {
             program,
