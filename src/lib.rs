@@ -7,7 +7,7 @@
 //! The code is in eleven rooms on floors. A room imports only from floors below its own (`tests/architecture.rs`).
 //!
 //! ```text
-//! 7  commands                     serve, check, refresh, plan, healthcheck, and their common parts
+//! 7  commands                     serve, check, refresh, plan, healthcheck, owner, and common parts
 //! 6  watch   admin   config       rounds; HTTP API and page; variables
 //! 5  update                       orders, queue, selection, pulls, updates
 //! 4  swap                         one container replaced, and put back if needed

@@ -1,6 +1,7 @@
 //! The `imagewatch` command: reads the arguments and the environment, and decides the exit code of the process.
 
 use imagewatch::commands::Ended;
+use imagewatch::commands::OwnersLine;
 use imagewatch::commands::Wish;
 use imagewatch::config::Config;
 use imagewatch::config::VARIABLES;
@@ -8,6 +9,7 @@ use imagewatch::journal::Worst;
 use imagewatch::update::Extent;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 /// Something failed.
@@ -30,6 +32,10 @@ fn main() -> ExitCode {
         ["refresh", rest @ ..] => refresh(rest),
         ["plan", rest @ ..] => plan(rest),
         ["healthcheck"] => healthcheck(),
+        ["rollback", rest @ ..] => decide("rollback", rest),
+        ["hold", rest @ ..] => decide("hold", rest),
+        ["release", rest @ ..] => decide("release", rest),
+        ["skip", rest @ ..] => decide("skip", rest),
         ["-V" | "--version"] => print(concat!("imagewatch ", env!("CARGO_PKG_VERSION"), "\n")),
         [command, ..] => {
             complain(&format!(
@@ -246,14 +252,9 @@ fn plan(arguments: &[&str]) -> ExitCode {
 }
 
 fn healthcheck() -> ExitCode {
-    let Some((config, _)) = configuration() else {
-        return ExitCode::from(USAGE);
-    };
-    let Some(address) = config.listen else {
-        complain(
-            "IMAGEWATCH_LISTEN is off, so there is no server to ask: switch the health check off too",
-        );
-        return ExitCode::from(USAGE);
+    let (_, address) = match server(": switch the health check off too") {
+        Ok(found) => found,
+        Err(code) => return code,
     };
     match imagewatch::commands::ask(address) {
         Ok(()) => ExitCode::SUCCESS,
@@ -262,6 +263,56 @@ fn healthcheck() -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// Lets the running server take a decision of its owner.
+fn decide(command: &str, arguments: &[&str]) -> ExitCode {
+    let Some(asked) = OwnersLine::parse(command, arguments) else {
+        complain(&format!(
+            "usage: imagewatch {command} {}",
+            match command {
+                "rollback" => "[--only] [--json] CONTAINER",
+                "hold" => "[--for 7d] [--json] CONTAINER",
+                "release" => "[--json] CONTAINER",
+                _ => "[--undo] [--json] REFERENCE",
+            }
+        ));
+        return ExitCode::from(USAGE);
+    };
+    let (config, address) = match server("") {
+        Ok(found) => found,
+        Err(code) => return code,
+    };
+    match asked.decision.ask(address, config.admin_token.as_ref()) {
+        Ok(answer) => {
+            let shown = print(&if asked.as_json {
+                json(&answer)
+            } else {
+                asked.decision.in_words(&answer)
+            });
+            if asked.decision.is_done(&answer) {
+                shown
+            } else {
+                ExitCode::from(FAILED)
+            }
+        }
+        Err(reason) => {
+            complain(&reason);
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Reads the configuration of a command that asks the running server, and the server's address.
+fn server(hint: &str) -> Result<(Config, SocketAddr), ExitCode> {
+    let (config, _) = configuration().ok_or(ExitCode::from(USAGE))?;
+    let Some(address) = config.listen else {
+        complain(&format!(
+            "IMAGEWATCH_LISTEN is off, so there is no server to ask{hint}"
+        ));
+        return Err(ExitCode::from(USAGE));
+    };
+    Ok((config, address))
 }
 
 /// Reads the environment, and prints every problem.
@@ -293,6 +344,18 @@ Usage: imagewatch [serve]        watch and serve the admin endpoint
        imagewatch plan [--json] CONTAINER
                                  show what a swap would create, and what changes
        imagewatch healthcheck    ask the running server whether it is well
+
+These commands ask the running server (IMAGEWATCH_LISTEN, ADMIN_TOKEN):
+       imagewatch rollback [--only] [--json] CONTAINER
+                                 back to the image it ran before, with all containers that
+                                 were updated with it, or only this one. Make a backup: a
+                                 database that was migrated may not start on an older image
+       imagewatch hold [--for 7d] [--json] CONTAINER
+                                 leave it where it is, whatever comes
+       imagewatch release [--json] CONTAINER
+                                 end the hold
+       imagewatch skip [--undo] [--json] REFERENCE
+                                 never apply its newest image
        imagewatch -h | -V
 
 Exit: 0 done, 1 failed or rolled back, 2 usage or configuration, 10 outdated (check).

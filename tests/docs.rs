@@ -23,6 +23,8 @@ use std::process::Command;
 
 /// What the program's own source says that it understands.
 const MAIN: &str = include_str!("../src/main.rs");
+/// The options of an owner's commands are read there.
+const OWNER: &str = include_str!("../src/commands/owner.rs");
 
 /// Every command: whatever begins a pattern of words.
 fn commands() -> BTreeSet<&'static str> {
@@ -36,7 +38,8 @@ fn commands() -> BTreeSet<&'static str> {
 /// Every long option.
 fn options() -> BTreeSet<&'static str> {
     let is_option = |word: &str| word.strip_prefix("--").is_some_and(is_word);
-    let options = quoted(MAIN).map(|(_, word)| word);
+    let options = quoted(MAIN).chain(quoted(OWNER));
+    let options = options.map(|(_, word)| word);
     options.filter(|word| is_option(word)).collect()
 }
 
@@ -209,7 +212,18 @@ fn path_of(name: &str) -> String {
 
 #[test]
 fn the_source_tells_what_there_is_to_mention() {
-    let expected = ["check", "healthcheck", "help", "plan", "refresh", "serve"];
+    let expected = [
+        "check",
+        "healthcheck",
+        "help",
+        "hold",
+        "plan",
+        "refresh",
+        "release",
+        "rollback",
+        "serve",
+        "skip",
+    ];
     assert_eq!(commands().into_iter().collect::<Vec<_>>(), expected);
     assert!(options().contains("--dry-run") && options().contains("--runtime"));
     assert_eq!(

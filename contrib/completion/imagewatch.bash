@@ -9,12 +9,15 @@ _imagewatch() {
   local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]-}
   local offered='' fitting='' one given
   if ((COMP_CWORD == 1)); then
-    offered='serve check refresh plan healthcheck help -h --help -V --version'
+    offered='serve check refresh plan healthcheck rollback hold release skip help -h --help -V --version'
   elif [[ $command == refresh && $before == --runtime ]]; then
     offered=$(_imagewatch_runtimes)
-  else
+  elif [[ $command != hold || $before != --for ]]; then
     case $command in
-      check | plan) fitting='--json' ;;
+      check | plan | release) fitting='--json' ;;
+      rollback) fitting='--only --json' ;;
+      hold) fitting='--for --json' ;;
+      skip) fitting='--undo --json' ;;
       refresh)
         fitting='--no-recreate --force --pull --dry-run --json'
         offered="--runtime $(_imagewatch_runtimes)"

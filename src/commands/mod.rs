@@ -4,12 +4,14 @@ mod backend;
 mod check;
 mod dry_run;
 mod healthcheck;
+mod owner;
 mod plan;
 mod preflight;
 mod progress_bar;
 mod recovery;
 mod refresh;
 mod serve;
+mod server;
 mod signals;
 mod wiring;
 
@@ -27,5 +29,8 @@ pub use preflight::Need;
 pub use plan::plan;
 
 pub use healthcheck::ask;
+
+pub use owner::Decision;
+pub use owner::OwnersLine;
 
 pub use check::check;

@@ -67,7 +67,11 @@ fn offered(words: &[&str], runtimes: &str) -> Vec<String> {
 #[test]
 fn bash_offers_what_fits() {
     for (words, runtimes, expected) in [
-        (&["imagewatch", "h"][..], "", &["healthcheck", "help"][..]),
+        (
+            &["imagewatch", "h"][..],
+            "",
+            &["healthcheck", "help", "hold"][..],
+        ),
         (
             &["imagewatch", "-"],
             "",
@@ -76,6 +80,10 @@ fn bash_offers_what_fits() {
         (&["imagewatch", "check", ""], "", &["--json"]),
         (&["imagewatch", "plan", "--json", ""], "", &[]),
         (&["imagewatch", "healthcheck", ""], "", &[]),
+        (&["imagewatch", "rollback", "-"], "", &["--json", "--only"]),
+        (&["imagewatch", "hold", "web", ""], "", &["--for", "--json"]),
+        (&["imagewatch", "hold", "--for", ""], "", &[]),
+        (&["imagewatch", "skip", "--json", ""], "", &["--undo"]),
         (&["imagewatch", "serve", ""], "", &[]),
         (
             &["imagewatch", "refresh", "c"],
