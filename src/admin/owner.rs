@@ -279,9 +279,8 @@ impl Admin {
         }
     }
 
-    /// The name of a container that exists, with or without the Engine's slash.
+    /// The name of a container that exists.
     fn name_of(&self, name: &str) -> Result<String, Reply> {
-        let name = name.trim_start_matches('/');
         let known = crate::update::names_and_references(&self.engine);
         let (names, _) = known.map_err(|error| unavailable(&error))?;
         if names.iter().any(|one| one == name) {

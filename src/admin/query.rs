@@ -93,6 +93,11 @@ pub(super) fn container(
     let (name, verb) = rest.rsplit_once('/').unwrap_or((rest, ""));
     let name = decode_path(name)
         .ok_or_else(|| Reply::error(400, "the path is not percent-encoded UTF-8"))?;
+    // The Engine writes a slash before each name.
+    let name = name.trim_start_matches('/').to_owned();
+    if name.is_empty() {
+        return Err(Reply::error(404, "not found"));
+    }
     match verb {
         "update" => {
             only(method, "POST")?;
@@ -114,7 +119,10 @@ pub(super) fn container(
             only(method, "POST, DELETE")?;
             let [lasting] = values(query, ["for"])?;
             if method == "DELETE" {
-                return Ok(Wish::Release(name));
+                return match lasting {
+                    None => Ok(Wish::Release(name)),
+                    Some(_) => Err(Reply::error(400, "unknown parameter: for")),
+                };
             }
             let Some(text) = lasting.filter(|text| !text.is_empty()) else {
                 return Ok(Wish::Hold(name, None));

@@ -3,4 +3,5 @@
 mod attack;
 mod guard;
 mod jobs;
+mod owner;
 mod page;

@@ -38,6 +38,8 @@ impl Fake {
             "/v1.41/version" => Answer::json(200, &json!({"Version": "20.10.24"})),
             "/v1.41/containers/json?all=1" => Answer::json(200, &containers),
             other if other.contains("/images/create?") => pull(),
+            // An image that was here once.
+            other if other.contains("sha256:0000") => refusal("no such image"),
             other if other.contains("/images/") && image["RepoDigests"].is_null() => {
                 let id = image["Id"].as_str().expect("an id");
                 Answer::json(200, &pulled_image(id, other))
