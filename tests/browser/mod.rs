@@ -66,6 +66,11 @@ fn digest(letter: &str) -> String {
 /// The registry has `b…` of everything. `ws-1` runs `a…`, `web` and the rest run `b…`. The tag of `ws-1` means `a…`
 /// here until it is pulled. A pull is answered with `pull`.
 fn world(token: Option<&str>, pull: Answer) -> World {
+    world_after(token, pull, json!([]))
+}
+
+/// The same after these events.
+fn world_after(token: Option<&str>, pull: Answer, history: Value) -> World {
     let registry =
         Server::tcp(|_| Answer::new(200, &[("Docker-Content-Digest", &digest("b"))], ""));
     let host = registry.host();
@@ -135,9 +140,13 @@ fn world(token: Option<&str>, pull: Answer) -> World {
         }
     });
     let socket = format!("unix://{}", socket.display());
+    let state = json!({"version": 1, "history": history, "rejected": []});
+    folder.write("imagewatch.json", state.to_string());
+    let state = folder.path().to_str().expect("UTF-8");
     let image = format!("{host}/acme/{{runtime}}:latest");
     let mut vars = vec![
         ("DOCKER_HOST", socket.as_str()),
+        ("IMAGEWATCH_STATE", state),
         ("IMAGEWATCH_IMAGE", &image),
         ("IMAGEWATCH_RUNTIMES", "hermes"),
         ("IMAGE_AUTO_REFRESH", "true"),
@@ -243,7 +252,7 @@ fn the_page_shows_what_the_status_says() {
             a,
             b,
             "just now",
-            "Refresh"
+            "Refresh Skip this image"
         ])
     );
     assert_eq!(
@@ -363,6 +372,98 @@ fn a_refresh_ends_with_its_report() {
         "document.querySelectorAll('#lately li').length === {count}"
     ));
     assert_clean(&mut browser, &world, &[]);
+}
+
+/// Clicks on the only button of this name.
+#[track_caller]
+fn click(browser: &mut Browser, name: &str) {
+    let name = json!(name);
+    let found = browser.value(&format!(
+        "(() => {{
+           const all = [...document.querySelectorAll('button')].filter((one) => one.checkVisibility());
+           const found = all.filter((one) => (one.ariaLabel ?? one.innerText) === {name});
+           found.forEach((one) => one.click());
+           return found.length;
+         }})()"
+    ));
+    assert_eq!(found, json!(1), "{name} in {}", browser.text());
+}
+
+#[test]
+fn an_owner_decides_on_the_page() {
+    let Some(mut browser) = Browser::start() else {
+        return;
+    };
+    let at = "2026-01-01T00:00:00Z";
+    let update = json!({"first": at, "last": at, "times": 1, "outcome": "recreated", "container": "ws-1",
+                        "image": "hermes", "old": digest("c"), "new": digest("a")});
+    let world = world_after(None, pulled(), json!([update]));
+    let phone = json!({"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": true});
+    browser.call("Emulation.setDeviceMetricsOverride", phone);
+    browser.open(&world.url());
+    browser.await_text("ws-1");
+    let decisions = |key: &str, of: &str| {
+        let (_, status) = world.program.ask("GET", "/admin/status");
+        let list = status[key].as_array().expect("a list").iter();
+        list.map(|one| one[of].clone()).collect::<Vec<_>>()
+    };
+
+    click(&mut browser, "Decide about ws-1");
+    assert_readable(&mut browser);
+    assert_fits(&mut browser, 390);
+    click(&mut browser, "Hold for 7 days");
+    browser.await_text("ws-1 is held for 7 days.");
+    browser.await_text("held, ends in 6 days");
+    assert_eq!(decisions("held", "container"), ["ws-1"]);
+    click(&mut browser, "Decide about ws-1");
+    let offered = browser.text();
+    assert!(!offered.contains("Update now") && !offered.contains("Roll back…"));
+    click(&mut browser, "Release");
+    browser.await_text("ws-1 is not held.");
+    click(&mut browser, &format!("Decide about {HOSTILE}"));
+    click(&mut browser, "Hold for ever");
+    browser.await_text(&format!("{HOSTILE} is held for ever."));
+    assert_eq!(decisions("held", "container"), [HOSTILE]);
+
+    click(&mut browser, "Skip this image");
+    browser.await_text("hermes: sha256:bbbbbbbbbbbb is skipped.");
+    browser.await_text("Do not skip");
+    assert_eq!(decisions("skipped", "digest"), [digest("b")]);
+    click(&mut browser, "Do not skip");
+    browser.await_text("hermes: sha256:bbbbbbbbbbbb is not skipped.");
+
+    // Somebody else holds it, after this page has offered the roll-back.
+    click(&mut browser, "Decide about ws-1");
+    click(&mut browser, "Roll back…");
+    browser.await_text("ws-1: from sha256:aaaaaaaaaaaa to sha256:cccccccccccc.");
+    browser.await_text("Make a backup first: a database");
+    // Enter alone changes nothing.
+    let focused = browser.value("document.activeElement.innerText");
+    assert_eq!(focused, json!("Cancel"));
+    assert_readable(&mut browser);
+    assert_fits(&mut browser, 390);
+    world.program.ask("POST", "/admin/containers/ws-1/hold");
+    click(&mut browser, "Roll back");
+    browser.await_text("Roll-back of ws-1");
+    browser
+        .await_text("Failed: imagewatch answers: ws-1 is held by admin (DELETE its hold first).");
+    click(&mut browser, "Decide about ws-1");
+    click(&mut browser, "Release");
+    browser.await_text("ws-1 is not held.");
+
+    click(&mut browser, "Decide about ws-1");
+    click(&mut browser, "Update now");
+    browser.await_text("Update of ws-1");
+    browser.await_text("Done: skipped: ws-1 (");
+    let posts = browser
+        .requests
+        .iter()
+        .filter(|one| one["method"] == "POST");
+    let last = posts.filter_map(|one| one["url"].as_str()).next_back();
+    let update = format!("admin/containers/ws-1/update?digest={}", digest("b"));
+    assert_eq!(last, Some(&*(world.url() + &update)));
+    assert_eq!(browser.value("document.images.length"), json!(0));
+    assert_clean(&mut browser, &world, &["409 (Conflict)"]);
 }
 
 /// What an Engine would have to go through a lot for: a stand-in for the program says it.
@@ -670,6 +771,7 @@ fn assert_readable(browser: &mut Browser) {
             "table",
             "columnheader",
             "rowheader",
+            "dialog",
         ]
         .contains(&role)
         {
@@ -684,7 +786,7 @@ fn assert_readable(browser: &mut Browser) {
     }
     let is_there = |role: &str| roles.iter().any(|one| one == role);
     assert!(
-        is_there("textbox") || (is_there("rowheader") && is_there("cell")),
+        is_there("textbox") || is_there("dialog") || (is_there("rowheader") && is_there("cell")),
         "{roles:?}"
     );
 }

@@ -10,7 +10,7 @@ use std::io::Write;
 use std::net::TcpStream;
 
 /// Bytes it may have.
-const SIZE: usize = 21_000;
+const SIZE: usize = 27_000;
 
 /// Head and body of the answer to a request that shows no token.
 fn ask(program: &Program, method: &str, target: &str) -> (String, String) {
