@@ -11,6 +11,7 @@ mod refresh;
 mod reply;
 mod route;
 mod stream;
+mod summary;
 
 pub use guard::Guard;
 pub use guard::Stopper;
@@ -136,6 +137,9 @@ impl Admin {
             Ok(Action::Page) => page::respond(request),
             Ok(Action::Health) => self.later(&self.health_executor, request, |admin, request| {
                 respond(request, admin.health());
+            }),
+            Ok(Action::Summary) => self.later(&self.status_executor, request, |admin, request| {
+                respond(request, admin.summary());
             }),
             Ok(Action::Status) => self.later(&self.status_executor, request, |admin, request| {
                 respond(request, admin.status());

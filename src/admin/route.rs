@@ -35,6 +35,7 @@ pub(super) enum Action {
     Page,
     Health,
     Status,
+    Summary,
     Metrics,
     Job(String),
     Refresh(Order, Answering),
@@ -83,6 +84,10 @@ pub(super) fn action(
         "/admin/status" => {
             only(asked.method, "GET, HEAD")?;
             Ok(Action::Status)
+        }
+        "/admin/summary" => {
+            only(asked.method, "GET, HEAD")?;
+            Ok(Action::Summary)
         }
         "/metrics" => {
             only(asked.method, "GET, HEAD")?;

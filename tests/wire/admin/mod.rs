@@ -5,3 +5,4 @@ mod guard;
 mod jobs;
 mod owner;
 mod page;
+mod summary;
