@@ -3,6 +3,7 @@
 //! `guard` stands before this endpoint, and lets in only whole, well-formed, small requests. Nothing here
 //! waits: slow work is answered later, from the thread that did the work.
 
+mod check;
 mod guard;
 mod owner;
 mod page;
@@ -76,6 +77,10 @@ pub struct Admin {
     pub registry: Arc<Registry>,
     /// The selection of managed containers, and their survey.
     pub refresher: Arc<Refresher>,
+    /// Looks up every followed reference, and returns the JSON that `imagewatch check --json` prints.
+    pub check: fn(&Refresher) -> Result<String, String>,
+    /// Locked while a check runs.
+    pub checks: Mutex<()>,
     /// The thread that pings the Engine for `/health`.
     pub health_executor: Executor,
     /// The thread that lists containers for the status, and before a refresh of named images.
@@ -138,6 +143,7 @@ impl Admin {
             Ok(Action::Health) => self.later(&self.health_executor, request, |admin, request| {
                 respond(request, admin.health());
             }),
+            Ok(Action::Check) => self.check_now(request),
             Ok(Action::Summary) => self.later(&self.status_executor, request, |admin, request| {
                 respond(request, admin.summary());
             }),

@@ -36,6 +36,7 @@ pub(super) enum Action {
     Health,
     Status,
     Summary,
+    Check,
     Metrics,
     Job(String),
     Refresh(Order, Answering),
@@ -61,13 +62,11 @@ pub(super) fn action(
 ) -> Result<Action, Reply> {
     let (path, query) = asked.target.split_once('?').unwrap_or((asked.target, ""));
     if path == "/health" {
-        only(asked.method, "GET, HEAD")?;
-        return Ok(Action::Health);
+        return read(asked, Action::Health);
     }
     // The page holds no data, so it needs no token.
     if path == "/" {
-        only(asked.method, "GET, HEAD")?;
-        return Ok(Action::Page);
+        return read(asked, Action::Page);
     }
     authorise(asked, token)?;
     match path {
@@ -81,18 +80,16 @@ pub(super) fn action(
             let (order, wait) = update(query)?;
             Ok(Action::Refresh(order, answering(asked, wait)))
         }
-        "/admin/status" => {
-            only(asked.method, "GET, HEAD")?;
-            Ok(Action::Status)
+        "/admin/status" => read(asked, Action::Status),
+        "/admin/check" => {
+            only(asked.method, "POST")?;
+            match query {
+                "" => Ok(Action::Check),
+                _ => Err(Reply::error(400, "a check has no parameters")),
+            }
         }
-        "/admin/summary" => {
-            only(asked.method, "GET, HEAD")?;
-            Ok(Action::Summary)
-        }
-        "/metrics" => {
-            only(asked.method, "GET, HEAD")?;
-            Ok(Action::Metrics)
-        }
+        "/admin/summary" => read(asked, Action::Summary),
+        "/metrics" => read(asked, Action::Metrics),
         "/admin/images/skip" => {
             only(asked.method, "POST, DELETE")?;
             Ok(Action::Decide(skip(query, asked.method)?))
@@ -102,12 +99,15 @@ pub(super) fn action(
             let wish = container(rest, query, asked.method, |wait| answering(asked, wait))?;
             Ok(Action::Decide(wish))
         }
-        _ if path.starts_with(JOBS) => {
-            only(asked.method, "GET, HEAD")?;
-            Ok(Action::Job(path[JOBS.len()..].to_owned()))
-        }
+        _ if path.starts_with(JOBS) => read(asked, Action::Job(path[JOBS.len()..].to_owned())),
         _ => Err(Reply::error(404, "not found")),
     }
+}
+
+/// An action that only reads.
+fn read(asked: &Asked, action: Action) -> Result<Action, Reply> {
+    only(asked.method, "GET, HEAD")?;
+    Ok(action)
 }
 
 fn answering(asked: &Asked, wait: bool) -> Answering {

@@ -76,16 +76,24 @@ pub fn check(config: &Config) -> Result<Table, String> {
     let history = Arc::new(History::open(config.state.as_deref())?);
     let wiring = Wiring::of(config, &history);
     let refresher = &wiring.refresher;
+    swap::recover_once(&wiring.engine, refresher.acceptance, &wiring.shutdown)
+        .map_err(|error| error.to_string())?;
+    look(refresher)
+}
+
+/// Looks up every watched reference, for a server too.
+pub(super) fn look(refresher: &Refresher) -> Result<Table, String> {
     let say = |error: crate::error::Error| error.to_string();
-    swap::recover_once(&wiring.engine, refresher.acceptance, &wiring.shutdown).map_err(say)?;
-    let seen = refresher.selection.seen(&wiring.engine).map_err(say)?;
+    let seen = refresher.selection.seen(&refresher.engine).map_err(say)?;
     let targets = refresher.watched(&seen);
     let references: Vec<Reference> = targets.iter().map(|t| t.reference.clone()).collect();
     let mut found = HashMap::new();
-    wiring.registry.digests(&references, |reference, outcome| {
-        found.insert(reference.clone(), outcome);
-    });
-    let images = LocalImages::list(&wiring.engine);
+    refresher
+        .registry
+        .digests(&references, |reference, outcome| {
+            found.insert(reference.clone(), outcome);
+        });
+    let images = LocalImages::list(&refresher.engine);
     let row = |target: &Target| {
         let unknown = || Err("not looked up".to_owned());
         let outcome = found

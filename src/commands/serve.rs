@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `listener`, `admin`, and those of the guard | the admin endpoint |
 //! | `health`, `status` | questions to the Engine that callers must not wait for |
+//! | `check` | a check that a caller asked for, while it runs |
 //! | `refresh` | the only thread that changes containers |
 //! | `notify` | one for each receiver of messages |
 //! | `watcher` | rounds, with a short-lived `look-up` thread for each registry host if there are several |
 
 use super::backend::LiveBackend;
+use super::check::look;
 use super::preflight::Preflight;
 use super::recovery::Recovery;
 use super::signals;
@@ -234,6 +236,11 @@ impl Parts {
             engine: Arc::clone(&self.wiring.engine),
             registry: Arc::clone(&self.wiring.registry),
             refresher: Arc::clone(&self.wiring.refresher),
+            check: |refresher| {
+                let table = look(refresher)?;
+                serde_json::to_string(&table).map_err(|error| error.to_string())
+            },
+            checks: Mutex::default(),
             health_executor: executor("health")?,
             status_executor: executor("status")?,
             images: Mutex::default(),

@@ -1,6 +1,7 @@
 //! The HTTP API and the page.
 
 mod attack;
+mod check;
 mod guard;
 mod jobs;
 mod owner;
