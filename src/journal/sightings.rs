@@ -5,7 +5,6 @@
 
 use crate::reference::Digest;
 use crate::reference::Reference;
-use crate::sort::sort;
 use crate::time::parse_rfc3339;
 use crate::time::print_duration;
 use crate::time::rfc3339;
@@ -32,7 +31,9 @@ pub struct Sightings(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    all: HashMap<String, Sighting>,
+    all: Vec<Sighting>,
+    /// The position of each reference in `all`.
+    index: HashMap<String, usize>,
     /// Whether anything changed that the state file does not have.
     has_changed: bool,
 }
@@ -109,35 +110,32 @@ impl Sighting {
 impl Sightings {
     /// Restores the sights of an earlier process.
     #[must_use]
-    pub fn restore(list: Vec<Sighting>) -> Self {
-        let mut all = HashMap::new();
-        for one in list.into_iter().take(MOST) {
-            all.insert(one.reference.clone(), one);
-        }
-        let has_changed = false;
-        Self(Mutex::new(Inner { all, has_changed }))
+    pub fn restore(mut list: Vec<Sighting>) -> Self {
+        list.truncate(MOST);
+        let mut inner = Inner::default();
+        inner.set(list);
+        Self(Mutex::new(inner))
     }
 
-    /// All sights for the state file, by the names of the references. If there are too many, those that are followed
-    /// come first.
+    /// All sights for the state file. If there are too many, those that are followed come first.
     #[must_use]
     pub fn list(&self) -> Vec<Sighting> {
-        let mut list: Vec<Sighting> = self.lock().all.values().cloned().collect();
-        sort(&mut list, |one, other| {
-            (&one.gone, &one.reference) < (&other.gone, &other.reference)
-        });
-        list.truncate(MOST);
-        list
+        let inner = self.lock();
+        let (gone, mut list): (Vec<&Sighting>, Vec<&Sighting>) =
+            inner.all.iter().partition(|one| one.gone.is_some());
+        list.extend(gone);
+        list.into_iter().take(MOST).cloned().collect()
     }
 
     /// Remembers that a tag points at `digest` now.
     pub fn see(&self, reference: &Reference, digest: &Digest, now: SystemTime) {
         let mut inner = self.lock();
         let (name, digest) = (reference.to_string(), digest.as_str());
-        let Some(one) = inner.all.get_mut(&name) else {
+        let Some(one) = inner.find(&name) else {
             inner.make_room();
-            let one = Sighting::new(name.clone(), digest, now);
-            inner.all.insert(name, one);
+            let place = inner.all.len();
+            inner.all.push(Sighting::new(name.clone(), digest, now));
+            inner.index.insert(name, place);
             inner.has_changed = true;
             return;
         };
@@ -156,21 +154,21 @@ impl Sightings {
     /// Since when the tag has pointed at `digest`. `None` if it was last seen at another one.
     #[must_use]
     pub fn since(&self, reference: &Reference, digest: &Digest) -> Option<SystemTime> {
-        let inner = self.lock();
-        let one = inner.all.get(&reference.to_string())?;
+        let mut inner = self.lock();
+        let one = inner.find(&reference.to_string())?;
         (one.digest == digest.as_str()).then(|| one.since())?
     }
 
     /// The digest of a reference that needs nothing more, also in the eyes of an earlier process.
     #[must_use]
     pub fn settled(&self, reference: &str) -> Option<String> {
-        self.lock().all.get(reference)?.settled.clone()
+        self.lock().find(reference)?.settled.clone()
     }
 
     /// Remembers that `digest` needs nothing more.
     pub fn settle(&self, reference: &str, digest: &str) {
         let mut inner = self.lock();
-        let one = inner.all.get_mut(reference);
+        let one = inner.find(reference);
         let is_new = |one: &&mut Sighting| one.moves > 0 || one.settled.as_deref() != Some(digest);
         if let Some(one) = one.filter(is_new) {
             one.settled = Some(digest.to_owned());
@@ -183,8 +181,8 @@ impl Sightings {
     /// Says how often a tag moved without being followed, if that happened several times in a row.
     #[must_use]
     pub fn restless(&self, reference: &Reference, now: SystemTime) -> Option<String> {
-        let inner = self.lock();
-        let one = inner.all.get(&reference.to_string())?;
+        let mut inner = self.lock();
+        let one = inner.find(&reference.to_string())?;
         let since = parse_rfc3339(one.moves_since.as_deref()?)?;
         let span = now.duration_since(since).unwrap_or_default().as_secs();
         // More exact than an hour would only be hard to read.
@@ -198,19 +196,24 @@ impl Sightings {
     pub fn keep_only<'r>(&self, followed: impl Iterator<Item = &'r Reference>, now: SystemTime) {
         let followed: HashSet<String> = followed.map(ToString::to_string).collect();
         let mut inner = self.lock();
-        for (name, one) in &mut inner.all {
-            if followed.contains(name) {
+        for one in &mut inner.all {
+            if followed.contains(&one.reference) {
                 one.gone = None;
             } else if one.gone.is_none() {
                 one.gone = Some(rfc3339(now));
                 one.settled = None;
             }
         }
-        inner.all.retain(|_, one| {
+        let is_kept = |one: &Sighting| {
             let gone = one.gone.as_deref().and_then(parse_rfc3339);
             let gone_for = gone.and_then(|since| now.duration_since(since).ok());
             gone_for.is_none_or(|time| time < KEPT)
-        });
+        };
+        if !inner.all.iter().all(is_kept) {
+            let mut all = std::mem::take(&mut inner.all);
+            all.retain(is_kept);
+            inner.set(all);
+        }
     }
 
     /// Whether anything is new since the last call.
@@ -224,15 +227,27 @@ impl Sightings {
 }
 
 impl Inner {
+    fn find(&mut self, reference: &str) -> Option<&mut Sighting> {
+        let place = *self.index.get(reference)?;
+        self.all.get_mut(place)
+    }
+
+    fn set(&mut self, all: Vec<Sighting>) {
+        let numbered = all.iter().enumerate();
+        let index = numbered.map(|(place, one)| (one.reference.clone(), place));
+        self.index = index.collect();
+        self.all = all;
+    }
+
     /// Forgets one reference that nothing follows, if there are too many.
     fn make_room(&mut self) {
         if self.all.len() < MOST {
             return;
         }
-        let gone = self.all.values().filter(|one| one.gone.is_some());
-        let oldest = gone.min_by_key(|one| one.since());
-        if let Some(name) = oldest.map(|one| one.reference.clone()) {
-            self.all.remove(&name);
+        if let Some(place) = self.all.iter().position(|one| one.gone.is_some()) {
+            let mut all = std::mem::take(&mut self.all);
+            all.remove(place);
+            self.set(all);
         }
     }
 }

@@ -149,8 +149,7 @@ type Item = (Option<u8>, Option<(u16, u16)>);
 
 /// Splits an item into its days and its time, of which one may be missing.
 fn split(item: &str) -> Result<Item, &'static str> {
-    // `Mon - Fri` and the longer dash mean the same as `Mon-Fri`.
-    let item = item.replace('–', "-");
+    // `Mon - Fri` means the same as `Mon-Fri`.
     let parts: Vec<&str> = item.split('-').map(str::trim).collect();
     let (mut days, mut times) = (None, None);
     for word in parts.join("-").split([' ', '\t', '+']) {
@@ -253,7 +252,7 @@ mod tests {
                 "sat, Mon-Fri , SUNDAY 00:00-24:00",
                 vec![span(EVERY_DAY, 0, 1440)],
             ),
-            ("Mon – Fri 22:00 – 04:00", vec![span(week, 1320, 240)]),
+            ("Mon - Fri 22:00 - 04:00", vec![span(week, 1320, 240)]),
             ("Fri-Mon 22:00-00:00", vec![span(0b110_0011, 1320, 0)]),
             ("Sun-Sun 00:00-00:01", vec![span(1, 0, 1)]),
             ("Sat-Fri 00:00-00:01", vec![span(EVERY_DAY, 0, 1)]),
@@ -486,7 +485,6 @@ mod tests {
         const WORDS: &[&str] = &[
             "Mon",
             "-",
-            "–",
             "Fri",
             "+",
             ",",

@@ -5,8 +5,8 @@
 
 use super::civil;
 use super::days_since_1970;
-use std::fs::File;
-use std::io::Read;
+use crate::process;
+use std::fs::Metadata;
 use std::sync::OnceLock;
 
 /// The folder of the system's zones.
@@ -106,16 +106,15 @@ impl Zone {
 
     /// Reads the rule at the end of a file.
     fn read(path: &str) -> Result<Self, String> {
-        let read = || {
-            // Opening a named pipe would wait for a writer.
-            let is_file = std::fs::metadata(path)?.is_file();
-            let mut bytes = Vec::new();
-            if is_file {
-                File::open(path)?.take(LIMIT).read_to_end(&mut bytes)?;
-            }
-            Ok::<_, std::io::Error>(bytes)
+        // Opening a named pipe would wait for a writer.
+        let is_small_file = |found: Metadata| found.is_file() && found.len() <= LIMIT;
+        let found = std::fs::metadata(path).map(is_small_file);
+        let bytes = match found {
+            Ok(true) => std::fs::read(path),
+            Ok(false) => Ok(Vec::new()),
+            Err(error) => Err(error),
         };
-        let bytes = read().map_err(|error| format!("{path}: {error}"))?;
+        let bytes = bytes.map_err(|error| format!("{path}: {}", process::explain(&error)))?;
         let rule = footer(&bytes).and_then(Self::rule);
         rule.ok_or_else(|| format!("{path}: no rule of a time zone is in it"))
     }
