@@ -191,8 +191,8 @@ impl Sightings {
         (moves >= RESTLESS).then(|| format!("moved {moves} times in {}", print_duration(span)))
     }
 
-    /// Forgets the settled digests of all other references, because one that comes back counts as new. The references
-    /// themselves are forgotten some time later.
+    /// Forgets the settled digests of all other references, because one that comes back counts as new, unless its update
+    /// waits. The references themselves are forgotten some time later.
     pub fn keep_only<'r>(&self, followed: impl Iterator<Item = &'r Reference>, now: SystemTime) {
         let followed: HashSet<String> = followed.map(ToString::to_string).collect();
         let mut inner = self.lock();
@@ -201,7 +201,10 @@ impl Sightings {
                 one.gone = None;
             } else if one.gone.is_none() {
                 one.gone = Some(rfc3339(now));
-                one.settled = None;
+                // An update that waits for days is not lost because its container is away for a moment.
+                if one.settled.as_ref() == Some(&one.digest) {
+                    one.settled = None;
+                }
             }
         }
         let is_kept = |one: &Sighting| {
@@ -337,6 +340,13 @@ mod tests {
         assert_eq!(one.settled(&nginx.to_string()), Some(settled));
         one.keep_only([].into_iter(), noon());
         assert_eq!(one.settled(&nginx.to_string()), None);
+        let waits = reference("waits");
+        one.see(&waits, &digest('1'), noon());
+        one.settle(&waits.to_string(), digest('1').as_str());
+        one.see(&waits, &digest('2'), noon());
+        one.keep_only([].into_iter(), noon());
+        let settled = digest('1').to_string();
+        assert_eq!(one.settled(&waits.to_string()), Some(settled));
         one.keep_only([].into_iter(), noon() + KEPT - HOUR);
         assert_eq!(one.since(&nginx, &digest('1')), Some(noon()));
         one.keep_only([].into_iter(), noon() + KEPT);

@@ -48,6 +48,7 @@ impl<'a, H: Backend> Round<'a, H> {
             entry.last_error = None;
             entry.wait(waiting);
         });
+        // Whoever pulls ahead of a window (`IMAGEWATCH_WINDOW_PULL`) begins here.
         let done = followed.delayed.as_ref().map(|delayed| &delayed.done);
         let is_done = |name: &String| done.is_some_and(|done| done.contains(name));
         let due: Vec<String> = permit

@@ -85,9 +85,9 @@ impl Scene {
         pulls.count()
     }
 
-    fn check(&self, more: &[(&str, &str)]) -> (Option<i32>, Value) {
+    fn run(&self, arguments: &[&str], more: &[(&str, &str)]) -> (Option<i32>, Value) {
         let output = Command::new(env!("CARGO_BIN_EXE_imagewatch"))
-            .args(["check", "--json"])
+            .args(arguments)
             .env_clear()
             .envs(self.vars(more))
             .output()
@@ -141,7 +141,7 @@ fn an_image_that_is_too_young_is_not_pulled_and_its_clock_survives_a_restart() {
     assert!(reason.starts_with("waits until "), "{report}");
     assert_eq!(in_state(&program, "waiting")["waiting"], waiting);
     assert_eq!(scene.pulls(), 0);
-    let (code, table) = scene.check(&age);
+    let (code, table) = scene.run(&["check", "--json"], &age);
     assert_eq!(
         (code, &table["references"][0]["state"]),
         (Some(10), &json!("waiting"))
@@ -153,6 +153,10 @@ fn an_image_that_is_too_young_is_not_pulled_and_its_clock_survives_a_restart() {
         "{}",
         program.log()
     );
+    let (_, dry_run) = scene.run(&["refresh", "--dry-run", "--json"], &age);
+    assert_eq!(dry_run["would_pull"], json!([]));
+    let reason = dry_run["skipped"][0]["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("waits until "), "{dry_run}");
     program.kill();
 
     let mut program = scene.start(&age);
