@@ -66,7 +66,10 @@ impl Zone {
     /// Coordinated Universal Time.
     #[must_use]
     pub fn utc() -> Self {
-        let name = "UTC".to_owned();
+        Self::without_offset("UTC".to_owned())
+    }
+
+    fn without_offset(name: String) -> Self {
         let standard = Clock { name, ahead: 0 };
         Self {
             standard,
@@ -85,8 +88,9 @@ impl Zone {
             return Ok(zone);
         }
         let name = text.strip_prefix(FOLDER).unwrap_or(text);
-        if matches!(name, "UTC" | "Etc/UTC" | "GMT" | "Etc/GMT" | "Z" | "Zulu") {
-            return Ok(Self::utc());
+        if matches!(name, "UTC" | "Etc/UTC" | "GMT" | "Etc/GMT") {
+            let name = name.trim_start_matches("Etc/").to_owned();
+            return Ok(Self::without_offset(name));
         }
         let is_word = |word: &str| {
             let fits = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'+');
@@ -536,6 +540,7 @@ mod tests {
         for name in ["UTC", ":UTC", "Etc/UTC", " UTC0 "] {
             assert_eq!(Zone::find(name).expect(name).at(0), (0, "UTC"));
         }
+        assert_eq!(Zone::find("Etc/GMT").expect("a zone").at(0), (0, "GMT"));
     }
 
     #[test]
