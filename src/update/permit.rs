@@ -204,6 +204,10 @@ impl Refresher {
             return false;
         }
         let waiting = behind_only(&permit.waiting, target, survey.as_ref());
+        if waiting.is_empty() {
+            // Everything is up to date, and the pull will find that out.
+            return false;
+        }
         permit.waiting.retain(|one| !waiting.contains(one));
         let current = permit.waiting;
         let report = &mut outcomes.report;
@@ -214,20 +218,21 @@ impl Refresher {
             let words = one.in_words();
             report.skipped.push(Reasoned::new(&one.name, words));
         }
-        let verdict = if waiting.is_empty() {
-            Verdict::Done
-        } else {
-            Verdict::NotYet(waiting)
-        };
+        let verdict = Verdict::NotYet(waiting);
         outcomes.verdicts.push((reference.clone(), verdict));
         true
     }
 }
 
-/// Leaves out the containers that run the newest image already, as far as the survey tells.
+/// Leaves out the containers that run the newest image already, and an image that is here already, as far as the survey
+/// tells.
 fn behind_only(waiting: &[Waiting], target: &Target, survey: Option<&Survey>) -> Vec<Waiting> {
     let is_behind = |one: &&Waiting| {
-        one.name == target.name || survey.is_none_or(|survey| survey.is_behind(&one.name))
+        let is_old = |survey: &Survey| match one.name == target.name {
+            true => !survey.is_pulled,
+            false => survey.is_behind(&one.name),
+        };
+        survey.is_none_or(is_old)
     };
     waiting.iter().filter(is_behind).cloned().collect()
 }

@@ -185,6 +185,11 @@ fn outside_its_window_a_container_is_left_alone() {
     let window = format!("{in_three_days} 02:00-05:00");
     let program = scene.start(&[("IMAGEWATCH_WINDOW", &window)]);
     program.await_line("hermes: seeded");
+    // Nothing is behind, so nothing waits.
+    let (_, report) = program.refresh("");
+    let found = ["pulled", "unchanged", "skipped"].map(|key| report[key].clone());
+    let expected = [json!(["hermes"]), json!(["ws-1"]), json!([])];
+    assert_eq!(found, expected);
     scene.move_tag('b');
     let line = program.await_line("hermes digest moved");
     let words = format!(", waits until {in_three_days} 02:00 UTC for its window");
