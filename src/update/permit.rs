@@ -56,20 +56,23 @@ impl Refresher {
     ) -> Permit {
         let mut permit = Permit::default();
         let reference = &target.reference;
-        let mut has_own_rules = false;
+        let mut is_any_updated = false;
         let waits = |name: &str, own: &OwnRules| self.waits(name, asked, reference, digest, own);
         for one in seen {
             if one.stays_stopped || one.made_from.as_ref() != Ok(reference) {
                 continue;
             }
             let is_updated = one.consent == Consent::Update;
-            has_own_rules |= is_updated;
+            is_any_updated |= is_updated;
             match waits(&one.name, &one.rules).filter(|_| is_updated) {
                 Some(waiting) => permit.waiting.push(waiting),
                 None => permit.now.push(one.name.clone()),
             }
         }
-        if !has_own_rules {
+        // An image whose containers are all in mode notify is only pulled if it is a runtime's.
+        let is_runtime = |one: &Target| one.reference == *reference;
+        let is_pulled = permit.now.is_empty() || self.catalogue.iter().any(is_runtime);
+        if !is_any_updated && is_pulled {
             let of_image = waits(&target.name, &OwnRules::default());
             permit.waiting.extend(of_image);
         }
