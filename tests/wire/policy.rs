@@ -221,3 +221,38 @@ fn a_container_that_is_held_stays_whoever_asks() {
     }
     assert_eq!(scene.pulls(), 0);
 }
+
+#[test]
+fn every_time_is_shown_in_the_zone_of_its_owner() {
+    let scene = Scene::new();
+    let zone = [("TZ", "<+0530>-5:30"), ("IMAGEWATCH_MIN_AGE", "1h")];
+    let program = scene.start(&zone);
+    let line = program.await_line("hermes: seeded");
+    assert_eq!(line.get(19..25), Some("+05:30"), "{line}");
+    scene.move_tag('b');
+    let line = program.await_line("hermes digest moved");
+    assert!(line.contains(" +0530 for its minimum age"), "{line}");
+    let found = in_state(&program, "waiting");
+    for time in [&found["last_check"], &found["waiting"][0]["until"]] {
+        assert!(
+            time.as_str().is_some_and(|time| time.ends_with("+05:30")),
+            "{found}"
+        );
+    }
+}
+
+#[test]
+fn a_window_in_a_zone_that_cannot_be_read_does_not_start() {
+    let output = Command::new(env!("CARGO_BIN_EXE_imagewatch"))
+        .env_clear()
+        .env("TZ", "Nowhere/Atlantis")
+        .env("IMAGEWATCH_WINDOW", "02:00-05:00")
+        .output()
+        .expect("the program runs");
+    let words = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(2), "{words}");
+    assert!(
+        words.contains("-v /usr/share/zoneinfo:/usr/share/zoneinfo:ro"),
+        "{words}"
+    );
+}
