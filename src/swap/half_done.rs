@@ -76,13 +76,18 @@ fn is_all_but_removed(list: &[Summary], pair: &Pair) -> bool {
 }
 
 /// The pairs of half-done swaps: the old container is still there, or the successor does not have its name yet.
+///
+/// Each container that was swapped once has a record for good, so the list may hold thousands of them.
 pub(super) fn open_pairs(list: &[Summary]) -> Vec<Pair> {
-    let is_there = |id: &str| list.iter().any(|one| one.id() == id);
+    let ids: HashSet<&str> = list.iter().map(Summary::id).collect();
+    let is_there = |id: &str| ids.contains(id);
+    let aside: Vec<&Summary> = list.iter().filter(|one| is_aside(one.name())).collect();
     let pair = |one: &Summary| {
         let mut record = Record::of_summary(one)?;
         if !is_there(&record.old) {
             // Somebody removed the old container, and the process at work made it again.
-            let again = list.iter().find(|one| one.name() == record.old_name());
+            let name = record.old_name();
+            let again = aside.iter().find(|one| one.name() == name);
             record.old = again.map_or(record.old, |again| again.id().to_owned());
         }
         let open =
