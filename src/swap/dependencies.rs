@@ -100,14 +100,16 @@ pub(crate) fn lives_in(one: &Container, provider: &Container) -> bool {
 #[must_use]
 pub fn needs_others(one: &Container) -> bool {
     let mut shared = SHARED.iter().filter_map(|(key, _)| shared_with(one, key));
+    let has = |label: &str| !label.trim().is_empty();
     shared.next().is_some()
         || links(one).next().is_some()
-        || one.label(COMPOSE_DEPENDS_ON).is_some()
+        // Compose gives this label to every container, mostly without any service in it.
+        || one.label(COMPOSE_DEPENDS_ON).is_some_and(has)
 }
 
 /// Whether [`depends_on`] can be true for a container at all.
 #[must_use]
-pub fn may_depend(one: &Container) -> bool {
+pub(super) fn may_depend(one: &Container) -> bool {
     needs_others(one) || one.label(WATCHTOWER_DEPENDS_ON).is_some()
 }
 
@@ -158,32 +160,32 @@ pub fn dependents<'a>(provider: &Container, all: &'a [Container]) -> Vec<&'a Con
     found
 }
 
-/// Sorts the items so that each comes after its dependencies. Otherwise the order stays, also in a circle of
-/// dependencies.
-#[must_use]
-pub fn in_order<T>(items: Vec<T>, container: impl Fn(&T) -> &Container) -> Vec<T> {
-    let mut waiting = items;
-    let mut sorted = Vec::with_capacity(waiting.len());
-    while !waiting.is_empty() {
-        let is_free = |one: &T| {
-            let one = container(one);
-            let mut others = waiting.iter().map(&container);
-            !may_depend(one)
-                || others.all(|other| other.id() == one.id() || !depends_on(one, other))
-        };
-        let next = waiting.iter().position(is_free).unwrap_or(0);
-        sorted.push(waiting.remove(next));
-    }
-    sorted
-}
-
 /// Whether `one` lives in `other`, or its owner wants it updated after `other`.
 #[must_use]
-pub fn depends_on(one: &Container, other: &Container) -> bool {
+pub(super) fn depends_on(one: &Container, other: &Container) -> bool {
     let named = one.label(WATCHTOWER_DEPENDS_ON).and_then(labels::names);
     lives_in(one, other)
         || compose_dependency(one, other).is_some()
         || named.is_some_and(|names| names.contains(&other.name()))
+}
+
+/// The names, and ids, of the containers that `one` depends on other than by Compose's label.
+pub(super) fn named_by(one: &Container) -> impl Iterator<Item = &str> {
+    let named = one.label(WATCHTOWER_DEPENDS_ON).and_then(labels::names);
+    let shared = namespaces_of(one).map(|target| target.trim_start_matches('/'));
+    shared.chain(links(one)).chain(named.into_iter().flatten())
+}
+
+/// The project and the service of a container that Compose made.
+pub(super) fn service_of(one: &Container) -> Option<(&str, &str)> {
+    one.label(COMPOSE_PROJECT).zip(one.label(COMPOSE_SERVICE))
+}
+
+/// The projects and services in Compose's label.
+pub(super) fn compose_services(one: &Container) -> impl Iterator<Item = (&str, &str)> {
+    let project = one.label(COMPOSE_PROJECT).unwrap_or_default();
+    let entries = one.label(COMPOSE_DEPENDS_ON).unwrap_or_default().split(',');
+    entries.filter_map(move |entry| Some((project, entry.trim().split_once(':')?.0)))
 }
 
 /// Whether the owner wants `one` restarted after `other` was recreated (`restart: true` in Compose).
@@ -347,30 +349,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_depended_on_goes_first() {
+    fn the_entry_for_a_service_says_what_its_owner_wants() {
         let compose = |service: &str, depends: &str| json!({COMPOSE_PROJECT: "p", COMPOSE_SERVICE: service, COMPOSE_DEPENDS_ON: depends});
-        let all = vec![
+        let all = [
             container(
                 "web",
                 json!({}),
                 compose("web", "db:service_healthy:false,cache:service_started:true"),
             ),
-            container("side", json!({}), json!({WATCHTOWER_DEPENDS_ON: "web"})),
             container("cache", json!({}), compose("cache", "")),
             container("db", json!({}), compose("db", "")),
         ];
-        assert!(restarts_with(&all[0], &all[2]));
-        assert!(!restarts_with(&all[0], &all[3]));
-        assert!(wants_healthy(&all[0], &all[3]) && !wants_healthy(&all[0], &all[2]));
-        let order: Vec<String> = in_order(all, |one| one)
-            .iter()
-            .map(|one| one.name().to_owned())
-            .collect();
-        assert_eq!(order, ["cache", "db", "web", "side"]);
-        let circle = vec![
-            container("a", json!({}), json!({WATCHTOWER_DEPENDS_ON: "b"})),
-            container("b", json!({}), json!({WATCHTOWER_DEPENDS_ON: "a"})),
-        ];
-        assert_eq!(in_order(circle, |one| one).len(), 2);
+        assert!(restarts_with(&all[0], &all[1]));
+        assert!(!restarts_with(&all[0], &all[2]));
+        assert!(wants_healthy(&all[0], &all[2]) && !wants_healthy(&all[0], &all[1]));
     }
 }

@@ -12,8 +12,7 @@ use crate::engine::Container;
 use crate::journal::Step;
 use crate::swap::Lock;
 use crate::swap::Turns;
-use crate::swap::depends_on;
-use crate::swap::may_depend;
+use crate::swap::dependencies_among;
 use crate::swap::namespaces_of;
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -183,9 +182,11 @@ impl Refresher {
 /// Returns the number of each container's group. Containers of one group share an image or a namespace, or one depends
 /// on the other. `others` are containers that depend on any container.
 fn groups(all: &[Managed], others: &[Container]) -> Vec<usize> {
-    let is_new = |one: &&Container| all.iter().all(|known| known.container.id() != one.id());
+    let known: HashSet<&str> = all.iter().map(|one| one.container.id()).collect();
     let managed = all.iter().map(|one| &one.container);
-    let nodes: Vec<&Container> = managed.chain(others.iter().filter(is_new)).collect();
+    let others = others.iter().filter(|one| !known.contains(one.id()));
+    let nodes: Vec<&Container> = managed.chain(others).collect();
+    let needed = dependencies_among(&nodes);
     let mut groups = Groups((0..nodes.len()).collect());
     let mut shared: HashMap<String, usize> = HashMap::new();
     for (place, node) in nodes.iter().enumerate() {
@@ -194,26 +195,30 @@ fn groups(all: &[Managed], others: &[Container]) -> Vec<usize> {
         for key in image.into_iter().chain(namespaces) {
             groups.merge(*shared.entry(key).or_insert(place), place);
         }
-        if may_depend(node) {
-            let needed = nodes.iter().enumerate();
-            for (needed, _) in needed.filter(|(_, other)| depends_on(node, other)) {
-                groups.merge(needed, place);
-            }
+        for &needed in &needed[place] {
+            groups.merge(needed, place);
         }
     }
-    groups.0.truncate(all.len());
-    groups.0
+    (0..all.len()).map(|place| groups.of(place)).collect()
 }
 
-/// The group of each container, by its place.
+/// For each container, by its place, another one of its group, or itself: one of each group.
 struct Groups(Vec<usize>);
 
 impl Groups {
-    fn merge(&mut self, one: usize, other: usize) {
-        let (one, other) = (self.0[one], self.0[other]);
-        for group in self.0.iter_mut().filter(|group| **group == other) {
-            *group = one;
+    fn of(&mut self, place: usize) -> usize {
+        let mut place = place;
+        while self.0[place] != place {
+            // Each walk halves the way of the next one.
+            self.0[place] = self.0[self.0[place]];
+            place = self.0[place];
         }
+        place
+    }
+
+    fn merge(&mut self, one: usize, other: usize) {
+        let (one, other) = (self.of(one), self.of(other));
+        self.0[other] = one;
     }
 }
 
