@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::journal::Metrics;
 use crate::journal::Survey;
+use crate::journal::Verdict;
 use crate::policy::Asked;
 use crate::reference::Digest;
 use crate::reference::Reference;
@@ -10,6 +11,7 @@ use crate::reference::Target;
 use crate::registry;
 use crate::registry::Registry;
 use crate::update;
+use crate::update::Answer;
 use crate::update::Extent;
 use crate::update::Images;
 use crate::update::Jobs;
@@ -116,16 +118,21 @@ impl Backend for LiveBackend {
             images: Images::Moved(vec![moved]),
             extent: Extent::Recreate,
         };
-        let answer = self.jobs.begin(order);
-        Box::new(move || match answer.pop() {
-            Some(answer) => {
-                let outcomes = answer?;
-                let verdict = outcomes.verdict(&reference);
-                let list = |error| format!("container list: {error}");
-                let why = outcomes.list_error.map(list);
-                verdict.ok_or_else(|| why.unwrap_or_else(|| "not refreshed".to_owned()))
-            }
-            None => Err("imagewatch is stopping".to_owned()),
+        let answer = self
+            .jobs
+            .begin(order, move |answer| verdict(answer, &reference));
+        Box::new(move || {
+            let stopping = || Err("imagewatch is stopping".to_owned());
+            answer.pop().unwrap_or_else(stopping)
         })
     }
+}
+
+/// Returns the verdict on a reference, or the reason why there is none.
+fn verdict(answer: &Answer, reference: &Reference) -> std::result::Result<Verdict, String> {
+    let outcomes = answer.as_ref().map_err(Clone::clone)?;
+    let list = |error| format!("container list: {error}");
+    let why = || outcomes.list_error.as_ref().map(list);
+    let verdict = outcomes.verdict(reference);
+    verdict.ok_or_else(|| why().unwrap_or_else(|| "not refreshed".to_owned()))
 }

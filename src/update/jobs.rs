@@ -228,12 +228,17 @@ impl Jobs {
         self.list.find(id)
     }
 
-    /// Puts an order of the watcher into the queue. The returned outlet gives the answer after the run, or
-    /// nothing if the worker has ended.
+    /// Puts an order of the watcher into the queue. The returned outlet gives what `pick` takes from the answer after
+    /// the run, or nothing if the worker has ended. One run may serve hundreds of orders, so none of them gets a copy
+    /// of the whole answer.
     #[must_use]
-    pub fn begin(&self, order: Order) -> Outlet<Answer> {
+    pub fn begin<T: Send + 'static>(
+        &self,
+        order: Order,
+        pick: impl FnOnce(&Answer) -> T + Send + 'static,
+    ) -> Outlet<T> {
         let (inlet, outlet) = queue();
-        let reply = move |answer: &Answer| inlet.push(answer.clone());
+        let reply = move |answer: &Answer| inlet.push(pick(answer));
         self.inlet.push(Job {
             id: String::new(),
             order,
@@ -301,7 +306,7 @@ mod tests {
                 };
                 worker.work(&Board::default(), run, || (), idle);
             });
-            let answer = jobs.begin(order(Extent::Pull));
+            let answer = jobs.begin(order(Extent::Pull), Clone::clone);
             assert!(answer.pop().is_some_and(|answer| answer.is_ok()));
             // Even without callers, there is a pause before the next call.
             drop(jobs);
@@ -405,9 +410,9 @@ mod tests {
                 };
                 worker.work(&Board::default(), run, || (), || false);
             });
-            let first = jobs.begin(moved("a"));
+            let first = jobs.begin(moved("a"), Clone::clone);
             assert_eq!(entered.recv(), Ok(1));
-            let rest = ["b", "c", "d", "c"].map(|name| jobs.begin(moved(name)));
+            let rest = ["b", "c", "d", "c"].map(|name| jobs.begin(moved(name), Clone::clone));
             drop(leave);
             assert_eq!(entered.recv(), Ok(3), "one run for all of them");
             assert!(first.pop().is_some_and(|answer| answer.is_ok()));
@@ -433,9 +438,9 @@ mod tests {
                 may_begin.recv().expect("sent");
                 worker.work(&Board::default(), run, || (), || false);
             });
-            let first = jobs.begin(moved("a"));
+            let first = jobs.begin(moved("a"), Clone::clone);
             begin.send(()).expect("received");
-            let second = jobs.begin(moved("b"));
+            let second = jobs.begin(moved("b"), Clone::clone);
             let both = entered.recv().expect("a run");
             assert!(matches!(both.images, Images::Moved(all) if all.len() == 2));
             assert!(first.pop().is_some() && second.pop().is_some());
@@ -454,7 +459,7 @@ mod tests {
                 };
                 worker.work(&Board::default(), run, || (), || false);
             });
-            let ask = |extent| jobs.begin(order(extent)).pop();
+            let ask = |extent| jobs.begin(order(extent), Clone::clone).pop();
             assert!(matches!(ask(Extent::Force), Some(Err(_))));
             assert!(matches!(ask(Extent::Pull), Some(Ok(_))));
             drop(jobs);
