@@ -2,6 +2,7 @@
 //! they were left out (`scripts/test.sh` builds it and runs them).
 
 use crate::support::Folder;
+use crate::support::crowd::Crowd;
 use crate::support::program::Program;
 use crate::support::pulled_image;
 use crate::support::server::Answer;
@@ -18,6 +19,9 @@ use std::time::Instant;
 const SIZE: u64 = 3_300_000;
 /// Bytes of memory of its own, and its share of what others use too, after 20 rounds.
 const PSS: u64 = 3_200_000;
+/// Bytes of memory at the peak of a refresh over [`CROWD`] containers, all of it counted.
+const REFRESH: u64 = 6_000_000;
+const CROWD: usize = 400;
 /// Threads at rest: main, `refresh`, `health`, `status`, `listener`, `watcher`; and six of the inner
 /// admin server, of which tiny_http always has five.
 const THREADS: usize = 12;
@@ -123,6 +127,29 @@ fn twenty_rounds_of_eight_images_over_tls_stay_small() {
         "{} connections",
         registry.connections()
     );
+}
+
+#[test]
+fn a_refresh_over_hundreds_of_containers_stays_small() {
+    let Some(path) = binary() else { return };
+    let crowd = Crowd::new(CROWD, |number| number % 20);
+    let program = Program::start_binary(
+        &path,
+        &[
+            ("DOCKER_HOST", crowd.socket()),
+            ("IMAGEWATCH_RUNTIMES", "none"),
+            ("IMAGEWATCH_SELECT", "all"),
+        ],
+    );
+    let (status, report) = program.ask("POST", "/v1/update");
+    assert_eq!(status, 200, "{report}");
+    let unchanged = report["unchanged"].as_array().map_or(0, Vec::len);
+    assert_eq!(unchanged, CROWD, "{report}");
+    let (peak, each) = (program.peak(), crowd.size_of_inspection());
+    say(&format!(
+        "peak of a refresh over {CROWD} containers of {each} bytes: {peak} bytes of {REFRESH}"
+    ));
+    assert!(peak <= REFRESH, "{peak} bytes are more than {REFRESH}");
 }
 
 #[test]

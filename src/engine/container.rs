@@ -9,6 +9,9 @@ use std::time::Duration;
 /// The start time of a container that was never started.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
+/// The settings that may name another container.
+const NEEDED: [&str; 4] = ["NetworkMode", "PidMode", "IpcMode", "Links"];
+
 /// The state of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -56,6 +59,38 @@ impl Container {
     #[must_use]
     pub fn new(json: Value) -> Self {
         Self { json }
+    }
+
+    /// The container with only what decides whether and when it is updated: its id, name, image id, state and time to
+    /// stop, the containers that it needs, and the labels about updates. That is what is kept of hundreds of
+    /// containers. As JSON in memory a whole one takes 50 KB, and each object at least 600 bytes, so that the labels
+    /// stand beside the other fields.
+    #[must_use]
+    pub fn outline(&self) -> Self {
+        if self.is_outline() {
+            return self.clone();
+        }
+        let mut outline = Map::new();
+        copy(object(&self.json), &mut outline, &["Id", "Name", "Image"]);
+        copy(self.config(), &mut outline, &["StopTimeout"]);
+        outline.insert("State".to_owned(), self.state_name().into());
+        for (name, value) in self.labels().filter(|(name, _)| is_outlined(name)) {
+            outline.insert(name.to_owned(), value.into());
+        }
+        let mut needed = Map::new();
+        copy(self.host_config(), &mut needed, &NEEDED);
+        if !needed.is_empty() {
+            outline.insert("HostConfig".to_owned(), needed.into());
+        }
+        Self {
+            json: outline.into(),
+        }
+    }
+
+    /// Whether this is only an outline.
+    #[must_use]
+    pub fn is_outline(&self) -> bool {
+        self.json["State"].is_string()
     }
 
     /// The whole answer.
@@ -142,13 +177,24 @@ impl Container {
     /// The value of one label.
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&str> {
-        self.json["Config"]["Labels"][name].as_str()
+        self.label_map().get(name)?.as_str()
     }
 
     /// The names and values of all labels.
     pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
-        let labels = object(&self.json["Config"]["Labels"]).iter();
+        // Beside the labels of an outline there are fields, whose names have no dot.
+        let is_outline = self.is_outline();
+        let labels = self.label_map().iter();
+        let labels = labels.filter(move |(name, _)| !is_outline || name.contains('.'));
         labels.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))
+    }
+
+    fn label_map(&self) -> &Map<String, Value> {
+        if self.is_outline() {
+            object(&self.json)
+        } else {
+            object(&self.json["Config"]["Labels"])
+        }
     }
 
     /// The container's state.
@@ -166,7 +212,8 @@ impl Container {
     /// The container's state, in the Engine's word.
     #[must_use]
     pub fn state_name(&self) -> &str {
-        text(&self.json["State"]["Status"])
+        let state = &self.json["State"];
+        state.as_str().unwrap_or_else(|| text(&state["Status"]))
     }
 
     /// The exit code of the last run.
@@ -284,7 +331,9 @@ impl Container {
     #[must_use]
     pub fn stop_time(&self) -> Duration {
         const NEVER: u64 = 3600;
-        let seconds = self.json["Config"]["StopTimeout"].as_i64().unwrap_or(10);
+        let of_outline = || self.json["StopTimeout"].as_i64();
+        let seconds = self.json["Config"]["StopTimeout"].as_i64();
+        let seconds = seconds.or_else(of_outline).unwrap_or(10);
         Duration::from_secs(u64::try_from(seconds).map_or(NEVER, |seconds| seconds.min(NEVER)))
     }
 
@@ -298,6 +347,28 @@ impl Container {
     #[must_use]
     pub fn restart_policy(&self) -> Value {
         self.json["HostConfig"]["RestartPolicy"].clone()
+    }
+}
+
+/// Whether an outline has a label of this name: ours, Watchtower's, and Compose's about dependencies.
+fn is_outlined(name: &str) -> bool {
+    let compose = name.strip_prefix("com.docker.compose.");
+    compose.is_some_and(|rest| matches!(rest, "project" | "service" | "depends_on"))
+        || (labels::is_kept(name) && name != labels::TRANSACTION)
+}
+
+/// Copies the values of these keys. Of settings, only those that name another container count.
+fn copy(from: &Map<String, Value>, to: &mut Map<String, Value>, keys: &[&str]) {
+    for key in keys {
+        let is_kept = |value: &&Value| match value {
+            Value::Null => false,
+            Value::String(text) => !NEEDED.contains(key) || text.starts_with("container:"),
+            Value::Array(links) => !links.is_empty(),
+            _ => true,
+        };
+        if let Some(value) = from.get(*key).filter(is_kept) {
+            to.insert((*key).to_owned(), value.clone());
+        }
     }
 }
 
@@ -326,6 +397,35 @@ mod tests {
         assert_eq!(container.state(), State::Exited);
         assert!(container.networks().is_empty());
         assert_eq!(container.health(), None);
+    }
+
+    #[test]
+    fn an_outline_has_what_decides_on_an_update_and_no_more() {
+        let labels = json!({"imagewatch.mode": "notify", "io.imagewatch.txn": "{}", "a": "b",
+            "com.docker.compose.service": "web", "com.docker.compose.version": "2",
+            "com.docker.compose.depends_on": "db:service_started:true"});
+        let whole = Container::new(json!({
+            "Id": "1", "Name": "/web", "Image": "sha256:2", "Mounts": [{"Source": "/"}],
+            "State": {"Status": "running", "Pid": 1},
+            "Config": {"Image": "nginx", "Env": ["A=B"], "StopTimeout": 3, "Labels": labels},
+            "HostConfig": {"NetworkMode": "container:db", "PidMode": "", "IpcMode": "private",
+                "Links": null, "Binds": []},
+        }));
+        let outline = json!({
+            "Id": "1", "Name": "/web", "Image": "sha256:2", "State": "running", "StopTimeout": 3,
+            "HostConfig": {"NetworkMode": "container:db"}, "imagewatch.mode": "notify",
+            "com.docker.compose.service": "web",
+            "com.docker.compose.depends_on": "db:service_started:true",
+        });
+        assert_eq!(*whole.outline().json(), outline);
+        assert_eq!(*whole.outline().outline().json(), outline);
+        let outline = whole.outline();
+        assert_eq!(outline.state(), State::Running);
+        assert_eq!(outline.stop_time(), whole.stop_time());
+        assert_eq!(outline.label("imagewatch.mode"), Some("notify"));
+        assert_eq!(outline.labels().count(), 3);
+        assert!(outline.is_outline() && !whole.is_outline());
+        assert!(!Container::new(Value::Null).is_outline());
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::journal::Step;
 use crate::journal::Verdict;
 use crate::reference::Digest;
 use crate::reference::Reference;
+use std::collections::HashMap;
 use std::time::SystemTime;
 
 impl Refresher {
@@ -63,7 +64,7 @@ impl Refresher {
         self.survey_again(
             order,
             digests.into_iter().collect(),
-            Vec::new(),
+            HashMap::new(),
             &mut outcomes,
         );
         outcomes

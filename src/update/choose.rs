@@ -6,6 +6,7 @@ use super::order::Moved;
 use super::order::Wanted;
 use super::select::Consent;
 use super::select::Seen;
+use super::select::by_reference;
 use crate::engine::Summary;
 use crate::error::Result;
 use crate::journal::Reasoned;
@@ -104,18 +105,12 @@ impl Refresher {
         };
         // The platform starts new containers from the runtimes' images, so these are always pulled.
         let is_pulled = |one: &Moved| one.only.is_none() && is_runtime(&one.target);
-        let mut by_reference: HashMap<Reference, Vec<Seen>> = HashMap::new();
+        let mut all = HashMap::new();
         if !moved.iter().all(is_pulled) {
-            for one in self.selection.seen_among(list, &self.engine)? {
-                if let Ok(reference) = &one.made_from {
-                    by_reference.entry(reference.clone()).or_default().push(one);
-                }
-            }
+            all = by_reference(self.selection.seen_among(list, &self.engine)?);
         }
         for one in moved {
-            let mut seen = by_reference
-                .remove(&one.target.reference)
-                .unwrap_or_default();
+            let mut seen = all.remove(&one.target.reference).unwrap_or_default();
             if let Some(only) = &one.only {
                 seen.retain(|container| only.contains(&container.name));
             }

@@ -105,7 +105,8 @@ fn image_due_to(dependent: &Container, round: &Round) -> Option<Image> {
     // An image that was rejected, or that the owner's labels do not allow, is not due.
     let is_wanted = round.updates.contains(dependent.name());
     let due = round.work(&reference);
-    let due = due.filter(|work| work.ended.is_none() && is_wanted);
+    // Only an outline is kept of an image that its containers run already.
+    let due = due.filter(|work| work.ended.is_none() && is_wanted && work.image.has_settings());
     due.map(|work| work.image.clone())
 }
 

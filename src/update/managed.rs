@@ -2,6 +2,7 @@
 
 use super::select::Selection;
 use super::select::blocking_label;
+use super::select::by_name;
 use super::select::is_id;
 use super::select::made_from;
 use crate::engine::Container;
@@ -16,12 +17,17 @@ use crate::policy::OwnRules;
 use crate::reference::Reference;
 use crate::swap::half_done;
 use crate::swap::is_stopped;
+use std::collections::HashSet;
 use std::time::Instant;
+
+/// Up to so many managed containers are kept as they were inspected, so that their update asks once less. Of more, only
+/// the outlines are kept.
+const WHOLE: usize = 8;
 
 /// A managed container.
 #[derive(Debug, Clone)]
 pub struct Managed {
-    /// The container as it was at `seen`.
+    /// The container as it was at `seen`, or its outline.
     pub container: Container,
     pub seen: Instant,
     /// The reference that the container was made from.
@@ -58,7 +64,7 @@ impl Selection {
         names: &[String],
         engine: &Engine,
     ) -> Result<Vec<Managed>> {
-        let mut managed = Vec::new();
+        let mut managed: Vec<Managed> = Vec::new();
         for summary in list {
             let is_wanted = names.iter().any(|wanted| wanted == summary.name());
             if !is_wanted || blocking_label(&Wishes::of(&mut summary.labels())).is_some() {
@@ -78,6 +84,7 @@ impl Selection {
                     stays_stopped: false,
                 });
             }
+            outline_many(&mut managed);
         }
         Ok(managed)
     }
@@ -90,17 +97,17 @@ impl Selection {
     pub fn managed_among(
         &self,
         list: &[Summary],
-        of: &[&Reference],
+        of: &HashSet<&Reference>,
         engine: &Engine,
     ) -> Result<(Vec<Managed>, Vec<Unreadable>)> {
         let (mut managed, mut unreadable) = (Vec::new(), Vec::new());
         let mut inspector = Inspector::of(engine);
         let half_done = half_done(list);
-        for summary in list.iter().filter(|summary| self.may_be_managed(summary)) {
+        for summary in by_name(list).filter(|summary| self.may_be_managed(summary)) {
             let listed = summary.image_name();
             // The list may show an old name, so it can only rule a container out.
             if !is_id(listed, summary.image_id())
-                && made_from(listed, summary.image_id()).is_ok_and(|listed| !of.contains(&&listed))
+                && made_from(listed, summary.image_id()).is_ok_and(|listed| !of.contains(&listed))
             {
                 continue;
             }
@@ -115,7 +122,7 @@ impl Selection {
             let Ok(reference) = made_from(container.image_name(), container.image_id()) else {
                 continue;
             };
-            if !of.contains(&&reference) {
+            if !of.contains(&reference) {
                 continue;
             }
             let wishes = Wishes::of(&mut summary.labels());
@@ -130,9 +137,7 @@ impl Selection {
                     continue;
                 }
             };
-            let before = |other: &Managed| other.container.name() < container.name();
-            let place = managed.partition_point(before);
-            let one = Managed {
+            managed.push(Managed {
                 stays_stopped: self.stays_stopped(container.id(), is_stopped, &half_done),
                 container,
                 seen: Instant::now(),
@@ -140,8 +145,8 @@ impl Selection {
                 consent: wishes.consent.unwrap_or(self.mode),
                 rules: OwnRules::of(&wishes),
                 left_alone: wishes.unclear.clone(),
-            };
-            managed.insert(place, one);
+            });
+            outline_many(&mut managed);
         }
         Ok((managed, unreadable))
     }
@@ -150,14 +155,14 @@ impl Selection {
     pub(super) fn unreadable(
         &self,
         summary: &Summary,
-        of: &[&Reference],
+        of: &HashSet<&Reference>,
         error: &Error,
     ) -> Option<Unreadable> {
         let listed = summary.image_name().to_owned();
         let name = self.known_image_name(summary).unwrap_or(listed);
         let reference = made_from(&name, summary.image_id()).ok()?;
         let wishes = Wishes::of(&mut summary.labels());
-        let is_meant = of.contains(&&reference) && self.selects(summary, &wishes, &reference);
+        let is_meant = of.contains(&reference) && self.selects(summary, &wishes, &reference);
         let stays_stopped = !self.with_stopped && summary.is_stopped();
         (is_meant && !stays_stopped).then(|| Unreadable {
             name: summary.name().to_owned(),
@@ -165,5 +170,15 @@ impl Selection {
             image_id: summary.image_id().to_owned(),
             reason: format!("it cannot be looked at: {error}"),
         })
+    }
+}
+
+/// Keeps only the outlines once there are more than a few.
+fn outline_many(managed: &mut [Managed]) {
+    if managed.len() > WHOLE {
+        let whole = managed.iter_mut().rev();
+        for one in whole.take_while(|one| !one.container.is_outline()) {
+            one.container = one.container.outline();
+        }
     }
 }

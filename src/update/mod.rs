@@ -8,6 +8,7 @@ mod back;
 mod choose;
 mod cleanup;
 mod companions;
+mod compare;
 mod earlier;
 mod find;
 mod jobs;
@@ -90,6 +91,7 @@ use pull::Pulled;
 use replaced::Replaced;
 use round::Round;
 use round::Work;
+use select::by_reference;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -160,7 +162,7 @@ impl Refresher {
                 return outcomes;
             }
         };
-        let (mut digests, mut here) = (Vec::new(), Vec::new());
+        let (mut digests, mut here) = (Vec::new(), HashMap::new());
         self.hold_back(order, &mut chosen, &mut outcomes, &mut digests);
         outcomes.report.skipped.append(&mut chosen.left_alone);
         for one in chosen.notify_only {
@@ -187,7 +189,7 @@ impl Refresher {
                 here.extend(pulled.into_iter().map(|one| {
                     let reference = one.target.reference.clone();
                     outcomes.verdicts.push((reference.clone(), Verdict::Done));
-                    (reference, one.image)
+                    (reference, one.image.outline())
                 }));
             } else {
                 here.extend(self.update_pulled(order, pulled, list.take(), &mut outcomes, on));
@@ -197,7 +199,8 @@ impl Refresher {
         outcomes
     }
 
-    /// Updates the containers of the pulled images. `list` is from before the pulls. Returns the images by reference.
+    /// Updates the containers of the pulled images. `list` is from before the pulls. Returns the images by reference,
+    /// without their settings.
     fn update_pulled(
         &self,
         order: &Order,
@@ -246,7 +249,7 @@ impl Refresher {
             let reference = work.target.reference.clone();
             self.settle_tag(&mut work);
             if work.tagged.is_none() {
-                here.push((reference.clone(), work.image.clone()));
+                here.push((reference.clone(), work.image.outline()));
             }
             let verdict = work.verdict_on(&order.images);
             outcomes.verdicts.push((reference, verdict));
@@ -280,19 +283,21 @@ impl Refresher {
         &self,
         order: &Order,
         digests: Vec<(Reference, Digest)>,
-        mut here: Vec<(Reference, Image)>,
+        mut here: HashMap<Reference, Image>,
         outcomes: &mut Outcomes,
     ) {
         let seen = match self.selection.seen(&self.engine) {
-            Ok(seen) if outcomes.list_error.is_none() => Some(seen),
+            Ok(seen) if outcomes.list_error.is_none() => Some(by_reference(seen)),
             _ => None,
         };
         for (reference, digest) in digests {
-            let place = here.iter().position(|(known, _)| *known == reference);
-            let image = place.map(|place| here.swap_remove(place).1);
-            let survey = seen.as_ref().and_then(|seen| match image {
-                Some(image) => self.survey_of(&reference, &digest, seen, Some(image)).ok(),
-                None => self.survey(&reference, &digest, seen).ok(),
+            let image = here.remove(&reference);
+            let survey = seen.as_ref().and_then(|seen| {
+                let seen = seen.get(&reference).map_or(&[][..], Vec::as_slice);
+                match image {
+                    Some(image) => self.survey_of(&reference, &digest, seen, Some(image)).ok(),
+                    None => self.survey(&reference, &digest, seen).ok(),
+                }
             });
             let is_of_all = order.extent != Extent::Pull && order.images.only(&reference).is_none();
             let found = Found {

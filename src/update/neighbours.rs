@@ -23,6 +23,7 @@ pub(super) const FRESH: Duration = Duration::from_secs(1);
 pub(super) struct Neighbours {
     /// The ids of containers that were inspected.
     known: HashSet<String>,
+    /// The outlines of containers that need others.
     dependents: Vec<Container>,
     /// The ids of containers whose swap is not over.
     half_done: HashSet<String>,
@@ -50,7 +51,7 @@ impl Neighbours {
             neighbours.known.insert(one.id().to_owned());
             neighbours
                 .dependents
-                .extend(needs_others(one).then(|| one.clone()));
+                .extend(needs_others(one).then(|| one.outline()));
         }
         neighbours
     }
@@ -88,7 +89,11 @@ impl Neighbours {
                 continue;
             }
             match inspector.find(id)? {
-                Ok(found) => self.dependents.extend(found.filter(needs_others)),
+                Ok(found) => {
+                    let found = found.filter(needs_others);
+                    self.dependents
+                        .extend(found.as_ref().map(Container::outline));
+                }
                 // A container that is being removed needs nothing any more.
                 Err(_) if one.is_gone() => {}
                 Err(error) => self.unknown.push((one.clone(), error)),
@@ -123,7 +128,7 @@ impl Neighbours {
         self.half_done.contains(container.id())
     }
 
-    /// Returns the containers that depend on others, as they were at their inspection.
+    /// Returns the outlines of the containers that depend on others, as they were at their inspection.
     pub(super) fn dependents(&self) -> &[Container] {
         &self.dependents
     }

@@ -29,6 +29,7 @@ use std::time::Instant;
 /// An image that was pulled.
 pub(super) struct Pulled<'o> {
     pub(super) target: &'o Target,
+    /// The image that is here now; its outline, if it was here before.
     pub(super) image: Image,
     /// The image that was here before under the same name, if it is another one.
     pub(super) before: Option<Image>,
@@ -110,7 +111,8 @@ impl Refresher {
             debug(format_args!("{reference}: already here as {digest}"));
             return Ok(Some(Pulled {
                 target,
-                image: before.clone(),
+                // Most images of a refresh are here already, and are not needed whole.
+                image: before.outline(),
                 before: None,
                 digest: Some(digest.clone()),
                 tagged: None,

@@ -21,7 +21,6 @@ use crate::journal::Outcome as Told;
 use crate::journal::Reasoned;
 use crate::journal::Step;
 use crate::journal::Verdict;
-use crate::logging::debug;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::reference::Target;
@@ -32,6 +31,10 @@ use crate::swap::Lock;
 use crate::swap::Outcome;
 use crate::swap::Part;
 use crate::swap::in_order;
+use std::collections::HashSet;
+use std::hash::DefaultHasher;
+use std::hash::Hash;
+use std::hash::Hasher;
 use std::sync::PoisonError;
 
 /// The reason not to touch a container whose last swap is half done.
@@ -75,8 +78,7 @@ impl Refresher {
         self.find_equal_images(&managed, round);
         if !round.is_any_due(&managed) {
             // Containers may have come during the pulls.
-            let before = std::mem::replace(&mut list, self.engine.containers()?);
-            if !are_the_same(&before, &list) {
+            if !self.list_again(&mut list)? {
                 managed = self.choose_among(&list, round)?;
                 self.find_equal_images(&managed, round);
             }
@@ -88,7 +90,7 @@ impl Refresher {
             }
             return Ok(());
         }
-        let image = image_of_lock(&list, &managed, round);
+        let image = self.image_of_lock(&list, &managed, round);
         // A stop of the program waits until the lock is released.
         let pass = image.as_ref().and_then(|_| self.shutdown.enter());
         let mut lock = None;
@@ -122,6 +124,13 @@ impl Refresher {
         Ok(())
     }
 
+    /// Lists the containers again. Returns whether they are the same as before.
+    fn list_again(&self, list: &mut Vec<Summary>) -> Result<bool> {
+        let before = shape_of(&std::mem::take(list));
+        *list = self.engine.containers()?;
+        Ok(shape_of(list) == before)
+    }
+
     /// Recovers half-done swaps, and looks again at whatever changed before the lock was taken.
     fn look_under_lock(
         &self,
@@ -130,14 +139,15 @@ impl Refresher {
         managed: &mut Vec<Managed>,
         round: &mut Round,
     ) -> Result<()> {
-        let before = std::mem::replace(list, self.engine.containers()?);
+        let before = shape_of(list);
+        self.list_again(list)?;
         if !swap::is_clean(list) {
             let (acceptance, shutdown) = (self.acceptance, &self.shutdown);
             // Swaps that stay half done are reported by the recovery that tries again later.
             swap::recover_with_lock(&self.engine, list, acceptance, shutdown, held, round.on)?;
             *list = self.engine.containers()?;
         }
-        if !are_the_same(&before, list) {
+        if shape_of(list) != before {
             *managed = self.choose_among(list, round)?;
         }
         self.skip_half_done(list, round)?;
@@ -151,7 +161,7 @@ impl Refresher {
             return self.selection.named_among(list, names, &self.engine);
         }
         let works = round.works.iter();
-        let of: Vec<&Reference> = works.map(|work| &work.target.reference).collect();
+        let of: HashSet<&Reference> = works.map(|work| &work.target.reference).collect();
         let (mut managed, mut unreadable) =
             self.selection.managed_among(list, &of, &self.engine)?;
         let is_meant = |reference: &Reference, name: &str| {
@@ -186,33 +196,20 @@ impl Refresher {
         Ok(())
     }
 
-    /// Finds the older images that are equal to the newest but for their id. An image that cannot be inspected
-    /// counts as different, which costs one restart at most.
-    fn find_equal_images(&self, managed: &[Managed], round: &mut Round) {
-        for one in managed {
-            let old = one.container.image_id();
-            let Some(newest) = round.work(&one.reference).map(|work| work.image.id()) else {
-                continue;
-            };
-            let pair = (old.to_owned(), newest.to_owned());
-            if old == newest || round.equal_images.contains_key(&pair) {
-                continue;
-            }
-            self.inspect_old_image(old, round);
-            let both = round.old_image(old).zip(round.work(&one.reference));
-            let is_equal = both.is_some_and(|(old, work)| old.is_same_as(&work.image));
-            round.equal_images.insert(pair, is_equal);
+    /// Returns the image to make the lock of, or nothing if the lock is not needed.
+    fn image_of_lock(
+        &self,
+        list: &[Summary],
+        managed: &[Managed],
+        round: &mut Round,
+    ) -> Option<Image> {
+        let due = managed.iter().find_map(|one| round.image_due(one));
+        if due.is_some() || !swap::needs_recovery(list) {
+            return due.cloned();
         }
-    }
-
-    /// Inspects an image that a container runs, if that was not done before.
-    fn inspect_old_image(&self, id: &str, round: &mut Round) {
-        if round.old_image(id).is_none() {
-            match self.engine.find_image(id) {
-                Ok(found) => round.old_images.extend(found),
-                Err(error) => debug(format_args!("{error}")),
-            }
-        }
+        let work = round.works.first_mut()?;
+        self.complete(work);
+        work.image.has_settings().then(|| work.image.clone())
     }
 
     /// Updates one container, or reports why not.
@@ -327,10 +324,10 @@ impl Refresher {
 fn due(one: &Managed, round: &mut Round) -> Option<(usize, Image)> {
     let name = one.container.name();
     let &index = round.index.get(&one.reference)?;
-    let image = round.works[index].image.clone();
+    let is_newest = round.is_newest(one, &round.works[index].image);
     // The container may have been recreated already, with a dependency.
     let is_done = round.report.recreated.iter().any(|done| done == name);
-    if round.is_newest(one, &image) && round.extent != Extent::Force {
+    if is_newest && round.extent != Extent::Force {
         if !is_done {
             round.report.unchanged.push(name.to_owned());
         }
@@ -343,6 +340,7 @@ fn due(one: &Managed, round: &mut Round) -> Option<(usize, Image)> {
         }
         return None;
     }
+    let image = round.works[index].image.clone();
     if let Some(reason) = one.left_alone.clone() {
         round.skip(one, &image, reason, Told::LeftAlone);
         return None;
@@ -364,23 +362,11 @@ fn due(one: &Managed, round: &mut Round) -> Option<(usize, Image)> {
     Some((index, image))
 }
 
-/// Returns the image to make the lock of, or nothing if the lock is not needed.
-fn image_of_lock(list: &[Summary], managed: &[Managed], round: &Round) -> Option<Image> {
-    let due = managed.iter().find_map(|one| round.image_due(one));
-    let any = || round.works.first().map(|work| &work.image);
-    let image = due.or_else(|| swap::needs_recovery(list).then(any).flatten());
-    image.cloned()
-}
-
-/// Whether both lists show the same containers in the same states.
-fn are_the_same(one: &[Summary], other: &[Summary]) -> bool {
-    let shape = |list: &[Summary]| {
-        let of_others = list.iter().filter(|one| one.name() != LOCK_NAME);
-        let shape = of_others.map(|one| {
-            let texts = [one.id(), one.name(), one.image_id(), one.state()];
-            texts.map(str::to_owned)
-        });
-        shape.collect::<Vec<_>>()
-    };
-    shape(one) == shape(other)
+/// A number that is the same for lists of the same containers in the same states. It saves keeping a second list.
+fn shape_of(list: &[Summary]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for one in list.iter().filter(|one| one.name() != LOCK_NAME) {
+        [one.id(), one.name(), one.image_id(), one.state()].hash(&mut hasher);
+    }
+    hasher.finish()
 }

@@ -159,7 +159,8 @@ impl Refresher {
         id: &str,
     ) -> Result<std::result::Result<Container, &'static str>> {
         // Just before the stop, the swap looks whether anything has changed.
-        if id == one.container.id() && one.seen.elapsed() < FRESH {
+        let is_known = !one.container.is_outline() && id == one.container.id();
+        if is_known && one.seen.elapsed() < FRESH {
             return Ok(Ok(one.container.clone()));
         }
         let Some(old) = self.engine.find(id)? else {
@@ -295,7 +296,14 @@ impl Refresher {
     /// Removes one container, for a platform that provisions its containers again.
     pub(super) fn remove_one(&self, one: &Managed, image: &Image, shared: &Shared) -> Verdict {
         let name = one.container.name();
-        match swap::must_stay(&one.container, &self.engine) {
+        let whole = if one.container.is_outline() {
+            self.engine.container(one.container.id())
+        } else {
+            Ok(one.container.clone())
+        };
+        let must_stay = (whole.as_ref().map_err(Clone::clone))
+            .and_then(|whole| swap::must_stay(whole, &self.engine));
+        match must_stay {
             Ok(None) => {}
             Ok(Some(reason)) => {
                 let reason = reason.to_owned();
@@ -310,8 +318,8 @@ impl Refresher {
         match self.engine.remove(one.container.id(), Removal::Force) {
             Ok(()) => {
                 log::info!("removed container={name} image={}", one.reference);
-                if one.container.image_id() != image.id() {
-                    self.remember_replaced(&one.container, None);
+                if let Some(whole) = whole.ok().filter(|old| old.image_id() != image.id()) {
+                    self.remember_replaced(&whole, None);
                 }
                 let event = Event::of(Told::Recreated, name, &one.reference.to_string());
                 let event = event.from_to(one.container.image_id(), image.id());

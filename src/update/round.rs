@@ -25,7 +25,7 @@ use std::collections::HashMap;
 /// One image of a refresh, and the updates to it.
 pub(super) struct Work<'o> {
     pub(super) target: &'o Target,
-    /// The image that the Engine has under the reference.
+    /// The image that the Engine has under the reference. It is an outline until a container is due.
     pub(super) image: Image,
     /// The digest that the registry has, if this refresh saw one.
     pub(super) digest: Option<Digest>,

@@ -131,7 +131,7 @@ impl Selection {
         let mut seen = Vec::new();
         let mut inspector = Inspector::of(engine);
         let half_done = half_done(list);
-        for summary in list.iter().filter(|summary| self.may_be_managed(summary)) {
+        for summary in by_name(list).filter(|summary| self.may_be_managed(summary)) {
             let mut name = summary.image_name().to_owned();
             let has_lost_tag = is_id(&name, summary.image_id());
             let mut unknown = None;
@@ -178,7 +178,6 @@ impl Selection {
             });
         }
         self.forget_others(list);
-        sort(&mut seen, |one, other| one.name < other.name);
         Ok(seen)
     }
 
@@ -318,8 +317,27 @@ impl Selection {
             .image_names
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        image_names.retain(|id, _| list.iter().any(|one| one.id() == id));
+        let ids: HashSet<&str> = list.iter().map(Summary::id).collect();
+        image_names.retain(|id, _| ids.contains(id.as_str()));
     }
+}
+
+/// Returns the containers of a list in the order of their names.
+pub(super) fn by_name(list: &[Summary]) -> impl Iterator<Item = &Summary> {
+    let mut sorted: Vec<&Summary> = list.iter().collect();
+    sort(&mut sorted, |one, other| one.name() < other.name());
+    sorted.into_iter()
+}
+
+/// Returns the containers by the reference that each follows.
+pub(super) fn by_reference(seen: Vec<Seen>) -> HashMap<Reference, Vec<Seen>> {
+    let mut all: HashMap<Reference, Vec<Seen>> = HashMap::new();
+    for one in seen {
+        if let Ok(reference) = &one.made_from {
+            all.entry(reference.clone()).or_default().push(one);
+        }
+    }
+    all
 }
 
 /// Returns the reason in the labels that forbids an update even if a caller names the container.

@@ -3,6 +3,7 @@
 
 pub(crate) mod attack;
 pub(crate) mod browser;
+pub(crate) mod crowd;
 pub(crate) mod docker;
 pub(crate) mod engine_proxy;
 pub(crate) mod haproxy;

@@ -12,3 +12,4 @@ mod notify;
 mod policy;
 mod registry;
 mod swap;
+mod update;

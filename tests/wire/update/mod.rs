@@ -1,0 +1,3 @@
+//! Updates among many containers.
+
+mod many;
