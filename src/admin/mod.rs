@@ -20,6 +20,7 @@ pub use guard::Stopper;
 use crate::engine::Engine;
 use crate::engine::Image;
 use crate::error::Error;
+use crate::journal::AllDecisions;
 use crate::journal::Board;
 use crate::journal::Down;
 use crate::journal::FORMAT;
@@ -39,6 +40,9 @@ use crate::update::Seen;
 use reply::Reply;
 use reply::respond;
 use route::Action;
+use serde::Serialize;
+use serde::Serializer;
+use serde::ser::SerializeMap;
 use serde_json::Value;
 use serde_json::json;
 use std::collections::HashMap;
@@ -50,6 +54,8 @@ use std::time::Instant;
 use std::time::SystemTime;
 use tiny_http::Request;
 
+/// How long an answer may take for new surveys. If more tags have moved, their surveys are left to the next answers.
+const SURVEYING: Duration = Duration::from_millis(20);
 /// How long the last ping of the Engine is used again. Health checks need no token, so this limit keeps a
 /// flood of them from becoming a flood of pings.
 const PING_IS_FRESH: Duration = Duration::from_secs(1);
@@ -230,20 +236,13 @@ impl Admin {
                 (engine, Vec::new())
             }
         };
-        let status = json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "engine": engine,
-            "watcher": snapshot.watcher,
-            "references": snapshot.references,
-            "put_off": self.registry.put_offs(),
-            "containers": containers,
-            "down": self.down.list(),
-            "rejected": self.history.rejected().list(),
-            "held": decisions.held,
-            "skipped": decisions.skipped,
-            "refreshes": snapshot.refreshes,
-            "history": self.history.entries(),
-        });
+        let status = Status {
+            admin: self,
+            engine,
+            snapshot,
+            decisions,
+            containers,
+        };
         Reply::new(200, &status)
     }
 
@@ -297,10 +296,13 @@ impl Admin {
             }
             entry
         };
-        Ok(seen.iter().map(entry).collect())
+        let entries = seen.iter().map(entry).collect();
+        let mut kept = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend(images.into_values());
+        Ok(entries)
     }
 
-    /// Returns the images of these containers by id. Each image is inspected once, at the first look that shows it.
+    /// Takes the images of these containers, by id. Each image is inspected once, at the first look that shows it.
     fn images(&self, seen: &[Seen]) -> crate::error::Result<HashMap<String, Image>> {
         let mut kept = self.images.lock().unwrap_or_else(PoisonError::into_inner);
         let known = std::mem::take(&mut *kept).into_iter();
@@ -322,12 +324,11 @@ impl Admin {
             };
             images.insert(one.image_id.clone(), image);
         }
-        kept.extend(images.values().cloned());
         Ok(images)
     }
 
     /// Returns, for each reference, the containers that run another image than its registry had at the last
-    /// look-up. The last survey tells. A new one is made if it does not know the digest or an image.
+    /// look-up. The last survey tells. A new one is made, if there is time, where it does not know the digest or an image.
     fn behind<'s>(&self, snapshot: &'s Snapshot, seen: &[Seen]) -> HashMap<&'s str, Vec<String>> {
         let mut of: HashMap<String, Vec<&Seen>> = HashMap::new();
         for one in seen.iter().filter(|one| !one.stays_stopped) {
@@ -335,7 +336,7 @@ impl Admin {
                 of.entry(reference.to_string()).or_default().push(one);
             }
         }
-        let mut behind = HashMap::new();
+        let (mut behind, begun) = (HashMap::new(), Instant::now());
         for entry in &snapshot.references {
             let (Some(digest), false) = (
                 &entry.registry_digest,
@@ -351,6 +352,7 @@ impl Admin {
                     let behind = users.iter().zip(known).filter(|(_, is_behind)| *is_behind);
                     behind.map(|(one, _)| one.name.clone()).collect()
                 }
+                (_, None) if begun.elapsed() > SURVEYING => continue,
                 (_, None) => {
                     let (Ok(reference), Ok(digest)) = (entry.reference.parse(), digest.parse())
                     else {
@@ -359,12 +361,42 @@ impl Admin {
                     let Ok(survey) = self.refresher.survey(&reference, &digest, seen) else {
                         continue;
                     };
+                    self.board.surveyed(&reference, &digest, &survey);
                     survey.behind.into_iter().map(|one| one.name).collect()
                 }
             };
             behind.insert(entry.reference.as_str(), names);
         }
         behind
+    }
+}
+
+/// The status. It is written as it is, because a copy of thousands of entries as one value would take long.
+struct Status<'a> {
+    admin: &'a Admin,
+    engine: Value,
+    snapshot: Snapshot,
+    decisions: AllDecisions,
+    containers: Vec<Value>,
+}
+
+impl Serialize for Status<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (admin, snapshot) = (self.admin, &self.snapshot);
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("version", env!("CARGO_PKG_VERSION"))?;
+        map.serialize_entry("engine", &self.engine)?;
+        map.serialize_entry("watcher", &snapshot.watcher)?;
+        map.serialize_entry("references", &snapshot.references)?;
+        map.serialize_entry("put_off", &admin.registry.put_offs())?;
+        map.serialize_entry("containers", &self.containers)?;
+        map.serialize_entry("down", &admin.down.list())?;
+        map.serialize_entry("rejected", &admin.history.rejected().list())?;
+        map.serialize_entry("held", &self.decisions.held)?;
+        map.serialize_entry("skipped", &self.decisions.skipped)?;
+        map.serialize_entry("refreshes", &snapshot.refreshes)?;
+        map.serialize_entry("history", &admin.history.entries())?;
+        map.end()
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::report::Report;
 use super::sightings::Sightings;
+use super::standing::Survey;
 use super::verdict::Found;
 use super::verdict::Outcomes;
 use super::verdict::Verdict;
@@ -252,6 +253,16 @@ impl Board {
         {
             self.sightings.settle(&entry.reference, seen);
         }
+    }
+
+    /// Takes over what a survey found out about the images of the containers, while the registry has this digest.
+    pub fn surveyed(&self, reference: &Reference, digest: &Digest, survey: &Survey) {
+        self.update(reference, |entry| {
+            let digest = digest.to_string();
+            if entry.registry_digest.as_ref() == Some(&digest) {
+                entry.surveyed = Some((digest, survey.judged.clone()));
+            }
+        });
     }
 
     /// The digest of a reference that needs no refresh any more.
