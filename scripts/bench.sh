@@ -21,6 +21,8 @@ printf '\n== small\n'
 cargo bench --locked --quiet --bench small
 printf '\n== rounds\n'
 cargo bench --locked --quiet --bench rounds
+printf '\n== scale\n'
+cargo bench --locked --quiet --bench scale
 printf '\n== fleet\n'
 cargo bench --locked --quiet --bench fleet
 printf '\n== attack\n'
