@@ -14,7 +14,7 @@
 //! 3  engine  registry  notify     clients without policy; messages
 //! 2  journal  policy               record of events; whether an update is applied now
 //!    http  credentials             connections; logins
-//! 1  reference  labels  error  logging  secret  thread  text  time  process
+//! 1  reference  labels  version  error  logging  secret  thread  text  time  process
 //! ```
 //!
 //! # Life of a refresh
@@ -61,4 +61,5 @@ mod text;
 pub mod thread;
 pub mod time;
 pub mod update;
+pub mod version;
 pub mod watch;

@@ -15,6 +15,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("text", 1),
     ("thread", 1),
     ("time", 1),
+    ("version", 1),
     ("credentials", 2),
     ("http", 2),
     ("journal", 2),
