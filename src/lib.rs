@@ -14,7 +14,7 @@
 //! 3  engine  registry  notify     clients without policy; messages
 //! 2  journal  policy               record of events; whether an update is applied now
 //!    http  credentials             connections; logins
-//! 1  reference  labels  version  error  logging  secret  thread  text  time  process
+//! 1  reference  provenance  labels  version  error  logging  secret  thread  text  time  process
 //! ```
 //!
 //! # Life of a refresh
@@ -52,6 +52,7 @@ pub mod logging;
 pub mod notify;
 pub mod policy;
 mod process;
+pub mod provenance;
 pub mod reference;
 pub mod registry;
 pub mod secret;

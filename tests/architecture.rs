@@ -9,6 +9,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("labels", 1),
     ("logging", 1),
     ("process", 1),
+    ("provenance", 1),
     ("reference", 1),
     ("secret", 1),
     ("sort", 1),

@@ -5,12 +5,14 @@
 //! holds no policy: other rooms decide when to look, and what to do then.
 
 mod challenge;
+mod config;
 mod host_memory;
 mod redirect;
 mod refusal;
 mod request;
 mod round;
 mod sharing;
+mod tags;
 mod token;
 mod turn;
 
@@ -132,6 +134,40 @@ impl Registry {
         }
     }
 
+    /// The headers and the body of a GET about the repository of `reference`, with the request in words.
+    fn get(
+        &self,
+        reference: &Reference,
+        path: &str,
+        limit: u64,
+    ) -> Result<(String, HeaderMap, Vec<u8>)> {
+        let host = api_host(reference.registry());
+        self.hosts.check(host, Instant::now())?;
+        self.credentials.renew();
+        let outcome = self.with_login(host, reference, &mut |login| {
+            let lookup = Lookup {
+                host: host.to_owned(),
+                path: path.to_owned(),
+                repository: reference.repository().into(),
+                login,
+                is_guest: false,
+                next: &[],
+            };
+            let (request, answer) = self.fetch(&Method::GET, lookup.copy())?;
+            if answer.status() != 200 {
+                let has_login = lookup.login.is_some() || self.credentials.is_refused(reference);
+                return Err(refused(&request, answer, has_login, &self.secrets(&lookup)));
+            }
+            let headers = answer.headers().clone();
+            let body = http::read_body(&request, answer, limit)?;
+            Ok((request, headers, body))
+        });
+        if let Err(error) = &outcome {
+            self.hosts.put_off_if_asked(host, error, Instant::now());
+        }
+        outcome
+    }
+
     /// The hosts that are put off now, in alphabetical order.
     #[must_use]
     pub fn put_offs(&self) -> Vec<PutOff> {
@@ -141,8 +177,21 @@ impl Registry {
     /// Looks up with the login, and once more without it if the login is refused. An expired login hides even
     /// public images (GHCR answers 403).
     fn look_up(&self, host: &str, reference: &Reference, next: &[&Reference]) -> Result<Digest> {
+        let mut next = next;
+        self.with_login(host, reference, &mut |login| {
+            self.look_up_as(host, reference, login, std::mem::take(&mut next))
+        })
+    }
+
+    /// Asks with the login, and once more without it if the login is refused.
+    fn with_login<T>(
+        &self,
+        host: &str,
+        reference: &Reference,
+        ask: &mut dyn FnMut(Option<Login>) -> Result<T>,
+    ) -> Result<T> {
         let login = self.credentials.kept_login(reference);
-        let outcome = self.look_up_as(host, reference, login.clone(), next);
+        let outcome = ask(login.clone());
         let how_far = match &outcome {
             Err(error) if error.status() == Some(401) => self.hosts.of(host, |host| {
                 // A login that got a token is known. distribution answers 401 if such a login may not read.
@@ -163,7 +212,7 @@ impl Registry {
         // The refused login may have been replaced meanwhile.
         self.credentials.renew();
         let login = self.credentials.kept_login(reference);
-        self.look_up_as(host, reference, login, &[]).or(outcome)
+        ask(login).or(outcome)
     }
 
     fn look_up_as(
@@ -224,9 +273,7 @@ impl Registry {
                 reason: "neither a Docker-Content-Digest header nor a manifest".to_owned(),
             });
         }
-        let hash = ring::digest::digest(&ring::digest::SHA256, &body);
-        let hex: String = hash.as_ref().iter().map(|b| format!("{b:02x}")).collect();
-        format!("sha256:{hex}").parse()
+        sha256(&body).parse()
     }
 }
 
@@ -257,6 +304,13 @@ pub fn api_host(registry: &str) -> &str {
     } else {
         registry
     }
+}
+
+/// The digest of some bytes, as registries write it.
+fn sha256(bytes: &[u8]) -> String {
+    let hash = ring::digest::digest(&ring::digest::SHA256, bytes);
+    let hex: String = hash.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+    format!("sha256:{hex}")
 }
 
 /// Whether the body is a JSON object with a schema version. The values are not kept: in memory they could
