@@ -16,6 +16,7 @@ use crate::error::one_line;
 use crate::sort::sort;
 use crate::text::nearest;
 use crate::time::Window;
+use crate::version::Level;
 use std::time::Duration;
 use value::Form;
 use value::Value;
@@ -154,6 +155,8 @@ pub struct Wishes {
     pub window: Option<Window>,
     /// How long its tag must have pointed at a digest; `None` if no label says it.
     pub min_age: Option<Duration>,
+    /// How far away a newer version may be for its owner to hear of it.
+    pub newer: Option<Level>,
     /// One text for each label without an effect, with the reason.
     pub idle: Vec<String>,
 }
@@ -163,7 +166,7 @@ impl Wishes {
     #[must_use]
     pub fn of<'a>(labels: &mut dyn Iterator<Item = (&'a str, &'a str)>) -> Self {
         let (mut enable, mut their_enable) = (Enabled::Unsaid, Enabled::Unsaid);
-        let (mut mode, mut monitor_only) = (None, None);
+        let (mut mode, mut monitor_only, mut newer) = (None, None, None);
         let (mut open, mut min_age) = (None, None);
         let mut remarks = Remarks::default();
         for (name, value) in labels {
@@ -171,6 +174,7 @@ impl Wishes {
                 ENABLE => enable = enabled(value),
                 WATCHTOWER_ENABLE => their_enable = enabled(value),
                 MODE => mode = consent(value),
+                NEWER => newer = value::newer(value),
                 WATCHTOWER_MONITOR_ONLY => monitor_only = switch(value),
                 WINDOW => open = window(value),
                 MIN_AGE => min_age = time(value),
@@ -193,6 +197,7 @@ impl Wishes {
             unclear: joined(remarks.unclear),
             window: open,
             min_age,
+            newer,
             idle: remarks.idle,
         }
     }
@@ -219,10 +224,6 @@ impl Remarks {
         };
         match form.read(value) {
             Value::Fine => {}
-            Value::Idle => {
-                let remark = format!("{} has no effect in this version", shown());
-                self.idle.push(remark);
-            }
             Value::Impossible => {
                 let remark = format!("{} is not supported by this version", shown());
                 self.unclear.push(remark);
@@ -444,7 +445,7 @@ mod tests {
         let found = wishes(&[
             ("imagewatch.enabled", "true"),
             ("imagewatch.", ""),
-            (NEWER, "minor"),
+            (ROLLBACK, "false"),
             ("io.imagewatch.txn", "{}"),
             ("com.centurylinklabs.watchtower", "true"),
             ("com.centurylinklabs.watchtower.scope", "x"),
@@ -457,9 +458,21 @@ mod tests {
             [
                 "its label imagewatch.enabled is unknown: did you mean imagewatch.enable?",
                 "its label imagewatch. is unknown: did you mean imagewatch.mode?",
-                "its label imagewatch.newer=\"minor\" has no effect in this version",
             ]
         );
+    }
+
+    #[test]
+    fn newer_versions_are_told_up_to_a_level() {
+        for (value, expected) in [
+            ("patch", Some(Level::Patch)),
+            (" 'Minor' ", Some(Level::Minor)),
+            ("\"MAJOR\"", Some(Level::Major)),
+            ("all", None),
+        ] {
+            assert_eq!(wishes(&[(NEWER, value)]).newer, expected, "{value}");
+        }
+        assert_eq!(wishes(&[]).newer, None);
     }
 
     #[test]

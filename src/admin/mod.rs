@@ -273,6 +273,9 @@ impl Admin {
             }
             if let Some(image) = images.get(one.image_id.as_str()) {
                 entry["image_created"] = json!(image.created());
+                if let Some(version) = image.provenance().version {
+                    entry["version"] = json!(version);
+                }
                 entry["image_digests"] = match &one.made_from {
                     Ok(reference) => json!(image.digests_of(reference).collect::<Vec<_>>()),
                     Err(_) => json!([]),

@@ -1,7 +1,9 @@
 //! The I/O of the server's watcher.
 
 use crate::error::Result;
+use crate::journal::Board;
 use crate::journal::Metrics;
+use crate::journal::Step;
 use crate::journal::Survey;
 use crate::journal::Verdict;
 use crate::policy::Asked;
@@ -16,12 +18,15 @@ use crate::update::Extent;
 use crate::update::Images;
 use crate::update::Jobs;
 use crate::update::Moved;
+use crate::update::NewerTags;
 use crate::update::Order;
 use crate::update::Permit;
 use crate::update::Refresher;
 use crate::update::Seen;
+use crate::update::Wish;
 use crate::watch::Backend;
 use crate::watch::Pending;
+use crate::watch::random;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -32,8 +37,13 @@ pub(super) struct LiveBackend {
     metrics: Arc<Metrics>,
     refresher: Arc<Refresher>,
     jobs: Jobs,
+    board: Arc<Board>,
     /// The references of swaps that were half done at the beginning of this round.
     half_done: Mutex<Vec<Reference>>,
+    /// The newer version tags, and the wishes of this round for such tags.
+    newer: Mutex<(NewerTags, Vec<Wish>)>,
+    /// Passes a newer version on to receivers and history.
+    tell: Box<dyn Fn(&Step) + Send>,
 }
 
 impl LiveBackend {
@@ -42,13 +52,18 @@ impl LiveBackend {
         metrics: Arc<Metrics>,
         refresher: Arc<Refresher>,
         jobs: Jobs,
+        board: Arc<Board>,
+        tell: Box<dyn Fn(&Step) + Send>,
     ) -> Self {
         Self {
             registry,
             metrics,
             refresher,
             jobs,
+            board,
             half_done: Mutex::default(),
+            newer: Mutex::default(),
+            tell,
         }
     }
 }
@@ -64,6 +79,8 @@ impl Backend for LiveBackend {
             .half_done
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = half_done.into_values().collect();
+        let mut newer = self.newer.lock().unwrap_or_else(PoisonError::into_inner);
+        newer.1 = update::wishes(&seen);
         Ok((targets, seen))
     }
 
@@ -81,6 +98,18 @@ impl Backend for LiveBackend {
 
     fn survey(&self, reference: &Reference, digest: &Digest, seen: &[Seen]) -> Result<Survey> {
         self.refresher.survey(reference, digest, seen)
+    }
+
+    fn end_round(&self) {
+        self.refresher.learn_versions(&self.board);
+        let mut newer = self.newer.lock().unwrap_or_else(PoisonError::into_inner);
+        let (tags, wishes) = &mut *newer;
+        for step in tags.look(&self.refresher, &self.board, wishes, random()) {
+            if let Some(event) = step.event() {
+                event.log();
+            }
+            (self.tell)(&step);
+        }
     }
 
     fn is_in_mid_swap(&self, reference: &Reference) -> bool {

@@ -5,18 +5,23 @@ use crate::config::Config;
 use crate::engine::Image;
 use crate::journal::History;
 use crate::journal::Standing;
+use crate::journal::Versions;
 use crate::journal::Waiting;
+use crate::reference::DOCKER_HUB;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::reference::Target;
 use crate::reference::short;
 use crate::swap;
 use crate::update::LocalImages;
+use crate::update::Newer;
 use crate::update::Refresher;
 use crate::update::STOPPED;
 use crate::update::Seen;
 use crate::update::summary;
+use crate::update::wishes;
 use serde::Serialize;
+use serde::Serializer;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -41,6 +46,12 @@ pub struct Row {
     pub waiting: Vec<Waiting>,
     /// The state of the reference.
     pub state: Standing,
+    /// The facts that the images tell about themselves.
+    #[serde(rename = "version", skip_serializing_if = "Versions::is_empty")]
+    pub versions: Versions,
+    /// A newer version under another tag, and the version in use.
+    #[serde(serialize_with = "newest", skip_serializing_if = "Option::is_none")]
+    pub newer: Option<Newer>,
     /// The error of the registry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -94,12 +105,19 @@ pub(super) fn look(refresher: &Refresher) -> Result<Table, String> {
             found.insert(reference.clone(), outcome);
         });
     let images = LocalImages::list(&refresher.engine);
+    let mut newer = refresher.newer_now(&wishes(&seen));
     let row = |target: &Target| {
         let unknown = || Err("not looked up".to_owned());
         let outcome = found
             .remove(&target.reference)
             .map_or_else(unknown, |outcome| outcome.map_err(say));
-        row(refresher, target, outcome, &seen, &images).map_err(say)
+        let row = row(refresher, target, outcome, &seen, &images).map_err(say)?;
+        let mut found = newer.iter();
+        let place = found.position(|(reference, _)| *reference == target.reference);
+        Ok(Row {
+            newer: place.map(|place| newer.swap_remove(place).1),
+            ..row
+        })
     };
     let references: Vec<Row> = targets.iter().map(row).collect::<Result<_, String>>()?;
     let left_alone = seen.iter().filter_map(|one| {
@@ -156,7 +174,7 @@ fn row(
     if let (true, Some(image)) = (of.is_empty(), &here) {
         digests.insert(digest_of(image, reference));
     }
-    let (mut behind, mut waiting) = (Vec::new(), Vec::new());
+    let (mut behind, mut waiting, mut versions) = (Vec::new(), Vec::new(), Versions::default());
     let state = match &outcome {
         Err(_) if refresher.is_local(reference).unwrap_or(false) => Standing::Local,
         Err(_) => Standing::Failed,
@@ -165,6 +183,10 @@ fn row(
             waiting = refresher.waiting(target, digest, seen, &survey);
             let waits = survey.waits(&waiting);
             behind.extend(survey.behind.into_iter().map(|one| one.name));
+            versions = survey.versions;
+            if survey.standing.is_behind() {
+                learn_version(refresher, reference, digest, &mut versions);
+            }
             if waits {
                 Standing::Waiting
             } else {
@@ -186,8 +208,31 @@ fn row(
         behind,
         waiting,
         state,
+        versions,
+        newer: None,
         error,
     })
+}
+
+/// Asks for the version of the registry's image, unless it is known. Docker Hub is not asked, because it counts that as
+/// a pull, and a check must cost no pull.
+fn learn_version(
+    refresher: &Refresher,
+    reference: &Reference,
+    digest: &Digest,
+    versions: &mut Versions,
+) {
+    if versions.digest.is_none() && reference.registry() != DOCKER_HUB {
+        versions.registry = refresher.release(reference, digest).unwrap_or_default();
+    }
+}
+
+/// Writes the tag of the newer version, as the API does.
+fn newest<S: Serializer>(newer: &Option<Newer>, serializer: S) -> Result<S::Ok, S::Error> {
+    newer
+        .as_ref()
+        .map(|newer| &newer.newest)
+        .serialize(serializer)
 }
 
 /// Returns a digest that the image was pulled as, or else its id.
@@ -216,7 +261,10 @@ impl Table {
     /// Formats the table for a terminal.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut lines = vec![["REFERENCE", "RUNNING", "REGISTRY", "STATE"].map(str::to_owned)];
+        let has_version = self.references.iter().any(|row| !row.versions.is_empty());
+        let last = if has_version { "VERSION" } else { "" };
+        let mut lines =
+            vec![["REFERENCE", "RUNNING", "REGISTRY", "STATE", last].map(str::to_owned)];
         for row in &self.references {
             let running: Vec<&str> = row.running_digests.iter().map(|d| short(d)).collect();
             let registry = row.registry_digest.as_deref().map_or("-", short);
@@ -230,16 +278,20 @@ impl Table {
                 running,
                 registry.to_owned(),
                 row.state.name().to_owned(),
+                row.versions.text().unwrap_or_default(),
             ]);
         }
         let mut text = String::new();
         let width = |column: usize| lines.iter().map(|line| line[column].len()).max();
-        let widths: Vec<usize> = (0..3).map(|column| width(column).unwrap_or(0)).collect();
+        let widths: Vec<usize> = (0..4).map(|column| width(column).unwrap_or(0)).collect();
         for line in &lines {
+            let start = text.len();
             for (cell, width) in line.iter().zip(&widths) {
                 text.push_str(&format!("{cell:width$}  "));
             }
-            text.push_str(&format!("{}\n", line[3]));
+            text.push_str(&line[4]);
+            text.truncate(start + text[start..].trim_end().len());
+            text.push('\n');
         }
         for row in &self.references {
             if let Some(error) = &row.error {
@@ -247,6 +299,12 @@ impl Table {
             }
             for one in &row.waiting {
                 text.push_str(&format!("{}: {}\n", one.name, one.in_words()));
+            }
+            if let Some(Newer { running, newest }) = &row.newer {
+                text.push_str(&format!(
+                    "{}: {newest} exists, you run {running}\n",
+                    row.name
+                ));
             }
         }
         for one in &self.left_alone {
@@ -263,6 +321,8 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provenance::Provenance;
+    use serde_json::json;
 
     #[test]
     fn the_table_is_aligned_and_says_why() {
@@ -276,6 +336,8 @@ mod tests {
             behind: Vec::new(),
             waiting: Vec::new(),
             state,
+            versions: Versions::default(),
+            newer: None,
             error: error.map(str::to_owned),
         };
         let table = Table {
@@ -299,6 +361,34 @@ db (postgres@sha256:…): pinned to a digest
 watching 2 containers, 2 images; 1 is behind: c
 ";
         assert_eq!(table.text(), expected);
+        let version = |version: &str| Provenance {
+            version: Some(version.to_owned()),
+            ..Provenance::default()
+        };
+        let mut with_versions = table.clone();
+        let row = &mut with_versions.references[0];
+        row.versions.running = version("1.3.9");
+        row.versions.registry = version("1.4.0");
+        row.newer = Some(Newer {
+            running: "1.3.9".to_owned(),
+            newest: "2.0.0".to_owned(),
+        });
+        let expected = "\
+REFERENCE                  RUNNING              REGISTRY             STATE     VERSION
+reg.example/hermes:latest  sha256:aaaaaaaaaaaa  sha256:bbbbbbbbbbbb  outdated  1.3.9 → 1.4.0
+reg.example/a:latest       sha256:aaaaaaaaaaaa  -                    failed
+hermes: 2.0.0 exists, you run 1.3.9
+a: HEAD x: 500
+db (postgres@sha256:…): pinned to a digest
+watching 2 containers, 2 images; 1 is behind: c
+";
+        assert_eq!(with_versions.text(), expected);
+        let json = serde_json::to_value(&with_versions.references[0]).expect("JSON");
+        assert_eq!(
+            json["version"],
+            json!({"running": "1.3.9", "registry": "1.4.0"})
+        );
+        assert_eq!(json["newer"], "2.0.0");
         assert!(table.is_outdated() && table.has_failed());
     }
 }

@@ -261,11 +261,19 @@ impl Parts {
     }
 
     fn spawn_watcher(&self, config: &Config, jobs: Jobs) -> std::result::Result<(), String> {
+        let (notifier, history) = (Arc::clone(&self.notifier), Arc::clone(&self.history));
         let backend = LiveBackend::new(
             Arc::clone(&self.wiring.registry),
             Arc::clone(&self.metrics),
             Arc::clone(&self.wiring.refresher),
             jobs,
+            Arc::clone(&self.board),
+            Box::new(move |step| {
+                if !history.knows(step) {
+                    notifier.notify(step);
+                    history.record(step);
+                }
+            }),
         );
         let first_sight = if config.catch_up {
             FirstSight::CatchUp

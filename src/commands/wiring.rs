@@ -11,6 +11,7 @@ use crate::thread::Shutdown;
 use crate::update::Origins;
 use crate::update::Permissions;
 use crate::update::Refresher;
+use crate::update::Releases;
 use crate::update::Selection;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -82,6 +83,7 @@ impl Wiring {
             rejected: Arc::clone(history.rejected()),
             history: Arc::clone(history),
             rules: config.rules.clone(),
+            releases: Releases::default(),
             replaced: Arc::default(),
             permissions: Permissions::default(),
             said: Mutex::default(),

@@ -2,6 +2,7 @@
 
 use super::container::object;
 use super::container::text;
+use crate::provenance::Provenance;
 use crate::reference::Reference;
 use serde_json::Map;
 use serde_json::Value;
@@ -22,11 +23,30 @@ impl Image {
     /// The image without its settings and layers, for lists that are kept.
     #[must_use]
     pub fn outline(&self) -> Self {
-        let keys = ["Id", "Created", "RepoDigests"].into_iter();
-        let json = keys.map(|key| (key.to_owned(), self.json[key].clone()));
-        Self {
-            json: json.collect(),
+        // `collect` would sort first, which is 5 KB of code.
+        let (mut json, mut labels) = (Map::new(), Map::new());
+        for key in ["Id", "Created", "RepoDigests"] {
+            json.insert(key.to_owned(), self.json[key].clone());
         }
+        for name in Provenance::labels() {
+            if let Some(label) = self.label(name) {
+                labels.insert(name.to_owned(), label.into());
+            }
+        }
+        json.insert("Labels".to_owned(), labels.into());
+        Self { json: json.into() }
+    }
+
+    /// The facts that the image tells about itself.
+    #[must_use]
+    pub fn provenance(&self) -> Provenance {
+        Provenance::of(&|name| self.label(name))
+    }
+
+    /// A label. A list shows the labels outside of the settings.
+    fn label(&self, name: &str) -> Option<&str> {
+        let [of_image, of_list] = [&self.json["Config"]["Labels"], &self.json["Labels"]];
+        of_image[name].as_str().or_else(|| of_list[name].as_str())
     }
 
     /// The id: the digest of the image's configuration or, in the containerd store, of its index.

@@ -267,6 +267,18 @@ impl History {
         });
     }
 
+    /// Whether the same newer version of the same image is remembered, perhaps from an earlier process.
+    #[must_use]
+    pub fn knows(&self, step: &Step) -> bool {
+        let is_same = |one: &Entry, event: &Event| {
+            one.event.outcome == event.outcome
+                && one.event.image == event.image
+                && one.event.new_version == event.new_version
+        };
+        step.event()
+            .is_some_and(|event| self.lock().iter().any(|one| is_same(one, event)))
+    }
+
     /// Writes everything that changed without an outcome: a forced refresh clears a rejection, the owner decides, and a
     /// tag moves.
     pub fn save(&self) {

@@ -12,10 +12,13 @@ mod sightings;
 mod standing;
 mod status;
 mod verdict;
+mod versions;
 mod waiting;
 mod watched;
 
 pub use waiting::Waiting;
+
+pub use versions::Versions;
 
 pub use verdict::Found;
 pub use verdict::Outcomes;

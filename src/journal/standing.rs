@@ -1,5 +1,6 @@
 //! The state of a reference: the registry's image compared with the image here and with the containers.
 
+use super::versions::Versions;
 use super::waiting::Waiting;
 use crate::labels::Consent;
 use crate::reference::Target;
@@ -44,6 +45,20 @@ impl Standing {
         (Self::Waiting, "waiting"),
     ];
 
+    /// Whether the registry has another image than the one in use, and no update runs.
+    #[must_use]
+    pub fn is_behind(self) -> bool {
+        match self {
+            Self::Outdated | Self::Waiting | Self::Rejected => true,
+            Self::Unknown
+            | Self::Current
+            | Self::Refreshing
+            | Self::Local
+            | Self::Absent
+            | Self::Failed => false,
+        }
+    }
+
     /// The name in the API.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -65,6 +80,8 @@ pub struct Survey {
     pub behind: Vec<Behind>,
     /// The images of all containers.
     pub judged: Vec<Judged>,
+    /// The facts that the images tell about themselves.
+    pub versions: Versions,
 }
 
 /// An image of a container, compared with the registry.

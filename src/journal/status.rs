@@ -246,6 +246,7 @@ impl Board {
         };
         let before = entry.seen_digest.clone();
         change(entry);
+        entry.versions.keep_only(entry.registry_digest.as_deref());
         if let Some(seen) = entry
             .seen_digest
             .as_ref()
@@ -263,6 +264,11 @@ impl Board {
                 entry.surveyed = Some((digest, survey.judged.clone()));
             }
         });
+    }
+
+    /// Looks at the state of each watched reference, and changes it.
+    pub fn update_each(&self, change: &mut dyn FnMut(&mut Watched)) {
+        self.lock().references.iter_mut().for_each(change);
     }
 
     /// The digest of a reference that needs no refresh any more.

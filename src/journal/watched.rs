@@ -5,6 +5,7 @@ use super::standing::Standing;
 use super::standing::Survey;
 use super::verdict::Found;
 use super::verdict::Verdict;
+use super::versions::Versions;
 use super::waiting::Waiting;
 use crate::reference::Digest;
 use crate::time::rfc3339;
@@ -34,6 +35,12 @@ pub struct Watched {
     /// The digest that the last survey compared with, and what it found out about the images of the containers.
     #[serde(skip)]
     pub surveyed: Option<(String, Vec<Judged>)>,
+    /// The facts that the images tell about themselves.
+    #[serde(rename = "version", skip_serializing_if = "Versions::is_empty")]
+    pub versions: Versions,
+    /// The tag of a newer version in the repository.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newer: Option<String>,
 }
 
 impl Watched {
@@ -51,6 +58,7 @@ impl Watched {
         self.state = self.shown(survey.standing);
         self.last_error.clone_from(&survey.rejection);
         self.surveyed = Some((digest.to_string(), survey.judged.clone()));
+        self.versions.clone_from(&survey.versions);
     }
 
     /// The state to show: an update that waits is no reason to worry.
@@ -83,6 +91,8 @@ impl Watched {
             last_error: None,
             last_check: None,
             surveyed: None,
+            versions: Versions::default(),
+            newer: None,
         }
     }
 
@@ -119,6 +129,9 @@ impl Watched {
         let Some(found) = found else { return };
         let digest = found.digest.to_string();
         self.surveyed = survey.map(|survey| (digest.clone(), survey.judged.clone()));
+        if let Some(survey) = survey {
+            self.versions.clone_from(&survey.versions);
+        }
         self.last_check = Some(rfc3339(SystemTime::now()));
         self.registry_digest = Some(digest.clone());
         let is_over = matches!(

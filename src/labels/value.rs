@@ -3,6 +3,7 @@
 use super::Consent;
 use crate::time::Window;
 use crate::time::parse_duration;
+use crate::version::Level;
 use std::time::Duration;
 
 /// The form that a label's value has.
@@ -25,8 +26,6 @@ pub(super) enum Form {
 /// How a value was understood.
 pub(super) enum Value {
     Fine,
-    /// The value asks for a feature that this version lacks. No update is held back.
-    Idle,
     /// The value asks for something that cannot be done.
     Impossible,
     Unreadable,
@@ -43,10 +42,7 @@ impl Form {
             Self::Minutes => minutes(value).is_some(),
             Self::Names => names(value).is_some(),
             Self::Signal => signal(value).is_some(),
-            Self::Newer => match bare(value).to_ascii_lowercase().as_str() {
-                "patch" | "minor" | "major" => return Value::Idle,
-                _ => false,
-            },
+            Self::Newer => newer(value).is_some(),
             Self::Window => window(value).is_some(),
             Self::OnlyOff => match switch(value) {
                 Some(true) => return Value::Impossible,
@@ -98,6 +94,15 @@ pub(super) fn consent(value: &str) -> Option<Consent> {
     match bare(value).to_ascii_lowercase().as_str() {
         "update" => Some(Consent::Update),
         "notify" => Some(Consent::Notify),
+        _ => None,
+    }
+}
+
+pub(super) fn newer(value: &str) -> Option<Level> {
+    match bare(value).to_ascii_lowercase().as_str() {
+        "patch" => Some(Level::Patch),
+        "minor" => Some(Level::Minor),
+        "major" => Some(Level::Major),
         _ => None,
     }
 }

@@ -1,6 +1,7 @@
 //! The labels of an image that is not here: in its registry, the digest leads to a manifest, and the manifest to a
 //! small file with the image's configuration (OCI image spec).
 
+use super::Page;
 use super::Registry;
 use super::sha256;
 use crate::error::Error;
@@ -49,7 +50,7 @@ impl Registry {
                 "no digest of its configuration",
             ));
         }
-        let (request, _, body) = self.get(reference, &path, LIMIT)?;
+        let Page { request, body, .. } = self.get(reference, &path, LIMIT)?;
         if digest.starts_with("sha256:") && sha256(&body) != digest {
             return Err(malformed(request, "not the file with this digest"));
         }

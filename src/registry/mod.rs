@@ -134,16 +134,12 @@ impl Registry {
         }
     }
 
-    /// The headers and the body of a GET about the repository of `reference`, with the request in words.
-    fn get(
-        &self,
-        reference: &Reference,
-        path: &str,
-        limit: u64,
-    ) -> Result<(String, HeaderMap, Vec<u8>)> {
+    /// The answer to a GET about the repository of `reference`.
+    fn get(&self, reference: &Reference, path: &str, limit: u64) -> Result<Page> {
         let host = api_host(reference.registry());
         self.hosts.check(host, Instant::now())?;
         self.credentials.renew();
+        let mut page = Page::default();
         let outcome = self.with_login(host, reference, &mut |login| {
             let lookup = Lookup {
                 host: host.to_owned(),
@@ -153,19 +149,31 @@ impl Registry {
                 is_guest: false,
                 next: &[],
             };
-            let (request, answer) = self.fetch(&Method::GET, lookup.copy())?;
-            if answer.status() != 200 {
-                let has_login = lookup.login.is_some() || self.credentials.is_refused(reference);
-                return Err(refused(&request, answer, has_login, &self.secrets(&lookup)));
-            }
-            let headers = answer.headers().clone();
-            let body = http::read_body(&request, answer, limit)?;
-            Ok((request, headers, body))
+            page = self.page(lookup, limit, self.credentials.is_refused(reference))?;
+            Ok(())
         });
         if let Err(error) = &outcome {
             self.hosts.put_off_if_asked(host, error, Instant::now());
         }
-        outcome
+        outcome.map(|()| page)
+    }
+
+    /// Sends a GET, and reads an answer with status 200.
+    fn page(&self, lookup: Lookup, limit: u64, is_refused: bool) -> Result<Page> {
+        let has_login = lookup.login.is_some() || is_refused;
+        let (request, answer) = self.fetch(&Method::GET, lookup.copy())?;
+        if answer.status() != 200 {
+            return Err(refused(&request, answer, has_login, &self.secrets(&lookup)));
+        }
+        let links = answer.headers().get_all("link").iter();
+        let links = links.filter_map(|link| link.to_str().ok());
+        let links = links.map(str::to_owned).collect();
+        let body = http::read_body(&request, answer, limit)?;
+        Ok(Page {
+            request,
+            links,
+            body,
+        })
     }
 
     /// The hosts that are put off now, in alphabetical order.
@@ -177,19 +185,25 @@ impl Registry {
     /// Looks up with the login, and once more without it if the login is refused. An expired login hides even
     /// public images (GHCR answers 403).
     fn look_up(&self, host: &str, reference: &Reference, next: &[&Reference]) -> Result<Digest> {
-        let mut next = next;
+        let (mut next, mut found) = (next, None);
         self.with_login(host, reference, &mut |login| {
-            self.look_up_as(host, reference, login, std::mem::take(&mut next))
+            let next = std::mem::take(&mut next);
+            found = Some(self.look_up_as(host, reference, login, next)?);
+            Ok(())
+        })?;
+        found.ok_or_else(|| Error::Malformed {
+            request: reference.to_string(),
+            reason: "no digest".to_owned(),
         })
     }
 
     /// Asks with the login, and once more without it if the login is refused.
-    fn with_login<T>(
+    fn with_login(
         &self,
         host: &str,
         reference: &Reference,
-        ask: &mut dyn FnMut(Option<Login>) -> Result<T>,
-    ) -> Result<T> {
+        ask: &mut dyn FnMut(Option<Login>) -> Result<()>,
+    ) -> Result<()> {
         let login = self.credentials.kept_login(reference);
         let outcome = ask(login.clone());
         let how_far = match &outcome {
@@ -261,12 +275,7 @@ impl Registry {
 
     /// Computes the digest, for registries that do not send it: the SHA-256 of the manifest's bytes.
     fn digest_of_body(&self, lookup: Lookup) -> Result<Digest> {
-        let has_login = lookup.login.is_some();
-        let (request, answer) = self.fetch(&Method::GET, lookup.copy())?;
-        if answer.status() != 200 {
-            return Err(refused(&request, answer, has_login, &self.secrets(&lookup)));
-        }
-        let body = http::read_body(&request, answer, MANIFEST_LIMIT)?;
+        let Page { request, body, .. } = self.page(lookup, MANIFEST_LIMIT, false)?;
         if !is_manifest(&body) {
             return Err(Error::Malformed {
                 request,
@@ -275,6 +284,16 @@ impl Registry {
         }
         sha256(&body).parse()
     }
+}
+
+/// The answer to a GET.
+#[derive(Default)]
+struct Page {
+    /// The request, for errors.
+    request: String,
+    /// The values of the headers `Link`.
+    links: Vec<String>,
+    body: Vec<u8>,
 }
 
 impl Lookup<'_> {

@@ -11,7 +11,6 @@ use crate::reference::Reference;
 use serde::de::IgnoredAny;
 use std::time::Duration;
 use std::time::Instant;
-use ureq::http::HeaderMap;
 use ureq::http::Method;
 
 /// The tags that are asked for at a time. Registries may send more or fewer.
@@ -38,21 +37,21 @@ impl Registry {
             if page > 0 {
                 std::thread::sleep(self.pace);
             }
-            let (request, headers, body) = self.get(reference, &path, PAGE_LIMIT)?;
-            let is_list = read(&body, &mut |tag| {
+            let page = self.get(reference, &path, PAGE_LIMIT)?;
+            let is_list = read(&page.body, &mut |tag| {
                 if left > 0 {
                     left -= 1;
                     sink(tag);
                 }
             });
-            let next = match next(&headers, host) {
+            let next = match next(&page.links, host) {
                 _ if !is_list => Err("not a list of tags"),
                 Ok(None) => return Ok(()),
                 Ok(Some(next)) if next == path => Err("its next page is the same page"),
                 next => next.map(Option::unwrap_or_default),
             };
             path = next.map_err(|reason| Error::Malformed {
-                request,
+                request: page.request,
                 reason: reason.to_owned(),
             })?;
             if left == 0 || begun.elapsed() > LONGEST {
@@ -69,12 +68,8 @@ impl Registry {
 
 /// The path of the next page, which a header `Link` names (RFC 8288). Only the same host is asked again, because it
 /// gets the token.
-fn next(headers: &HeaderMap, host: &str) -> std::result::Result<Option<String>, &'static str> {
-    let values = headers.get_all("link").iter();
-    let links = values
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(links);
-    let Some(target) = links.into_iter().next() else {
+fn next(headers: &[String], host: &str) -> std::result::Result<Option<String>, &'static str> {
+    let Some(target) = headers.iter().find_map(|header| next_of(header)) else {
         return Ok(None);
     };
     if target.starts_with('/') && !target.starts_with("//") {
@@ -88,34 +83,33 @@ fn next(headers: &HeaderMap, host: &str) -> std::result::Result<Option<String>, 
     }
 }
 
-/// The targets of a header `Link` that are a next page.
-fn links(header: &str) -> impl Iterator<Item = &str> {
-    let links = header
-        .split('<')
-        .skip(1)
-        .filter_map(|link| link.split_once('>'));
-    links.filter_map(|(target, parameters)| {
-        let is_next = |parameter: &str| {
+/// The target in a header `Link` that is the next page.
+fn next_of(header: &str) -> Option<&str> {
+    for link in header.split('<').skip(1) {
+        let (target, parameters) = link.split_once('>')?;
+        for parameter in parameters.split(';') {
             let (name, value) = parameter.trim().split_once('=').unwrap_or_default();
-            let value = value.trim_end_matches(',').trim().trim_matches('"');
-            name.eq_ignore_ascii_case("rel") && value.eq_ignore_ascii_case("next")
-        };
-        parameters.split(';').any(is_next).then_some(target.trim())
-    })
+            let value = value.trim_end_matches([',', ' ']).trim_matches('"');
+            if name.eq_ignore_ascii_case("rel") && value.eq_ignore_ascii_case("next") {
+                return Some(target.trim());
+            }
+        }
+    }
+    None
 }
 
 /// Passes each tag of a page to `sink`; false if the page is not a list of tags. Read by hand, because the values of
 /// a million bytes of JSON would take twenty times as much memory.
 fn read(page: &[u8], sink: &mut dyn FnMut(&str)) -> bool {
-    let Ok(page) = std::str::from_utf8(page) else {
+    let is_json = serde_json::from_slice::<IgnoredAny>(page).is_ok();
+    let (Ok(text), true) = (std::str::from_utf8(page), is_json) else {
         return false;
     };
-    let is_json = serde_json::from_str::<IgnoredAny>(page).is_ok();
-    if !is_json || !page.trim_ascii_start().starts_with('{') {
+    if !text.trim_ascii_start().starts_with('{') {
         return false;
     }
     let (mut at, mut depth, mut is_tags) = (0, 0, false);
-    let (bytes, mut key) = (page.as_bytes(), "");
+    let (bytes, mut key) = (page, "");
     while let Some(byte) = bytes.get(at) {
         at += 1;
         match byte {
@@ -124,7 +118,7 @@ fn read(page: &[u8], sink: &mut dyn FnMut(&str)) -> bool {
                 while bytes.get(at).is_some_and(|byte| *byte != b'"') {
                     at += if bytes[at] == b'\\' { 2 } else { 1 };
                 }
-                let text = page.get(start..at).unwrap_or_default();
+                let text = text.get(start..at).unwrap_or_default();
                 at += 1;
                 match depth {
                     1 => key = text,
@@ -149,7 +143,6 @@ fn read(page: &[u8], sink: &mut dyn FnMut(&str)) -> bool {
 mod tests {
     use super::*;
     use serde_json::Value;
-    use ureq::http::HeaderValue;
 
     fn tags(page: &[u8]) -> Option<Vec<String>> {
         let mut tags = Vec::new();
@@ -191,12 +184,11 @@ mod tests {
             ("<v2/x>; rel=\"next\"", refused),
             ("<>; rel=\"next\"", refused),
         ] {
-            let mut headers = HeaderMap::new();
-            headers.insert("link", HeaderValue::from_str(link).expect("a header"));
             let expected = expected.map(|path| path.map(str::to_owned));
-            assert_eq!(next(&headers, "reg.example"), expected, "{link}");
+            let links = [link.to_owned()];
+            assert_eq!(next(&links, "reg.example"), expected, "{link}");
         }
-        assert_eq!(next(&HeaderMap::new(), "reg.example"), Ok(None));
+        assert_eq!(next(&[], "reg.example"), Ok(None));
     }
 
     #[test]

@@ -34,8 +34,8 @@ pub(super) struct Chosen {
 pub(super) struct NotifyOnly {
     pub(super) target: Target,
     pub(super) digest: Digest,
-    /// The names of the containers.
-    pub(super) containers: Vec<String>,
+    /// The names of the containers, and the ids of their images.
+    pub(super) containers: Vec<(String, String)>,
 }
 
 impl Refresher {
@@ -125,7 +125,10 @@ impl Refresher {
                 chosen.notify_only.push(NotifyOnly {
                     target: one.target.clone(),
                     digest: one.digest.clone(),
-                    containers: seen.into_iter().map(|one| one.name).collect(),
+                    containers: seen
+                        .into_iter()
+                        .map(|one| (one.name, one.image_id))
+                        .collect(),
                 });
             }
         }

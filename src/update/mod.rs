@@ -21,12 +21,14 @@ mod replaced;
 mod select;
 
 mod neighbours;
+mod newer;
 mod order;
 mod origin;
 mod permissions;
 mod permit;
 mod pull;
 mod pulls;
+mod releases;
 mod renew;
 mod round;
 mod side_by_side;
@@ -53,6 +55,11 @@ pub use jobs::Jobs;
 pub use jobs::Listener;
 pub use jobs::MOST_WAITING;
 
+pub use newer::Newer;
+pub use newer::NewerTags;
+pub use newer::Wish;
+pub use newer::wishes;
+
 pub use order::Approved;
 pub use order::Back;
 pub use order::Extent;
@@ -64,6 +71,7 @@ pub use order::Wanted;
 pub use origin::Origins;
 pub use permissions::Permissions;
 pub use permit::Permit;
+pub use releases::Releases;
 pub use survey::summary;
 pub use worker::Worker;
 
@@ -134,6 +142,8 @@ pub struct Refresher {
     pub history: Arc<History>,
     /// Minimum age and window of containers whose labels hold none.
     pub rules: Rules,
+    /// What the newest images in their registries tell about themselves.
+    pub releases: Releases,
     /// Images that were replaced lately.
     pub replaced: Arc<Replaced>,
     /// Whether the Engine lets through the calls of a swap.
@@ -171,7 +181,7 @@ impl Refresher {
                 continue;
             }
             digests.push((one.target.reference.clone(), one.digest.clone()));
-            report_behind(one, &mut outcomes, on);
+            self.report_behind(one, &mut outcomes, on);
         }
         let (targets, images) = (&chosen.targets, &order.images);
         let mut list = chosen.list;
@@ -197,6 +207,32 @@ impl Refresher {
         });
         self.survey_again(order, digests, here, &mut outcomes);
         outcomes
+    }
+
+    /// Reports the containers that are behind and whose update is left to their owners.
+    fn report_behind(
+        &self,
+        notify_only: NotifyOnly,
+        outcomes: &mut Outcomes,
+        on: &(dyn Fn(&Step) + Sync),
+    ) {
+        let NotifyOnly {
+            target: Target { reference, .. },
+            digest,
+            containers,
+        } = notify_only;
+        let newest = self.newest_provenance(&reference, &digest);
+        for (name, image_id) in containers {
+            let event = Event::of(Outcome::Behind, &name, &reference.to_string());
+            let old = self.engine.find_image(&image_id).ok().flatten();
+            let old = old.and_then(|image| image.provenance().version);
+            let (version, source) = (newest.version.clone(), newest.source.clone());
+            let event = event.to(digest.as_str()).versions(old, version, source);
+            event.log();
+            outcomes.report.add(&event);
+            on(&Step::Outcome(event));
+        }
+        outcomes.verdicts.push((reference, Verdict::Noticed));
     }
 
     /// Updates the containers of the pulled images. `list` is from before the pulls. Returns the images by reference,
@@ -341,23 +377,6 @@ impl Refresher {
             }
         }
     }
-}
-
-/// Reports the containers that are behind and whose update is left to their owners.
-fn report_behind(notify_only: NotifyOnly, outcomes: &mut Outcomes, on: &(dyn Fn(&Step) + Sync)) {
-    let NotifyOnly {
-        target: Target { reference, .. },
-        digest,
-        containers,
-    } = notify_only;
-    for name in containers {
-        let event = Event::of(Outcome::Behind, &name, &reference.to_string());
-        let event = event.to(digest.as_str());
-        event.log();
-        outcomes.report.add(&event);
-        on(&Step::Outcome(event));
-    }
-    outcomes.verdicts.push((reference, Verdict::Noticed));
 }
 
 /// Whether `digest` is the image's id, or one of the digests that the image was pulled as.

@@ -9,6 +9,7 @@ use super::neighbours::Neighbours;
 use super::round::Round;
 use super::round::Work;
 use super::round::may_be_updated;
+use super::round::with_versions;
 use super::select::Consent;
 use super::select::STOPPED;
 use super::side_by_side::Shared;
@@ -349,7 +350,8 @@ fn due(one: &Managed, round: &mut Round) -> Option<(usize, Image)> {
         let digest = round.works[index].digest.as_ref();
         let newest = digest.map_or(image.id(), Digest::as_str);
         let event = Event::of(Told::Behind, name, &one.reference.to_string());
-        round.tell_quietly(event.to(newest));
+        let event = with_versions(event.to(newest), round.old_image_of(one), &image);
+        round.tell_quietly(event);
         return None;
     }
     if is_done {

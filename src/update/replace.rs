@@ -5,6 +5,7 @@ use super::lifecycle;
 use super::managed::Managed;
 use super::neighbours::FRESH;
 use super::round::Round;
+use super::round::with_versions;
 use super::side_by_side::Shared;
 use super::stopped::lost_by;
 use crate::engine::Container;
@@ -46,7 +47,9 @@ impl Refresher {
             self.rejected.add(reference, image, digest, why);
         }
         let event = Event::of(Told::RolledBack, name, &reference.to_string());
-        round.tell(event.from_to(part.old.image_id(), image).because(reason));
+        let event = event.from_to(part.old.image_id(), image).because(reason);
+        let old = round.old_image(part.old.image_id());
+        round.tell(with_versions(event, old, part.image));
         let index = round.index.get(reference).copied();
         if let Some(index) = index.filter(|_| blame == Blame::Image) {
             round.works[index].ended = Some(format!("not tried, because {name} was rolled back"));
@@ -323,7 +326,9 @@ impl Refresher {
                 }
                 let event = Event::of(Told::Recreated, name, &one.reference.to_string());
                 let event = event.from_to(one.container.image_id(), image.id());
-                shared.round().tell_quietly(event);
+                let mut round = shared.round();
+                let event = with_versions(event, round.old_image_of(one), image);
+                round.tell_quietly(event);
                 Verdict::Done
             }
             Err(error) => {
@@ -362,7 +367,7 @@ fn recreated(
         if let (Some(known), Ok(reference)) = (known, image_name.parse()) {
             event.old_digest = known.digests_of(&reference).last().map(str::to_owned);
         }
-        event
+        with_versions(event, known, part.image)
     };
     parts.iter().map(event).collect()
 }

@@ -194,6 +194,11 @@ impl<'r, 'o> Round<'r, 'o> {
         self.old_images.iter().find(|image| image.id() == id)
     }
 
+    /// Returns the image that a container ran, if it was inspected.
+    pub(super) fn old_image_of(&self, one: &Managed) -> Option<&Image> {
+        self.old_image(one.container.image_id())
+    }
+
     /// Returns the images that these containers run, as far as they were inspected.
     pub(super) fn old_images_of(&self, parts: &[Part]) -> Vec<Image> {
         let ids = parts.iter().map(|part| part.old.image_id());
@@ -266,9 +271,17 @@ impl<'r, 'o> Round<'r, 'o> {
         reason: String,
         why: Outcome,
     ) -> Verdict {
-        self.tell_quietly(skipped(one, image, &reason, why));
+        let event = skipped(one, image, &reason, why);
+        self.tell_quietly(with_versions(event, self.old_image_of(one), image));
         Verdict::Retry(reason)
     }
+}
+
+/// Adds what the images tell about themselves. `old` is known only if it was inspected.
+pub(super) fn with_versions(event: Event, old: Option<&Image>, new: &Image) -> Event {
+    let old = old.map(Image::provenance).unwrap_or_default();
+    let new = new.provenance();
+    event.versions(old.version, new.version, new.source)
 }
 
 /// Makes the event of a container that is not updated: `Skipped` if another try may help, `LeftAlone` if not.
@@ -283,6 +296,23 @@ mod tests {
     use super::*;
     use crate::update::Moved;
     use serde_json::json;
+
+    #[test]
+    fn an_event_tells_the_versions_of_both_images() {
+        let image = |version: &str| {
+            Image::new(json!({"Config": {"Labels": {
+                "org.opencontainers.image.version": version,
+                "org.opencontainers.image.source": "https://a.example/b",
+            }}}))
+        };
+        let event = || Event::of(Outcome::Recreated, "web", "i");
+        let told = with_versions(event(), Some(&image("1.3.9")), &image("1.4.0"));
+        assert_eq!(told.old_version.as_deref(), Some("1.3.9"));
+        assert_eq!(told.new_version.as_deref(), Some("1.4.0"));
+        assert_eq!(told.source.as_deref(), Some("https://a.example/b"));
+        let told = with_versions(event(), None, &Image::new(json!({})));
+        assert_eq!(told, event());
+    }
 
     #[test]
     fn what_was_pulled_is_compared_with_what_moved() {

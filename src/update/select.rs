@@ -13,6 +13,7 @@ use crate::reference::Target;
 use crate::sort::sort;
 use crate::swap::half_done;
 use crate::swap::is_transient_name;
+use crate::version::Level;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub struct Seen {
     pub consent: Consent,
     /// The rules that its labels hold.
     pub rules: OwnRules,
+    /// Which newer version tags its owner wants to hear of.
+    pub newer: Option<Level>,
     /// Whether the container is stopped, and left alone for that reason.
     pub stays_stopped: bool,
     /// Whether the list names the image by id. On Docker, that means that the tag has moved to another image.
@@ -172,6 +175,7 @@ impl Selection {
                 state: summary.state().to_owned(),
                 consent: wishes.consent.unwrap_or(self.mode),
                 rules: OwnRules::of(&wishes),
+                newer: wishes.newer,
                 stays_stopped: self.stays_stopped(summary.id(), summary.is_stopped(), &half_done),
                 has_lost_tag,
                 made_from: left_alone.map_or(made_from, Err),
@@ -209,6 +213,7 @@ impl Selection {
                 state: summary.state().to_owned(),
                 consent: Consent::Update,
                 rules: OwnRules::of(&wishes),
+                newer: wishes.newer,
                 stays_stopped: false,
                 has_lost_tag: false,
                 made_from,

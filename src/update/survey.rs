@@ -10,6 +10,8 @@ use crate::journal::Behind;
 use crate::journal::Judged;
 use crate::journal::Standing;
 use crate::journal::Survey;
+use crate::journal::Versions;
+use crate::provenance::Provenance;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use std::collections::HashMap;
@@ -77,35 +79,34 @@ impl Refresher {
         let is_of_it = |one: &&Seen| one.made_from.as_ref() == Ok(reference);
         let users: Vec<&Seen> = seen.iter().filter(is_of_it).collect();
         let is_followed = users.iter().any(|one| !one.stays_stopped);
-        let (mut behind, judged) = self.behind(reference, digest, here.clone(), &users)?;
+        let (mut behind, mut judged, running) =
+            self.behind(reference, digest, here.clone(), &users)?;
         // An image that did not come up may have been removed since, so its digest is compared too.
         let is_wanted = !behind.is_empty() || !is_followed;
-        let rejection = match newest {
+        let mut rejection = match newest {
             _ if !is_wanted || !self.rejected.concern(reference) => None,
             Some(newest) => self.rejected.reason(reference, newest.id()),
             None => self.rejected.reason_of_digest(reference, digest),
         };
         let is_pulled = newest.is_some();
-        if !is_pulled
-            && here
-                .as_ref()
-                .map_or(Ok(false), |here| self.is_local_image(reference, here))?
-        {
+        let registry = match newest {
+            Some(newest) => Some(newest.provenance()),
+            None => self.releases.known(reference, digest),
+        };
+        let older = here.as_ref().filter(|_| !is_pulled);
+        let is_local = older.map_or(Ok(false), |older| self.is_local_image(reference, older))?;
+        if is_local {
             behind.clear();
-            return Ok(Survey {
-                standing: Standing::Local,
-                rejection: None,
-                is_pulled,
-                behind,
-                judged: Vec::new(),
-            });
+            judged.clear();
+            rejection = None;
         }
-        let standing = match &here {
+        let standing = match older {
+            _ if is_local => Standing::Local,
             _ if rejection.is_some() => Standing::Rejected,
             _ if !behind.is_empty() => Standing::Outdated,
             // The newest image is not under the local tag, even if all containers run it already.
-            Some(_) if !is_pulled => Standing::Outdated,
-            None if users.is_empty() => Standing::Absent,
+            Some(_) => Standing::Outdated,
+            None if users.is_empty() && !is_pulled => Standing::Absent,
             _ => Standing::Current,
         };
         Ok(Survey {
@@ -114,21 +115,23 @@ impl Refresher {
             is_pulled,
             behind,
             judged,
+            versions: Versions::new(running, digest, registry),
         })
     }
 
-    /// Returns the containers that run another image than `digest`, and their images. `here` is the local image of the
-    /// tag.
+    /// Returns the containers that run another image than `digest`, their images, and the facts that one of these
+    /// images tells. `here` is the local image of the tag.
     fn behind(
         &self,
         reference: &Reference,
         digest: &Digest,
         mut here: Option<Image>,
         users: &[&Seen],
-    ) -> Result<(Vec<Behind>, Vec<Judged>)> {
+    ) -> Result<(Vec<Behind>, Vec<Judged>, Provenance)> {
         let is_pulled = (here.as_ref()).is_some_and(|image| is_at(image, reference, digest));
         let (mut behind, mut judged) = (Vec::new(), Vec::<Judged>::new());
         let mut images: HashMap<&str, Option<Image>> = HashMap::new();
+        let mut running = here.as_ref().map(Image::provenance).unwrap_or_default();
         for one in users.iter().filter(|one| !one.stays_stopped) {
             let mut is_as_here = (here.as_ref()).is_some_and(|here| one.image_id == here.id());
             let mut is_newest = is_as_here && is_pulled;
@@ -150,6 +153,11 @@ impl Refresher {
                     image.is_some_and(|image| is_at(image, reference, digest))
                 };
             }
+            if behind.is_empty() {
+                let image = images.get(one.image_id.as_str()).and_then(Option::as_ref);
+                let image = image.or(here.as_ref().filter(|_| is_as_here));
+                running = image.map(Image::provenance).unwrap_or_default();
+            }
             if judged.iter().all(|known| known.image_id != one.image_id) {
                 judged.push(Judged {
                     image_id: one.image_id.clone(),
@@ -164,7 +172,7 @@ impl Refresher {
                 });
             }
         }
-        Ok((behind, judged))
+        Ok((behind, judged, running))
     }
 }
 
@@ -184,6 +192,7 @@ mod tests {
             consent: Consent::Update,
             rules: crate::policy::OwnRules::default(),
             stays_stopped: false,
+            newer: None,
             has_lost_tag: false,
             made_from,
         };

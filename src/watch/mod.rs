@@ -67,6 +67,9 @@ pub trait Backend {
     /// Asks the policy which of these containers may be updated to `digest` now.
     fn permit(&self, target: &Target, digest: &Digest, seen: &[Seen]) -> Permit;
 
+    /// Does what is left to do after the look-ups and refreshes of a round.
+    fn end_round(&self) {}
+
     /// Orders a refresh of all containers of the image, or of `only` some. Does not wait for the end.
     fn refresh(&self, target: &Target, digest: &Digest, only: Option<Vec<String>>) -> Pending;
 }
@@ -164,6 +167,7 @@ impl<H: Backend> Watcher<H> {
             log::info!("{summary}");
         }
         round.wait_for_refreshes();
+        self.backend.end_round();
     }
 
     /// Asks the Engine for the references and the containers. Without an answer, the last ones stay.
@@ -223,6 +227,7 @@ mod tests {
     use crate::journal::Found;
     use crate::journal::Sightings;
     use crate::journal::Standing;
+    use crate::journal::Versions;
     use crate::journal::Waiting;
     use crate::policy::OwnRules;
     use crate::update::Consent;
@@ -288,6 +293,7 @@ mod tests {
                 consent,
                 rules: OwnRules::default(),
                 stays_stopped: !is_running,
+                newer: None,
                 has_lost_tag: false,
                 made_from: Ok(target(&name[..1]).reference),
             };
@@ -335,6 +341,7 @@ mod tests {
                 is_pulled: !*self.behind.borrow(),
                 behind,
                 judged: Vec::new(),
+                versions: Versions::default(),
             })
         }
 

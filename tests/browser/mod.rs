@@ -645,13 +645,14 @@ fn long_status() -> (Value, Vec<Value>) {
         "version": long, "engine": {"reachable": true, "name": long, "version": long, "error": long},
         "watcher": {"enabled": true, "last_round": "2026-01-01T00:00:00Z"},
         "references": [
-            {"reference": reference, "name": "hermes", "registry_digest": b, "state": "rejected", "last_error": reason},
+            {"reference": reference, "name": "hermes", "registry_digest": b, "state": "rejected", "last_error": reason,
+             "version": {"running": long, "registry": long, "source": format!("https://{long}")}, "newer": long},
             {"reference": long, "name": long, "registry_digest": format!("sha512:{}", "b".repeat(128)), "state": long},
         ],
         "put_off": [{"host": long, "until": "2036-01-01T00:00:00Z", "reason": long}],
         "containers": [
             {"name": long, "image": reference, "state": "running", "image_digests": [a], "image_created": "2020-01-01T00:00:00Z"},
-            {"name": "web", "image": long, "state": long, "image_digests": [long], "left_alone": long},
+            {"name": "web", "image": long, "state": long, "image_digests": [long], "left_alone": long, "version": long},
         ],
         "history": [{"last": "2026-01-02T00:00:00Z", "times": 3, "outcome": "rolled_back",
                      "container": long, "image": reference, "old": a, "new": b, "reason": reason}],
@@ -706,6 +707,44 @@ fn last_words_are_shown_once_and_as_they_were_said() {
         "{block}"
     );
     assert_eq!(browser.text().matches("line one").count(), 1);
+}
+
+#[test]
+fn versions_are_shown_and_only_addresses_of_the_web_are_links() {
+    let Some(mut browser) = Browser::start() else {
+        return;
+    };
+    let reference = |name: &str, source: &str| {
+        json!({"reference": name, "name": name, "state": "outdated", "registry_digest": digest("b"), "newer": "2.0.0",
+               "version": {"running": "1.3.9", "registry": HOSTILE, "source": source}})
+    };
+    let event = |source: &str| {
+        json!({"last": "2026-01-01T00:00:00Z", "times": 1, "outcome": "newer", "image": "a.b/c:d",
+               "old_version": "1.3.9", "new_version": "2.0.0", "source": source})
+    };
+    let (good, bad) = ("https://github.com/acme/api", "javascript:alert(1)");
+    let status = json!({
+        "version": "1.2.3", "engine": {"reachable": true, "name": "Docker", "version": "29"},
+        "watcher": {"enabled": true},
+        "references": [reference("a.b/c:d", good), reference("a.b/c:e", bad)],
+        "containers": [{"name": "web", "image": "a.b/c:d", "state": "running", "version": "1.3.9"}],
+        "history": [event(good), event(bad)], "refreshes": [],
+    });
+    let server = stand_in(status, Vec::new());
+    browser.open(&format!("http://{}/", server.host()));
+    browser.await_text("newer version");
+    let text = browser.text();
+    for expected in ["2.0.0 exists", HOSTILE, "1.3.9 → 2.0.0"] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    let links = browser.value("[...document.querySelectorAll('a')].map((a) => [a.href, a.rel])");
+    let link = json!([good, "noopener noreferrer"]);
+    assert_eq!(links, json!([link, link]));
+    assert_eq!(
+        browser.value("document.querySelectorAll('img').length"),
+        json!(0)
+    );
+    assert!(browser.complaints.is_empty(), "{:#?}", browser.complaints);
 }
 
 /// Nothing sticks out. A phone would make the page as wide as what does, so `innerWidth` does not tell.

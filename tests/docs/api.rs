@@ -144,6 +144,7 @@ fn every_key_of_the_status_is_one_of_the_programs() {
         include_str!("../../src/journal/watched.rs"),
         include_str!("../../src/journal/waiting.rs"),
         include_str!("../../src/journal/standing.rs"),
+        include_str!("../../src/journal/versions.rs"),
         include_str!("../../src/journal/history.rs"),
         include_str!("../../src/journal/rejections.rs"),
         include_str!("../../src/journal/decisions.rs"),

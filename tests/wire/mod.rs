@@ -10,6 +10,7 @@ mod hostile;
 mod journal;
 mod notify;
 mod policy;
-mod registry;
+pub(crate) mod registry;
 mod swap;
 mod update;
+mod watch;

@@ -1,7 +1,9 @@
-//! The digest behind a tag.
+//! Registries: the digest behind a tag, the list of tags, and the labels of an image.
 
+pub(crate) mod config;
 mod digest;
 mod each_registry;
 mod outage;
 mod sharing;
+mod tags;
 mod token;

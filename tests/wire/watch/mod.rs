@@ -1,0 +1,3 @@
+//! Rounds of the watcher.
+
+mod versions;
