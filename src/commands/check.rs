@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::engine::Image;
 use crate::journal::History;
 use crate::journal::Standing;
+use crate::journal::Survey;
 use crate::journal::Versions;
 use crate::journal::Waiting;
 use crate::reference::DOCKER_HUB;
@@ -182,11 +183,8 @@ fn row(
             let survey = refresher.survey_of(reference, digest, seen, here)?;
             waiting = refresher.waiting(target, digest, seen, &survey);
             let waits = survey.waits(&waiting);
+            versions = with_version(refresher, reference, digest, &survey);
             behind.extend(survey.behind.into_iter().map(|one| one.name));
-            versions = survey.versions;
-            if survey.standing.is_behind() {
-                learn_version(refresher, reference, digest, &mut versions);
-            }
             if waits {
                 Standing::Waiting
             } else {
@@ -214,17 +212,20 @@ fn row(
     })
 }
 
-/// Asks for the version of the registry's image, unless it is known. Docker Hub is not asked, because it counts that as
-/// a pull, and a check must cost no pull.
-fn learn_version(
+/// Returns the versions, and asks for that of the registry's image if it is not known. Docker Hub is not asked, because
+/// it counts that as a pull, and a check must cost no pull.
+fn with_version(
     refresher: &Refresher,
     reference: &Reference,
     digest: &Digest,
-    versions: &mut Versions,
-) {
-    if versions.digest.is_none() && reference.registry() != DOCKER_HUB {
+    survey: &Survey,
+) -> Versions {
+    let mut versions = survey.versions.clone();
+    let is_unknown = survey.standing.is_behind() && versions.digest.is_none();
+    if is_unknown && reference.registry() != DOCKER_HUB {
         versions.registry = refresher.release(reference, digest).unwrap_or_default();
     }
+    versions
 }
 
 /// Writes the tag of the newer version, as the API does.
