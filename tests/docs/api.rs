@@ -140,6 +140,7 @@ pub(super) fn status_keys() -> BTreeSet<String> {
 fn every_key_of_the_status_is_one_of_the_programs() {
     let source = [
         include_str!("../../src/admin/mod.rs"),
+        include_str!("../../src/admin/status.rs"),
         include_str!("../../src/journal/status.rs"),
         include_str!("../../src/journal/watched.rs"),
         include_str!("../../src/journal/waiting.rs"),

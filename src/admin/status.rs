@@ -1,0 +1,209 @@
+//! The status: the watcher, each reference, and each managed container as it is now.
+
+use super::Admin;
+use super::reply::Reply;
+use crate::engine::Image;
+use crate::error::Error;
+use crate::journal::AllDecisions;
+use crate::journal::Held;
+use crate::journal::Snapshot;
+use crate::journal::Standing;
+use crate::update::Seen;
+use serde::Serialize;
+use serde::Serializer;
+use serde::ser::SerializeMap;
+use serde_json::Value;
+use serde_json::json;
+use std::collections::HashMap;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+
+/// How long an answer may take for new surveys. If more tags have moved, their surveys are left to the next answers.
+const SURVEYING: Duration = Duration::from_millis(20);
+
+impl Admin {
+    pub(super) fn status(&self) -> Reply {
+        let snapshot = self.board.snapshot();
+        let decisions = self.history.decisions().current(SystemTime::now());
+        let (engine, containers) = match self.engine.ask_about() {
+            Ok(about) => {
+                let containers = self.containers(&snapshot, &decisions.held);
+                let error = containers.as_ref().err().cloned();
+                let engine = json!({
+                    "endpoint": self.engine.endpoint().to_string(),
+                    "reachable": true, "name": about.name, "version": about.version,
+                    "api_version": about.api.to_string(), "error": error,
+                });
+                (engine, containers.unwrap_or_default())
+            }
+            Err(error) => {
+                let engine = json!({
+                    "endpoint": self.engine.endpoint().to_string(),
+                    "reachable": false, "error": error.to_string(),
+                });
+                (engine, Vec::new())
+            }
+        };
+        let status = Status {
+            admin: self,
+            engine,
+            snapshot,
+            decisions,
+            containers,
+        };
+        Reply::new(200, &status)
+    }
+
+    /// Returns every managed container as it is now.
+    pub(super) fn containers(
+        &self,
+        snapshot: &Snapshot,
+        held: &[Held],
+    ) -> Result<Vec<Value>, String> {
+        let seen = self.refresher.selection.seen(&self.engine);
+        let seen = seen.map_err(|error| error.to_string())?;
+        let images = self.images(&seen).map_err(|error| error.to_string())?;
+        let behind = self.behind(snapshot, &seen);
+        let entry = |one: &Seen| {
+            let mut entry = json!({
+                "name": one.name,
+                "image": one.image_name,
+                "image_id": one.image_id,
+                "state": one.state,
+            });
+            if let Some(held) = held.iter().find(|held| held.container == one.name) {
+                entry["held"] = json!(held);
+            }
+            if let Some(image) = images.get(one.image_id.as_str()) {
+                entry["image_created"] = json!(image.created());
+                if let Some(version) = image.provenance().version {
+                    entry["version"] = json!(version);
+                }
+                entry["image_digests"] = match &one.made_from {
+                    Ok(reference) => json!(image.digests_of(reference).collect::<Vec<_>>()),
+                    Err(_) => json!([]),
+                };
+            }
+            match &one.made_from {
+                Ok(reference) => {
+                    let reference = reference.to_string();
+                    let mut references = snapshot.references.iter();
+                    let watched = references.find(|entry| entry.reference == reference);
+                    let waiting = watched.iter().flat_map(|entry| &entry.waiting);
+                    if let Some(waiting) = waiting.clone().find(|other| other.name == one.name) {
+                        entry["waiting"] = json!(waiting);
+                    }
+                    if let Some(behind) = behind.get(reference.as_str()) {
+                        entry["behind"] = json!(behind.contains(&one.name));
+                    }
+                    entry["image"] = json!(reference);
+                }
+                Err(reason) => entry["left_alone"] = json!(reason),
+            }
+            entry
+        };
+        let entries = seen.iter().map(entry).collect();
+        let mut kept = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend(images.into_values());
+        Ok(entries)
+    }
+
+    /// Takes the images of these containers, by id. Each image is inspected once, at the first look that shows it.
+    fn images(&self, seen: &[Seen]) -> crate::error::Result<HashMap<String, Image>> {
+        let mut kept = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = std::mem::take(&mut *kept).into_iter();
+        let mut known: HashMap<String, Image> =
+            known.map(|image| (image.id().to_owned(), image)).collect();
+        let mut images = HashMap::new();
+        for one in seen {
+            if images.contains_key(&one.image_id) {
+                continue;
+            }
+            let image = match known.remove(&one.image_id) {
+                Some(image) => image,
+                None => match self.engine.image(&one.image_id) {
+                    Ok(image) => image.outline(),
+                    // One image that cannot be read does not hide the others.
+                    Err(Error::Refused { .. } | Error::Malformed { .. }) => continue,
+                    Err(error) => return Err(error),
+                },
+            };
+            images.insert(one.image_id.clone(), image);
+        }
+        Ok(images)
+    }
+
+    /// Returns, for each reference, the containers that run another image than its registry had at the last
+    /// look-up. The last survey tells. A new one is made, if there is time, where it does not know the digest or an image.
+    fn behind<'s>(&self, snapshot: &'s Snapshot, seen: &[Seen]) -> HashMap<&'s str, Vec<String>> {
+        let mut of: HashMap<String, Vec<&Seen>> = HashMap::new();
+        for one in seen.iter().filter(|one| !one.stays_stopped) {
+            if let Ok(reference) = &one.made_from {
+                of.entry(reference.to_string()).or_default().push(one);
+            }
+        }
+        let (mut behind, begun) = (HashMap::new(), Instant::now());
+        for entry in &snapshot.references {
+            let (Some(digest), false) = (
+                &entry.registry_digest,
+                matches!(entry.state, Standing::Unknown | Standing::Local),
+            ) else {
+                continue;
+            };
+            let users = of.remove(&entry.reference).unwrap_or_default();
+            let known = users.iter().map(|one| entry.is_behind(&one.image_id));
+            let names = match (entry.state, known.collect::<Option<Vec<bool>>>()) {
+                (Standing::Current | Standing::Absent, _) => Vec::new(),
+                (_, Some(known)) => {
+                    let behind = users.iter().zip(known).filter(|(_, is_behind)| *is_behind);
+                    behind.map(|(one, _)| one.name.clone()).collect()
+                }
+                (_, None) if begun.elapsed() > SURVEYING => continue,
+                (_, None) => {
+                    let (Ok(reference), Ok(digest)) = (entry.reference.parse(), digest.parse())
+                    else {
+                        continue;
+                    };
+                    let Ok(survey) = self.refresher.survey(&reference, &digest, seen) else {
+                        continue;
+                    };
+                    self.board.surveyed(&reference, &digest, &survey);
+                    survey.behind.into_iter().map(|one| one.name).collect()
+                }
+            };
+            behind.insert(entry.reference.as_str(), names);
+        }
+        behind
+    }
+}
+
+/// The status. It is written as it is, because a copy of thousands of entries as one value would take long.
+struct Status<'a> {
+    admin: &'a Admin,
+    engine: Value,
+    snapshot: Snapshot,
+    decisions: AllDecisions,
+    containers: Vec<Value>,
+}
+
+impl Serialize for Status<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (admin, snapshot) = (self.admin, &self.snapshot);
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("version", env!("CARGO_PKG_VERSION"))?;
+        map.serialize_entry("engine", &self.engine)?;
+        map.serialize_entry("watcher", &snapshot.watcher)?;
+        map.serialize_entry("references", &snapshot.references)?;
+        map.serialize_entry("put_off", &admin.registry.put_offs())?;
+        map.serialize_entry("containers", &self.containers)?;
+        map.serialize_entry("down", &admin.down.list())?;
+        map.serialize_entry("rejected", &admin.history.rejected().list())?;
+        map.serialize_entry("held", &self.decisions.held)?;
+        map.serialize_entry("skipped", &self.decisions.skipped)?;
+        map.serialize_entry("refreshes", &snapshot.refreshes)?;
+        map.serialize_entry("history", &admin.history.entries())?;
+        map.end()
+    }
+}
