@@ -13,16 +13,18 @@ const RETRY_AFTER: &str = "10";
 
 impl Admin {
     /// Answers from a thread of its own, because registries may be slow.
-    pub(super) fn check_now(self: &Arc<Self>, request: Request) {
+    pub(super) fn on_own_thread(
+        self: &Arc<Self>,
+        request: Request,
+        answer: impl FnOnce(&Self, Request) + Send + 'static,
+    ) {
         match Executor::start("check") {
-            Ok(executor) => self.later(&executor, request, |admin, request| {
-                respond(request, admin.checked());
-            }),
+            Ok(executor) => self.later(&executor, request, answer),
             Err(error) => respond(request, Reply::error(503, &format!("no thread: {error}"))),
         }
     }
 
-    fn checked(&self) -> Reply {
+    pub(super) fn checked(&self) -> Reply {
         // One at a time, so that callers cannot multiply the look-ups.
         let _alone = match self.checks.try_lock() {
             Ok(lock) => lock,

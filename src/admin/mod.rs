@@ -94,12 +94,9 @@ impl Admin {
                 .find(|header| header.field.as_str().as_str().eq_ignore_ascii_case(name));
             found.map(|header| header.value.as_str())
         };
-        let accept: Vec<&str> = request
-            .headers()
-            .iter()
-            .filter(|header| header.field.equiv("Accept"))
-            .map(|header| header.value.as_str())
-            .collect();
+        let headers = request.headers().iter();
+        let accept = headers.filter(|header| header.field.equiv("Accept"));
+        let accept: Vec<&str> = accept.map(|header| header.value.as_str()).collect();
         let accept = accept.join(",");
         let asked = route::Asked {
             method: request.method().as_str(),
@@ -121,22 +118,22 @@ impl Admin {
                 _ => self.refresh(request, order, answering),
             },
             Ok(Action::Decide(wish)) => {
+                let asks_registry = wish.asks_registry();
                 let answer = move |admin: &Self, request: Request| admin.decide(request, wish);
-                self.later(&self.status_executor, request, answer);
+                match asks_registry {
+                    true => self.on_own_thread(request, answer),
+                    false => self.later(&self.status_executor, request, answer),
+                }
             }
-            Ok(Action::Job(id)) => respond(
-                request,
-                match self.jobs.find(&id) {
-                    Some(known) => Reply::new(200, &known),
-                    None => Reply::error(404, "no such job, or one long past"),
-                },
-            ),
+            Ok(Action::Job(id)) => respond(request, self.job(&id)),
             Ok(Action::Metrics) => respond(request, self.metrics()),
             Ok(Action::Page) => page::respond(request),
             Ok(Action::Health) => self.later(&self.health_executor, request, |admin, request| {
                 respond(request, admin.health());
             }),
-            Ok(Action::Check) => self.check_now(request),
+            Ok(Action::Check) => self.on_own_thread(request, |admin, request| {
+                respond(request, admin.checked());
+            }),
             Ok(Action::Summary) => self.later(&self.status_executor, request, |admin, request| {
                 respond(request, admin.summary());
             }),
@@ -167,6 +164,13 @@ impl Admin {
             if let Some(request) = take(&shared) {
                 respond(request, Reply::error(503, "too many requests are waiting"));
             }
+        }
+    }
+
+    fn job(&self, id: &str) -> Reply {
+        match self.jobs.find(id) {
+            Some(known) => Reply::new(200, &known),
+            None => Reply::error(404, "no such job, or one long past"),
         }
     }
 

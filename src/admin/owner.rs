@@ -48,6 +48,13 @@ pub(super) enum Wish {
     Unskip(String, Option<Digest>),
 }
 
+impl Wish {
+    /// Whether a registry is asked before the answer.
+    pub(super) fn asks_registry(&self) -> bool {
+        matches!(self, Self::Skip(..) | Self::Update(..))
+    }
+}
+
 impl Admin {
     /// Answers a request of an owner.
     pub(super) fn decide(&self, request: Request, wish: Wish) {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `listener`, `admin`, and those of the guard | the admin endpoint |
 //! | `health`, `status` | questions to the Engine that callers must not wait for |
-//! | `check` | a check that a caller asked for, while it runs |
+//! | `check` | a check or a decision that asks a registry, while it runs |
 //! | `refresh` | the only thread that changes containers |
 //! | `notify` | one for each receiver of messages |
 //! | `watcher` | rounds, with a short-lived `look-up` thread for each registry host if there are several |

@@ -12,6 +12,7 @@ use std::io::Read;
 use std::io::Write;
 use std::net::TcpStream;
 use std::process::Command;
+use std::sync::Mutex;
 
 const TOKEN: &str = "t0p-secret";
 const FORGOTTEN: &str = "a restart forgets this, because IMAGEWATCH_STATE is not set";
@@ -265,6 +266,34 @@ fn an_image_is_skipped_until_its_owner_takes_that_back() {
     let events = status["history"].as_array().expect("a list").iter();
     let reasons: Vec<&Value> = events.map(|one| &one["reason"]).collect();
     assert_eq!(reasons, ["no longer skipped by admin", "skipped by admin"]);
+}
+
+#[test]
+fn a_registry_that_is_silent_keeps_only_its_own_caller_waiting() {
+    let scene = Scene::new();
+    let (seen, asked) = std::sync::mpsc::channel();
+    let seen = Mutex::new(seen);
+    let silent = Server::tcp(move |_| {
+        let _ = seen.lock().expect("no panic").send(());
+        Answer::silence()
+    });
+    let image = format!("{}/acme/{{runtime}}:1", silent.host());
+    let program = scene.start(&[
+        ("IMAGEWATCH_RUNTIMES", "hermes"),
+        ("IMAGEWATCH_IMAGE", &image),
+    ]);
+    std::thread::scope(|scope| {
+        let skip = scope.spawn(|| program.ask("POST", "/admin/images/skip?image=hermes"));
+        asked.recv().expect("the registry is asked");
+        let (status, _) = program.ask("GET", "/admin/status");
+        assert_eq!((status, skip.is_finished()), (200, false));
+        let (status, answer) = skip.join().expect("no panic");
+        let error = answer["error"].as_str().unwrap_or_default();
+        assert!(
+            status == 503 && error.starts_with("not skipped: "),
+            "{status} {answer}"
+        );
+    });
 }
 
 #[test]
