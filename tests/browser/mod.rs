@@ -407,6 +407,11 @@ fn an_owner_decides_on_the_page() {
         let list = status[key].as_array().expect("a list").iter();
         list.map(|one| one[of].clone()).collect::<Vec<_>>()
     };
+    let held = |number: usize| {
+        let texts =
+            "[...document.querySelectorAll('#containers small')].map((one) => one.innerText)";
+        format!("{texts}.filter((text) => text.startsWith('held')).length === {number}")
+    };
 
     click(&mut browser, "Decide about ws-1");
     assert_readable(&mut browser);
@@ -420,6 +425,7 @@ fn an_owner_decides_on_the_page() {
     assert!(!offered.contains("Update now") && !offered.contains("Roll back…"));
     click(&mut browser, "Release");
     browser.await_text("ws-1 is not held.");
+    browser.until(&held(0));
     click(&mut browser, &format!("Decide about {HOSTILE}"));
     click(&mut browser, "Hold for ever");
     browser.await_text(&format!("{HOSTILE} is held for ever."));
@@ -447,9 +453,10 @@ fn an_owner_decides_on_the_page() {
     browser.await_text("Roll-back of ws-1");
     browser
         .await_text("Failed: imagewatch answers: ws-1 is held by admin (DELETE its hold first).");
+    browser.until(&held(2));
     click(&mut browser, "Decide about ws-1");
     click(&mut browser, "Release");
-    browser.await_text("ws-1 is not held.");
+    browser.until(&held(1));
 
     click(&mut browser, "Decide about ws-1");
     click(&mut browser, "Update now");
