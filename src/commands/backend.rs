@@ -136,17 +136,16 @@ impl Backend for LiveBackend {
             .permit(Asked::ForAll, target, Some(digest), seen)
     }
 
+    fn fetch(&self, target: &Target, digest: &Digest) {
+        if self.refresher.fetches_ahead {
+            let order = order(target, digest, None, Extent::Fetch);
+            drop(self.jobs.begin(order, |_| ()));
+        }
+    }
+
     fn refresh(&self, target: &Target, digest: &Digest, only: Option<Vec<String>>) -> Pending {
         let reference = target.reference.clone();
-        let moved = Moved {
-            target: target.clone(),
-            digest: digest.clone(),
-            only,
-        };
-        let order = Order {
-            images: Images::Moved(vec![moved]),
-            extent: Extent::Recreate,
-        };
+        let order = order(target, digest, only, Extent::Recreate);
         let answer = self
             .jobs
             .begin(order, move |answer| verdict(answer, &reference));
@@ -155,6 +154,16 @@ impl Backend for LiveBackend {
             answer.pop().unwrap_or_else(stopping)
         })
     }
+}
+
+fn order(target: &Target, digest: &Digest, only: Option<Vec<String>>, extent: Extent) -> Order {
+    let moved = Moved {
+        target: target.clone(),
+        digest: digest.clone(),
+        only,
+    };
+    let images = Images::Moved(vec![moved]);
+    Order { images, extent }
 }
 
 /// Returns the verdict on a reference, or the reason why there is none.

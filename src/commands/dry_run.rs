@@ -89,7 +89,7 @@ impl DryRun {
         for one in of_it {
             let name = one.name.clone();
             let is_wanted = match extent {
-                Extent::Pull => false,
+                Extent::Fetch | Extent::Pull => false,
                 _ if is_local => is_named,
                 Extent::Force => true,
                 Extent::Recreate => survey.is_behind(&name),

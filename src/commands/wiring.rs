@@ -70,6 +70,7 @@ impl Wiring {
                 .with_stopped(config.include_stopped)
                 .with_mode(config.mode),
             cleanup: config.cleanup,
+            fetches_ahead: config.window_pull,
             keep: config.keep,
             earlier: Mutex::default(),
             recreate: config.recreate,

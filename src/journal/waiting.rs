@@ -16,6 +16,8 @@ pub struct Waiting {
     pub until: Option<SystemTime>,
     /// The reason.
     pub reason: String,
+    /// Whether the update waits only for its window, so that the image may be fetched already.
+    pub is_ripe: bool,
 }
 
 impl Waiting {

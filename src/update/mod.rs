@@ -122,6 +122,8 @@ pub struct Refresher {
     pub selection: Selection,
     /// Whether a replaced image is removed when nothing uses it.
     pub cleanup: bool,
+    /// Whether images are fetched ahead of their windows.
+    pub fetches_ahead: bool,
     /// How many earlier images of each reference are kept for a roll-back by hand.
     pub keep: usize,
     /// The images that were replaced since the last [`Self::keep_earlier`], the latest first.
@@ -160,6 +162,9 @@ impl Refresher {
             return self.run_back(back, order, on);
         }
         let mut outcomes = Outcomes::default();
+        if order.extent == Extent::Fetch && !self.may_tag() {
+            return outcomes;
+        }
         if let Some(reason) = self.moved_on(&order.images) {
             outcomes.refused = Some(reason);
             return outcomes;
@@ -195,7 +200,9 @@ impl Refresher {
                 let digest = one.digest.clone();
                 digests.extend(digest.map(|digest| (reference.clone(), digest)));
             }
-            if order.extent == Extent::Pull {
+            if order.extent == Extent::Fetch {
+                digests.clear();
+            } else if order.extent == Extent::Pull {
                 here.extend(pulled.into_iter().map(|one| {
                     let reference = one.target.reference.clone();
                     outcomes.verdicts.push((reference.clone(), Verdict::Done));

@@ -18,6 +18,8 @@ pub enum Recreate {
 /// How far a refresh goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
+    /// Fetch images by their digests, ahead of a window, and leave all tags and containers alone.
+    Fetch,
     /// Pull images, and leave all containers alone.
     Pull,
     /// Update the containers that run an older image.

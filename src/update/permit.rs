@@ -107,6 +107,7 @@ impl Refresher {
             Decision::Wait { until, why } => (Some(until), why),
             Decision::Leave { why } => (None, why),
         };
+        let is_ripe = why == Why::Closed;
         let mut reason = why.to_string();
         if let Why::Young { min_age, .. } = why {
             if let Some(restless) = self.history.sightings().restless(reference, now) {
@@ -118,6 +119,7 @@ impl Refresher {
             name: name.to_owned(),
             until,
             reason,
+            is_ripe,
         })
     }
 

@@ -185,9 +185,11 @@ impl Refresher {
         on: &(dyn Fn(&Step) + Sync),
     ) -> Result<(Image, Option<Digest>)> {
         let pull = |digest: &Digest| self.pull(reference, Some(digest), before, on);
-        // A rejected image is here already, and no container is created from the image.
+        // A rejected image is here already, and so may be one that was fetched ahead of its window.
         let is_rejected = self.rejected.reason_of_digest(reference, &digest).is_some();
-        if is_rejected && let Ok(Some(image)) = self.image_at(reference, &digest) {
+        if (is_rejected || self.fetches_ahead)
+            && let Ok(Some(image)) = self.image_at(reference, &digest)
+        {
             return Ok((image, Some(digest)));
         }
         match pull(&digest) {

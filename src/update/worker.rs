@@ -178,6 +178,9 @@ fn take_equal(waiting: &mut VecDeque<Job>) -> Option<(Order, Vec<Job>)> {
 
 /// Puts the new state of each reference on the board.
 fn show_states(board: &Board, order: &Order, outcomes: &Outcomes) {
+    if order.extent == Extent::Fetch {
+        return;
+    }
     for (reference, verdict) in &outcomes.verdicts {
         let found = outcomes.found(reference);
         // A pull without a survey tells nothing about the containers.

@@ -70,6 +70,11 @@ pub trait Backend {
     /// Does what is left to do after the look-ups and refreshes of a round.
     fn end_round(&self) {}
 
+    /// Orders that the image is fetched ahead of its window, if the owner wants that. No tag and no container changes.
+    fn fetch(&self, target: &Target, digest: &Digest) {
+        let _ = (target, digest);
+    }
+
     /// Orders a refresh of all containers of the image, or of `only` some. Does not wait for the end.
     fn refresh(&self, target: &Target, digest: &Digest, only: Option<Vec<String>>) -> Pending;
 }
@@ -407,6 +412,7 @@ mod tests {
 
     fn waiting_one(name: &str) -> Waiting {
         Waiting {
+            is_ripe: false,
             name: name.to_owned(),
             until: Some(std::time::UNIX_EPOCH),
             reason: "for its window".to_owned(),

@@ -18,6 +18,8 @@ pub(super) struct Delayed {
     pub(super) done: HashSet<String>,
     /// Whether the survey of this digest is still to be made.
     is_survey_due: bool,
+    /// Whether the image was ordered ahead of its window.
+    is_fetched: bool,
 }
 
 impl<'a, H: Backend> Round<'a, H> {
@@ -44,11 +46,17 @@ impl<'a, H: Backend> Round<'a, H> {
         if waiting.is_empty() {
             return self.refresh_all(followed, digest);
         }
+        let is_ripe = waiting.iter().any(|one| one.is_ripe);
         self.board.update(&followed.target.reference, |entry| {
             entry.last_error = None;
             entry.wait(waiting);
         });
-        // Whoever pulls ahead of a window (`IMAGEWATCH_WINDOW_PULL`) begins here.
+        if let Some(delayed) = &mut followed.delayed
+            && is_ripe
+            && !std::mem::replace(&mut delayed.is_fetched, true)
+        {
+            self.backend.fetch(&followed.target, &digest);
+        }
         let done = followed.delayed.as_ref().map(|delayed| &delayed.done);
         let is_done = |name: &String| done.is_some_and(|done| done.contains(name));
         let due: Vec<String> = permit
@@ -80,6 +88,7 @@ impl<'a, H: Backend> Round<'a, H> {
             digest: digest.clone(),
             done: HashSet::new(),
             is_survey_due: true,
+            is_fetched: false,
         });
         true
     }

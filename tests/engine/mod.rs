@@ -8,6 +8,7 @@ mod admin;
 mod commands;
 mod first_evening;
 mod lab;
+mod policy;
 mod private_registry;
 mod program_in_container;
 mod soak;
