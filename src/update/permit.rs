@@ -32,6 +32,7 @@ use crate::reference::Reference;
 use crate::reference::Target;
 use crate::time::print_duration;
 use crate::time::zone;
+use std::collections::HashMap;
 use std::time::SystemTime;
 
 /// The containers of one image, as far as an update is their owners' wish.
@@ -172,19 +173,34 @@ impl Refresher {
             return;
         }
         let seen = self.selection.seen_among(list, &self.engine);
-        let mut seen = seen.unwrap_or_default();
-        if let Some(names) = order.images.containers() {
-            seen.retain(|one| names.contains(&one.name));
-        }
-        chosen.targets.retain(|target| {
-            let found = self.registry.digest(&target.reference).ok();
-            if let Some(digest) = &found {
-                (self.history.sightings()).see(&target.reference, digest, SystemTime::now());
+        let names = order.images.containers();
+        let mut of: HashMap<Reference, Vec<Seen>> = HashMap::new();
+        for one in seen.unwrap_or_default() {
+            let is_meant = (names.as_ref()).is_none_or(|names| names.contains(&one.name));
+            if let (Ok(reference), true) = (one.made_from.clone(), is_meant) {
+                of.entry(reference).or_default().push(one);
             }
-            let held_back = self.held_back(order.asked(), target, found.as_ref(), &seen, outcomes);
-            let digest = found.filter(|_| held_back);
-            digests.extend(digest.map(|digest| (target.reference.clone(), digest)));
-            !held_back
+        }
+        let references = chosen.targets.iter();
+        let references: Vec<Reference> = references.map(|one| one.reference.clone()).collect();
+        let mut found = HashMap::new();
+        self.registry.digests(&references, |reference, outcome| {
+            if let Ok(digest) = outcome {
+                (self.history.sightings()).see(reference, &digest, SystemTime::now());
+                found.insert(reference.clone(), digest);
+            }
+        });
+        chosen.targets.retain(|target| {
+            let reference = &target.reference;
+            let (seen, digest) = (
+                of.remove(reference).unwrap_or_default(),
+                found.remove(reference),
+            );
+            let is_held = self.held_back(order.asked(), target, digest.as_ref(), &seen, outcomes);
+            if let Some(digest) = digest.filter(|_| is_held) {
+                digests.push((reference.clone(), digest));
+            }
+            !is_held
         });
     }
 
