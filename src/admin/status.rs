@@ -66,6 +66,8 @@ impl Admin {
         let seen = seen.map_err(|error| error.to_string())?;
         let images = self.images(&seen).map_err(|error| error.to_string())?;
         let behind = self.behind(snapshot, &seen);
+        let waiting = snapshot.references.iter().flat_map(|entry| &entry.waiting);
+        let waiting: HashMap<&str, _> = waiting.map(|one| (one.name.as_str(), one)).collect();
         let entry = |one: &Seen| {
             let mut entry = json!({
                 "name": one.name,
@@ -89,10 +91,7 @@ impl Admin {
             match &one.made_from {
                 Ok(reference) => {
                     let reference = reference.to_string();
-                    let mut references = snapshot.references.iter();
-                    let watched = references.find(|entry| entry.reference == reference);
-                    let waiting = watched.iter().flat_map(|entry| &entry.waiting);
-                    if let Some(waiting) = waiting.clone().find(|other| other.name == one.name) {
+                    if let Some(waiting) = waiting.get(one.name.as_str()) {
                         entry["waiting"] = json!(waiting);
                     }
                     if let Some(behind) = behind.get(reference.as_str()) {
