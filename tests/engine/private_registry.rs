@@ -160,9 +160,12 @@ fn a_watchtower_setup_moves_over_by_the_guide_alone() {
     }
     program.await_line(&format!("behind container={}", mark("watched")));
     program.await_lines("INFO  recreated container=", 2);
-    program.await_line("which nothing uses any more");
     assert_eq!(lab.version("web"), mark("web-2"));
     assert_eq!(lab.version("web2"), mark("web-2"));
+    // One earlier image is kept, until there is another one.
+    lab.publish("web", &good(&mark("web-3")));
+    program.await_lines("INFO  recreated container=", 4);
+    program.await_line("which nothing uses any more");
     assert_eq!(lab.inspect("db")["Id"], json!(db));
     assert_eq!(lab.inspect("watched")["Id"], json!(watched));
     let image = lab.docker.image(old.as_str().expect("an id"));

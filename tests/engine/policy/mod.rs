@@ -52,8 +52,8 @@ fn an_update_waits_for_its_age_over_restarts_and_nothing_is_pulled_meanwhile() {
     program.await_line("seeded");
     lab.publish("hermes", &good("v2"));
     program.await_line("waits until");
-    let one = reference(&program);
-    assert_eq!(one["state"], "waiting", "{one}");
+    let is_waiting = || Some(reference(&program)).filter(|one| one["state"] == "waiting");
+    let one = eventually("it is shown", is_waiting);
     let until = one["waiting"][0]["until"].clone();
     assert!(until.is_string(), "{one}");
     program.kill();
@@ -97,7 +97,8 @@ fn outside_of_its_window_a_tag_that_moved_is_told_and_fetched_without_a_tag() {
         program.log()
     );
     assert_eq!((lab.version("1"), tagged(&lab)), ("v1".to_owned(), old));
-    assert_eq!(reference(&program)["state"], "waiting");
+    let is_waiting = || (reference(&program)["state"] == "waiting").then_some(());
+    eventually("it is shown", is_waiting);
     let name = lab.reference("hermes").replace(":latest", "");
     assert!(lab.docker.image(&format!("{name}@{newest}"))["Id"].is_string());
     // A refresh of everything obeys, and one by name does not.
