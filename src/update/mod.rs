@@ -235,9 +235,12 @@ impl Refresher {
             let old = old.and_then(|image| image.provenance().version);
             let (version, source) = (newest.version.clone(), newest.source.clone());
             let event = event.to(digest.as_str()).versions(old, version, source);
-            event.log();
             outcomes.report.add(&event);
-            on(&Step::Outcome(event));
+            // The next round looks once more, because a container may have been down meanwhile.
+            if self.is_news_of(&name, digest.as_str()) {
+                event.log();
+                on(&Step::Outcome(event));
+            }
         }
         outcomes.verdicts.push((reference, Verdict::Noticed));
     }
