@@ -410,7 +410,9 @@ impl<'l> Soak<'l> {
                 continue;
             }
             let reference = tag.reference(self.lab);
-            let id = self.lab.docker.image(&reference)["Id"].clone();
+            // After the roll-back, the tag means the old image again.
+            let newest = format!("{}@{}", reference.trim_end_matches(":latest"), tag.digest());
+            let id = self.lab.docker.image(&newest)["Id"].clone();
             let is_it = |one: &&ledger::Event| one.outcome == "rolled_back" && id == *one.new;
             let tries = events.iter().filter(is_it).count();
             let is_right = match (*was_bad && !tag.has_moved(), is_disturbed) {
