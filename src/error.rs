@@ -12,69 +12,52 @@ use std::time::SystemTime;
 
 /// A failure between imagewatch and one of its peers.
 ///
-/// There is one variant for each case that callers treat differently, wherever the failure happened.
+/// An error is only as wide as a pointer, because many functions return a result that may hold one.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error(Box<Parts>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Parts {
+    kind: Kind,
+    /// The text, request (`METHOD url`) or host that failed.
+    subject: String,
+    /// The cause in words.
+    words: String,
+}
+
+/// The kind of an error.
+///
+/// There is one variant for each case that callers treat differently, wherever the failure happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Error {
+pub enum Kind {
     /// The text is not an image reference, or a reference that cannot be used here.
-    Reference {
-        /// The text as it was given.
-        input: String,
-        /// The part that is wrong, and why.
-        reason: String,
-    },
+    Reference,
     /// The peer understood the request and refused it.
     Refused {
-        /// `METHOD url`.
-        request: String,
         /// The HTTP status; 200 if a stream reported the error after it had begun.
         status: u16,
-        /// The peer's own words, and a hint in brackets if there is one.
-        message: String,
         /// How long the peer asked to be left alone (`Retry-After`).
         retry_after: Option<Duration>,
     },
     /// The Engine, or a proxy before it, refused to start a container.
     NotStarted {
-        /// `METHOD url`.
-        request: String,
         /// The HTTP status.
         status: u16,
-        /// The peer's own words, and a hint in brackets if there is one.
-        message: String,
         /// The obstacle to the start, as far as the peer's words tell.
         obstacle: Obstacle,
     },
     /// The peer could not be reached, or the connection broke before the whole answer had arrived. The
     /// request may have taken effect.
-    Unreachable {
-        /// `METHOD url`.
-        request: String,
-        /// The cause in words.
-        reason: String,
-    },
+    Unreachable,
     /// The peer's answer makes no sense.
-    Malformed {
-        /// `METHOD url`.
-        request: String,
-        /// The difference between the answer and what was expected.
-        reason: String,
-    },
+    Malformed,
     /// The host was not asked in this round, because it left other requests unanswered.
-    GivenUp {
-        /// The host that was not asked.
-        host: String,
-        /// The reason in words.
-        reason: String,
-    },
+    GivenUp,
     /// The host was not asked, because it asked for a pause, or needs one.
     PutOff {
-        /// The host that was not asked.
-        host: String,
         /// The end of the pause.
         until: SystemTime,
-        /// The reason in words.
-        reason: String,
     },
 }
 
@@ -93,13 +76,101 @@ pub enum Obstacle {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// `input` is no image reference that can be used here. The reason names the part that is wrong.
+    pub fn reference(input: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::new(Kind::Reference, input.into(), reason.into())
+    }
+
+    /// The peer refused the request (`METHOD url`). The message holds its own words, and a hint in brackets
+    /// if there is one.
+    pub fn refused(
+        request: impl Into<String>,
+        status: u16,
+        message: impl Into<String>,
+        retry_after: Option<Duration>,
+    ) -> Self {
+        let kind = Kind::Refused {
+            status,
+            retry_after,
+        };
+        Self::new(kind, request.into(), message.into())
+    }
+
+    /// The request to start a container was refused. The message is like that of [`Error::refused`].
+    pub fn not_started(
+        request: impl Into<String>,
+        status: u16,
+        message: impl Into<String>,
+        obstacle: Obstacle,
+    ) -> Self {
+        let kind = Kind::NotStarted { status, obstacle };
+        Self::new(kind, request.into(), message.into())
+    }
+
+    /// The request (`METHOD url`) has no answer, for this reason.
+    pub fn unreachable(request: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::new(Kind::Unreachable, request.into(), reason.into())
+    }
+
+    /// The answer to the request (`METHOD url`) makes no sense. The reason is the difference between the
+    /// answer and the expected one.
+    pub fn malformed(request: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::new(Kind::Malformed, request.into(), reason.into())
+    }
+
+    /// The host was not asked in this round, for this reason.
+    pub fn given_up(host: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::new(Kind::GivenUp, host.into(), reason.into())
+    }
+
+    /// The host is not asked before `until`, for this reason.
+    pub fn put_off(host: impl Into<String>, until: SystemTime, reason: impl Into<String>) -> Self {
+        Self::new(Kind::PutOff { until }, host.into(), reason.into())
+    }
+
+    fn new(kind: Kind, subject: String, words: String) -> Self {
+        Self(Box::new(Parts {
+            kind,
+            subject,
+            words,
+        }))
+    }
+
+    /// The kind of the error, on which decisions depend.
+    #[must_use]
+    pub fn kind(&self) -> &Kind {
+        &self.0.kind
+    }
+
+    /// The reason, or the peer's own words.
+    pub(crate) fn words(&self) -> &str {
+        &self.0.words
+    }
+
+    /// The words, to add to them.
+    pub(crate) fn words_mut(&mut self) -> &mut String {
+        &mut self.0.words
+    }
+
     /// Adds a hint in brackets to a refusal. Other errors stay as they are.
     #[must_use]
     pub fn with_advice(mut self, advice: &str) -> Self {
-        if let Self::Refused { message, .. } = &mut self {
-            message.push_str(&format!(" ({advice})"));
+        if self.is_refusal() {
+            self.0.words.push_str(&format!(" ({advice})"));
         }
         self
+    }
+
+    /// Whether the peer refused the request. A refused start of a container is another kind.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.kind(), Kind::Refused { .. })
+    }
+
+    /// Whether there was no answer, or not the whole of it.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self.kind(), Kind::Unreachable)
     }
 
     /// Whether the object does not exist (404).
@@ -123,20 +194,20 @@ impl Error {
     /// Whether the effect of the request is unknown: the answer was lost, late or malformed.
     #[must_use]
     pub fn is_ambiguous(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Malformed { .. })
+        matches!(self.kind(), Kind::Unreachable | Kind::Malformed)
     }
 
     /// Whether the request was sent, or at least tried.
     #[must_use]
     pub fn was_asked(&self) -> bool {
-        !matches!(self, Self::GivenUp { .. } | Self::PutOff { .. })
+        !matches!(self.kind(), Kind::GivenUp | Kind::PutOff { .. })
     }
 
     /// The HTTP status of a refusal.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
-        match self {
-            Self::Refused { status, .. } | Self::NotStarted { status, .. } => Some(*status),
+        match self.kind() {
+            Kind::Refused { status, .. } | Kind::NotStarted { status, .. } => Some(*status),
             _ => None,
         }
     }
@@ -144,8 +215,8 @@ impl Error {
     /// The obstacle to the start of a container, if its start was refused.
     #[must_use]
     pub fn obstacle(&self) -> Option<Obstacle> {
-        match self {
-            Self::NotStarted { obstacle, .. } => Some(*obstacle),
+        match self.kind() {
+            Kind::NotStarted { obstacle, .. } => Some(*obstacle),
             _ => None,
         }
     }
@@ -153,33 +224,21 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Reference { input, reason } => {
-                write!(f, "image reference {input:?}: {reason}")
+        let Parts {
+            kind,
+            subject,
+            words,
+        } = &*self.0;
+        match kind {
+            Kind::Reference => write!(f, "image reference {subject:?}: {words}"),
+            Kind::Refused { status, .. } | Kind::NotStarted { status, .. } => {
+                write!(f, "{subject}: {status} {words}")
             }
-            Self::Refused {
-                request,
-                status,
-                message,
-                ..
-            }
-            | Self::NotStarted {
-                request,
-                status,
-                message,
-                ..
-            } => write!(f, "{request}: {status} {message}"),
-            Self::Unreachable { request, reason } | Self::Malformed { request, reason } => {
-                write!(f, "{request}: {reason}")
-            }
-            Self::GivenUp { host, reason } => write!(f, "{host}: not asked, because {reason}"),
-            Self::PutOff {
-                host,
-                until,
-                reason,
-            } => write!(
+            Kind::Unreachable | Kind::Malformed => write!(f, "{subject}: {words}"),
+            Kind::GivenUp => write!(f, "{subject}: not asked, because {words}"),
+            Kind::PutOff { until } => write!(
                 f,
-                "{host}: not asked, put off until {} ({reason})",
+                "{subject}: not asked, put off until {} ({words})",
                 rfc3339(*until)
             ),
         }
@@ -286,18 +345,53 @@ mod tests {
 
     #[test]
     fn messages_say_what_at_whom_and_their_words() {
-        let error = Error::Refused {
-            request: "HEAD https://ghcr.io/v2/acme/api/manifests/latest".into(),
-            status: 404,
-            message: "Not Found (does the tag exist?)".into(),
-            retry_after: None,
-        };
+        let error = Error::refused(
+            "HEAD https://ghcr.io/v2/acme/api/manifests/latest",
+            404,
+            "Not Found (does the tag exist?)",
+            None,
+        );
         assert_eq!(
             error.to_string(),
             "HEAD https://ghcr.io/v2/acme/api/manifests/latest: 404 Not Found (does the tag exist?)"
         );
         assert!(error.is_not_found());
         assert!(!error.is_ambiguous());
+    }
+
+    #[test]
+    fn each_kind_has_its_message() {
+        let until = SystemTime::UNIX_EPOCH;
+        let second = Some(Duration::from_secs(1));
+        for (error, expected) in [
+            (
+                Error::reference("a b", "no"),
+                r#"image reference "a b": no"#,
+            ),
+            (Error::refused("GET x", 429, "no", second), "GET x: 429 no"),
+            (
+                Error::not_started("POST x", 500, "no", Obstacle::Taken),
+                "POST x: 500 no",
+            ),
+            (Error::unreachable("GET x", "no"), "GET x: no"),
+            (Error::malformed("GET x", "no"), "GET x: no"),
+            (Error::given_up("x", "no"), "x: not asked, because no"),
+            (
+                Error::put_off("x", until, "no"),
+                "x: not asked, put off until 1970-01-01T00:00:00Z (no)",
+            ),
+        ] {
+            assert_eq!(error.to_string(), expected, "{error:?}");
+            let is_refusal = matches!(error.kind(), Kind::Refused { .. });
+            let more = if is_refusal { " (try)" } else { "" };
+            let advised = error.with_advice("try").to_string();
+            assert_eq!(advised, format!("{expected}{more}"));
+        }
+    }
+
+    #[test]
+    fn a_result_is_as_wide_as_a_pointer() {
+        assert_eq!(size_of::<Result<()>>(), size_of::<usize>());
     }
 
     #[test]

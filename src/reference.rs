@@ -75,12 +75,9 @@ impl FromStr for Reference {
     /// Parses a reference, and brings it into canonical form.
     ///
     /// # Errors
-    /// [`Error::Reference`], which names the part that is wrong.
+    /// [`Kind::Reference`](crate::error::Kind::Reference), which names the part that is wrong.
     fn from_str(input: &str) -> Result<Self> {
-        let fail = |reason: &str| Error::Reference {
-            input: input.to_owned(),
-            reason: reason.to_owned(),
-        };
+        let fail = |reason: &str| Error::reference(input, reason);
         let (rest, digest) = match input.split_once('@') {
             Some((rest, digest)) => (rest, Some(parse_digest(digest).map_err(&fail)?)),
             None => (input, None),
@@ -156,12 +153,9 @@ impl FromStr for Digest {
     /// Parses `algorithm:hex`.
     ///
     /// # Errors
-    /// [`Error::Reference`] for an unknown algorithm or the wrong length.
+    /// [`Kind::Reference`](crate::error::Kind::Reference) for an unknown algorithm or the wrong length.
     fn from_str(input: &str) -> Result<Self> {
-        parse_digest(input).map_err(|reason| Error::Reference {
-            input: input.to_owned(),
-            reason: reason.to_owned(),
-        })
+        parse_digest(input).map_err(|reason| Error::reference(input, reason))
     }
 }
 

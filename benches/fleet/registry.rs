@@ -129,8 +129,5 @@ fn refusal(status: u16, retry_after: Option<u64>, words: &str) -> Error {
 }
 
 fn unreachable() -> Error {
-    Error::Unreachable {
-        request: "HEAD x".to_owned(),
-        reason: "no answer in time".to_owned(),
-    }
+    Error::unreachable("HEAD x", "no answer in time")
 }

@@ -211,7 +211,7 @@ impl<'a> World<'a> {
         let address = if self.fleet.is_behind_nat { 0 } else { who };
         let answer = self.registry.ask(address, reference, asked, now);
         let wait = match &answer {
-            Answer::Failed(Error::Unreachable { .. }) => DEADLINE,
+            Answer::Failed(error) if error.is_unreachable() => DEADLINE,
             _ => self.random.within(ANSWER),
         };
         self.instances[who].awaited = Some((asked, answer));
@@ -237,7 +237,7 @@ impl<'a> World<'a> {
                 self.send(who, reference, Asked::Head(true), now);
             }
             Answer::Failed(error) => {
-                let is_gone = matches!(error, Error::Unreachable { .. });
+                let is_gone = error.is_unreachable();
                 if asked == Asked::Token && is_gone {
                     instance.knows_challenge = false;
                 }

@@ -3,7 +3,7 @@
 use super::Admin;
 use super::reply::Reply;
 use crate::engine::Image;
-use crate::error::Error;
+use crate::error::Kind;
 use crate::journal::AllDecisions;
 use crate::journal::Held;
 use crate::journal::Snapshot;
@@ -125,7 +125,11 @@ impl Admin {
                 None => match self.engine.image(&one.image_id) {
                     Ok(image) => image.outline(),
                     // One image that cannot be read does not hide the others.
-                    Err(Error::Refused { .. } | Error::Malformed { .. }) => continue,
+                    Err(error)
+                        if matches!(error.kind(), Kind::Refused { .. } | Kind::Malformed) =>
+                    {
+                        continue;
+                    }
                     Err(error) => return Err(error),
                 },
             };

@@ -147,11 +147,12 @@ impl Engine {
         let path = format!("/containers/{}/changes", segment(id));
         let call = Call::new(Method::GET, &path, self.deadlines.heavy);
         let bytes = self.read(&call, LIST_LIMIT)?;
-        let list: Option<Vec<Changed>> =
-            serde_json::from_slice(&bytes).map_err(|error| Error::Malformed {
-                request: self.named(&Method::GET, &path),
-                reason: format!("not a list of changes ({error})"),
-            })?;
+        let list: Option<Vec<Changed>> = serde_json::from_slice(&bytes).map_err(|error| {
+            Error::malformed(
+                self.named(&Method::GET, &path),
+                format!("not a list of changes ({error})"),
+            )
+        })?;
         let list = list.into_iter().flatten();
         let there = list.filter(|one| matches!(one.kind, CHANGED | ADDED));
         Ok(there
@@ -173,9 +174,11 @@ impl Engine {
         };
         let header = answer.headers().get(STAT_HEADER);
         let stat = header.and_then(|value| read_stat(value.as_bytes()));
-        stat.map(Some).ok_or_else(|| Error::Malformed {
-            request: self.named(&Method::HEAD, &path),
-            reason: format!("no {STAT_HEADER} that can be read"),
+        stat.map(Some).ok_or_else(|| {
+            Error::malformed(
+                self.named(&Method::HEAD, &path),
+                format!("no {STAT_HEADER} that can be read"),
+            )
         })
     }
 

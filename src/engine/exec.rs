@@ -47,12 +47,9 @@ impl Engine {
         let mut reader = answer.into_body().into_reader();
         let (mut output, mut chunk) = (Vec::new(), [0; 1024]);
         loop {
-            let read = reader
-                .read(&mut chunk)
-                .map_err(|error| Error::Unreachable {
-                    request: self.named(&Method::POST, &path),
-                    reason: error.to_string(),
-                })?;
+            let read = reader.read(&mut chunk).map_err(|error| {
+                Error::unreachable(self.named(&Method::POST, &path), error.to_string())
+            })?;
             if read == 0 {
                 break;
             }

@@ -111,12 +111,12 @@ impl Engine {
         match pull::read(answer.into_body().into_reader(), on_line) {
             pull::End::Done => Ok(()),
             pull::End::Failed(words) => {
-                let error = Error::Refused {
-                    request: request.clone(),
-                    status: 200,
-                    message: format!("and then: {}", said(&words)),
-                    retry_after: None,
-                };
+                let error = Error::refused(
+                    request.clone(),
+                    200,
+                    format!("and then: {}", said(&words)),
+                    None,
+                );
                 Err(pull_error(error, &request, reference))
             }
             pull::End::Broken(error) => Err(http::read_failure(&request, &error)),

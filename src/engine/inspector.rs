@@ -2,7 +2,6 @@
 
 use super::Container;
 use super::Engine;
-use crate::error::Error;
 use crate::error::Result;
 
 /// After this many unanswered calls, the Engine itself counts as failed. Each of them costs a deadline.
@@ -31,7 +30,7 @@ impl<'e> Inspector<'e> {
     /// When the Engine itself does not answer.
     pub fn find(&mut self, id: &str) -> Result<Result<Option<Container>>> {
         let found = self.engine.find(id);
-        if let Err(error @ Error::Unreachable { .. }) = &found {
+        if let Some(error) = found.as_ref().err().filter(|error| error.is_unreachable()) {
             self.unanswered += 1;
             if self.unanswered == UNANSWERED {
                 return Err(error.clone());

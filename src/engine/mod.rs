@@ -140,10 +140,10 @@ impl Engine {
             return Err(refused(&request, answer));
         }
         let Some(offered) = offered else {
-            return Err(Error::Malformed {
+            return Err(Error::malformed(
                 request,
-                reason: "no Api-Version header (is this a Docker Engine?)".to_owned(),
-            });
+                "no Api-Version header (is this a Docker Engine?)",
+            ));
         };
         http::read_body(&request, answer, ANSWER_LIMIT)?;
         *lock(&self.offered) = Some(offered);
@@ -214,12 +214,11 @@ impl Engine {
         let request = self.named(&Method::GET, LIST);
         let call = Call::new(Method::GET, LIST, self.deadlines.call);
         let bytes = self.read(&call, LIST_LIMIT)?;
-        let mut list: Vec<Summary> =
-            serde_json::from_slice(&bytes).map_err(|error| Error::Malformed {
-                request,
-                // The error quotes the text that it found, which may have any length.
-                reason: one_line(&format!("not a list of containers ({error})")),
-            })?;
+        let mut list: Vec<Summary> = serde_json::from_slice(&bytes).map_err(|error| {
+            // The error quotes the text that it found, which may have any length.
+            let reason = one_line(&format!("not a list of containers ({error})"));
+            Error::malformed(request, reason)
+        })?;
         sort(&mut list, |one, other| one.created() > other.created());
         self.remember_names(&list);
         Ok(list)
@@ -244,7 +243,7 @@ impl Engine {
         }
         match self.name_in_events(id) {
             // A proxy may forbid this call. Then the name is not known.
-            Err(Error::Refused { .. }) => Ok(None),
+            Err(error) if error.is_refusal() => Ok(None),
             outcome => outcome,
         }
     }
@@ -282,10 +281,10 @@ impl Engine {
         }
         match json["Id"].as_str() {
             Some(id) => Ok(id.to_owned()),
-            None => Err(Error::Malformed {
-                request: self.named(&Method::POST, &path),
-                reason: "an answer without an id".to_owned(),
-            }),
+            None => Err(Error::malformed(
+                self.named(&Method::POST, &path),
+                "an answer without an id",
+            )),
         }
     }
 
@@ -331,20 +330,12 @@ impl Engine {
         let encoded = http::percent_encode(name, "");
         let path = format!("/containers/{}/rename?name={encoded}", segment(id));
         let outcome = self.post(&path, self.deadlines.call);
-        outcome.map_err(|error| match error {
+        outcome.map_err(|mut error| {
             // Podman's message does not contain the name.
-            Error::Refused {
-                request,
-                status,
-                message,
-                retry_after,
-            } if !message.contains(name) => Error::Refused {
-                request,
-                status,
-                message: format!("to {name:?}: {message}"),
-                retry_after,
-            },
-            other => other,
+            if error.is_refusal() && !error.words().contains(name) {
+                error.words_mut().insert_str(0, &format!("to {name:?}: "));
+            }
+            error
         })
     }
 

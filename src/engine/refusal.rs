@@ -2,6 +2,7 @@
 
 use crate::engine::Endpoint;
 use crate::error::Error;
+use crate::error::Kind;
 use crate::error::Obstacle;
 use crate::error::one_line;
 use crate::http;
@@ -37,19 +38,9 @@ pub(super) fn refused(request: &str, answer: Response<Body>) -> Error {
     let shown = format!("{}{hint}", said(message));
     // A proxy answers 502 to 504 for an Engine that does not answer.
     if rule == START && !matches!(status, 502..=504) {
-        return Error::NotStarted {
-            request,
-            status,
-            message: shown,
-            obstacle: obstacle(message),
-        };
+        return Error::not_started(request, status, shown, obstacle(message));
     }
-    Error::Refused {
-        request,
-        status,
-        message: shown,
-        retry_after: None,
-    }
+    Error::refused(request, status, shown, None)
 }
 
 /// The obstacle to a start. The image is at fault only if the words are about executing the container's own
@@ -170,10 +161,7 @@ fn meant(request: &str, status: u16, message: &str) -> u16 {
 /// Whether the Engine is unsure for now whether an image exists. Podman (4.3) answers so for an existing image
 /// while another process changes its store.
 pub(super) fn is_unsure_of_image(error: &Error) -> bool {
-    let Error::Refused { message, .. } = error else {
-        return false;
-    };
-    error.status() == Some(500) && message.contains("image not known")
+    error.is_refusal() && error.status() == Some(500) && error.words().contains("image not known")
 }
 
 /// The hint for an Engine that cannot be reached.
@@ -222,23 +210,20 @@ pub fn is_denial(error: &Error) -> bool {
         "no basic auth",
         "http status: 403",
     ];
-    let Error::Refused { message, .. } = error else {
+    if !error.is_refusal() {
         return false;
-    };
-    let lower = message.to_ascii_lowercase();
+    }
+    let lower = error.words().to_ascii_lowercase();
     DENIALS.iter().any(|word| lower.contains(word))
 }
 
 /// Names the image in the error of a refused pull, and adds a hint about a denial.
 pub(super) fn pull_error(error: Error, request: &str, reference: &Reference) -> Error {
-    let is_denial = is_denial(&error);
-    let Error::Refused {
-        status, message, ..
-    } = error
-    else {
+    let Kind::Refused { status, .. } = *error.kind() else {
         return error;
     };
-    let hint = if is_denial && !message.contains(ALLOW) {
+    let message = error.words();
+    let hint = if is_denial(&error) && !message.contains(ALLOW) {
         format!(
             " (are the credentials for {} set and valid?)",
             reference.registry()
@@ -246,12 +231,7 @@ pub(super) fn pull_error(error: Error, request: &str, reference: &Reference) -> 
     } else {
         String::new()
     };
-    Error::Refused {
-        request: request.to_owned(),
-        status,
-        message: format!("{message}{hint}"),
-        retry_after: None,
-    }
+    Error::refused(request, status, format!("{message}{hint}"), None)
 }
 
 #[cfg(test)]
@@ -261,12 +241,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_known_behind_any_number_of_words() {
         let words = format!("{}: write /x: no space left on device", "long ".repeat(100));
-        let error = Error::Refused {
-            request: "POST".into(),
-            status: 500,
-            message: said(&words),
-            retry_after: None,
-        };
+        let error = Error::refused("POST", 500, said(&words), None);
         assert!(error.to_string().contains("docker system df"), "{error}");
     }
 

@@ -50,9 +50,8 @@ impl Engine {
     }
 
     pub(super) fn parse(&self, method: &Method, path: &str, bytes: &[u8]) -> Result<Value> {
-        serde_json::from_slice(bytes).map_err(|error| Error::Malformed {
-            request: self.named(method, path),
-            reason: format!("not JSON ({error})"),
+        serde_json::from_slice(bytes).map_err(|error| {
+            Error::malformed(self.named(method, path), format!("not JSON ({error})"))
         })
     }
 
@@ -77,9 +76,9 @@ impl Engine {
     fn remember(&self, path: &str, outcome: &Result<Vec<u8>>) {
         let mut unanswered = lock(&self.unanswered);
         let is_unanswered = match outcome {
-            Err(Error::Unreachable { .. }) => true,
-            Err(Error::Refused { .. }) => path == LIST,
-            _ => false,
+            Err(error) if error.is_refusal() => path == LIST,
+            Err(error) => error.is_unreachable(),
+            Ok(_) => false,
         };
         if is_unanswered {
             *unanswered = Some(path.to_owned());
@@ -98,22 +97,13 @@ impl Engine {
     pub(super) fn call(&self, call: &Call) -> Result<Response<Body>> {
         let begun = Instant::now();
         match self.call_once(call) {
-            Err(
-                Error::Refused {
-                    status: 400,
-                    message,
-                    ..
-                }
-                | Error::NotStarted {
-                    status: 400,
-                    message,
-                    ..
-                },
-            ) if message.contains("client version") => {
+            Err(error)
+                if error.status() == Some(400) && error.words().contains("client version") =>
+            {
                 self.forget_version();
                 self.call_once(call)
             }
-            Err(error @ Error::Unreachable { .. }) => {
+            Err(error) if error.is_unreachable() => {
                 self.forget_version();
                 if call.method == Method::GET && begun.elapsed() < STALE_CONNECTION {
                     return self.call_once(call);
@@ -193,14 +183,11 @@ impl Engine {
     }
 
     /// Adds a hint to the error of an Engine that cannot be reached.
-    fn explained(&self, error: Error) -> Error {
-        let Error::Unreachable { request, reason } = error else {
-            return error;
-        };
-        let hint = hint(&self.endpoint, &reason);
-        Error::Unreachable {
-            request,
-            reason: format!("{reason}{hint}"),
+    fn explained(&self, mut error: Error) -> Error {
+        if error.is_unreachable() {
+            let hint = hint(&self.endpoint, error.words());
+            error.words_mut().push_str(&hint);
         }
+        error
     }
 }

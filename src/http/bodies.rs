@@ -47,18 +47,14 @@ pub(crate) fn failure(request: &str, error: &ureq::Error) -> Error {
         ureq::Error::Protocol(_)
         | ureq::Error::LargeResponseHeader(..)
         | ureq::Error::Http(_)
-        | ureq::Error::BodyStalled => Error::Malformed {
+        | ureq::Error::BodyStalled => Error::malformed(
             request,
-            reason: format!("not an HTTP answer ({})", one_line(&error.to_string())),
-        },
-        ureq::Error::BodyExceedsLimit(limit) => Error::Malformed {
-            request,
-            reason: format!("an answer longer than {limit} bytes"),
-        },
-        _ => Error::Unreachable {
-            request,
-            reason: reason(error),
-        },
+            format!("not an HTTP answer ({})", one_line(&error.to_string())),
+        ),
+        ureq::Error::BodyExceedsLimit(limit) => {
+            Error::malformed(request, format!("an answer longer than {limit} bytes"))
+        }
+        _ => Error::unreachable(request, reason(error)),
     }
 }
 
@@ -69,10 +65,7 @@ pub(crate) fn read_failure(request: &str, error: &std::io::Error) -> Error {
         .and_then(|e| e.downcast_ref::<ureq::Error>())
     {
         Some(inner) => failure(request, inner),
-        None => Error::Unreachable {
-            request: request.to_owned(),
-            reason: one_line(&error.to_string()),
-        },
+        None => Error::unreachable(request, one_line(&error.to_string())),
     }
 }
 

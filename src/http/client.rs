@@ -243,9 +243,10 @@ impl Client {
     /// Explains a failure. The text names the proxy, if there is one, because the proxy may be the cause.
     fn failure(&self, request: &str, uri: &Uri, error: &ureq::Error) -> Error {
         let mut failure = bodies::failure(request, error);
-        if let Error::Unreachable { reason, .. } | Error::Malformed { reason, .. } = &mut failure {
+        if failure.is_ambiguous() {
             if let Some(proxy) = proxy::shown(&self.proxies, uri) {
-                reason.push_str(&format!(", through the proxy {proxy}"));
+                let through = format!(", through the proxy {proxy}");
+                failure.words_mut().push_str(&through);
             }
         }
         failure
@@ -350,19 +351,11 @@ fn transport_is_wrong(transport: Transport, error: &ureq::Error) -> bool {
 fn refusal(request: String, answer: Response<Body>) -> Error {
     let status = answer.status().as_u16();
     let message = crate::error::one_line(&bodies::read_words(answer));
-    Error::Refused {
-        request,
-        status,
-        message,
-        retry_after: None,
-    }
+    Error::refused(request, status, message, None)
 }
 
 fn unreachable_host(host: &str) -> Error {
-    Error::Unreachable {
-        request: host.to_owned(),
-        reason: "no way to reach it".to_owned(),
-    }
+    Error::unreachable(host, "no way to reach it")
 }
 
 #[cfg(test)]

@@ -11,9 +11,11 @@ use ureq::http::Uri;
 pub(crate) fn parse_uri(method: &Method, text: &str) -> Result<Uri> {
     let uri = text.parse::<Uri>().ok();
     uri.filter(|uri| uri.authority().is_some() && uri.scheme().is_some())
-        .ok_or_else(|| Error::Malformed {
-            request: method.to_string(),
-            reason: format!("not a URL: {:?}", one_line(text)),
+        .ok_or_else(|| {
+            Error::malformed(
+                method.to_string(),
+                format!("not a URL: {:?}", one_line(text)),
+            )
         })
 }
 

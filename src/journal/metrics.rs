@@ -12,6 +12,7 @@ use super::standing::Standing;
 use super::status::Snapshot;
 use super::status::Worst;
 use crate::error::Error;
+use crate::error::Kind;
 use crate::error::Result;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -64,12 +65,12 @@ struct Counters {
 impl Metrics {
     /// Counts a look-up at `host`.
     pub fn looked_up<T>(&self, host: &str, outcome: &Result<T>) {
-        let column = match outcome {
+        let column = match outcome.as_ref().map_err(Error::kind) {
             Ok(_) => 0,
-            Err(Error::Refused { .. } | Error::NotStarted { .. }) => 1,
-            Err(Error::Unreachable { .. } | Error::GivenUp { .. }) => 2,
-            Err(Error::PutOff { .. }) => 3,
-            Err(Error::Malformed { .. } | Error::Reference { .. }) => 4,
+            Err(Kind::Refused { .. } | Kind::NotStarted { .. }) => 1,
+            Err(Kind::Unreachable | Kind::GivenUp) => 2,
+            Err(Kind::PutOff { .. }) => 3,
+            Err(Kind::Malformed | Kind::Reference) => 4,
         };
         let mut counters = self.lock();
         let lookups = &mut counters.lookups;
@@ -326,10 +327,7 @@ mod tests {
         for number in 0..HOSTS + 2 {
             metrics.looked_up(&format!("{number}.example"), &Ok(()));
         }
-        let error = Error::Unreachable {
-            request: "HEAD x".to_owned(),
-            reason: "no answer in time".to_owned(),
-        };
+        let error = Error::unreachable("HEAD x", "no answer in time");
         metrics.looked_up::<()>("0.example", &Err(error));
         let page = render(&metrics, &Board::default());
         has(

@@ -9,6 +9,7 @@ use super::host::Host;
 use super::letter::Letter;
 use super::words::is_urgent;
 use crate::error::Error;
+use crate::error::Kind;
 use crate::error::Result;
 use crate::error::one_line;
 use crate::http;
@@ -122,12 +123,12 @@ impl Sender {
             300..=399 => " (redirects are not followed: use the URL that it redirects to)",
             _ => "",
         };
-        Err(Error::Refused {
-            request: name,
-            status: status.as_u16(),
-            message: format!("{}{hint}", one_line(&message)),
+        Err(Error::refused(
+            name,
+            status.as_u16(),
+            format!("{}{hint}", one_line(&message)),
             retry_after,
-        })
+        ))
     }
 }
 
@@ -141,8 +142,8 @@ fn may_retry(error: &Error) -> bool {
 
 /// The pause that the receiver asked for.
 fn requested_pause(error: &Error) -> Duration {
-    match error {
-        Error::Refused { retry_after, .. } => retry_after.unwrap_or_default(),
+    match error.kind() {
+        Kind::Refused { retry_after, .. } => retry_after.unwrap_or_default(),
         _ => Duration::ZERO,
     }
 }

@@ -38,24 +38,20 @@ impl Registry {
 
     /// A file of the repository that has this digest, as JSON.
     fn json(&self, reference: &Reference, kind: &str, digest: &str) -> Result<Value> {
-        let malformed = |request: String, reason: &str| Error::Malformed {
-            request,
-            reason: reason.to_owned(),
-        };
         let path = format!("/v2/{}/{kind}/{digest}", reference.repository());
         // The registry wrote the digest, so it may be any text.
         if digest.parse::<Digest>().is_err() {
-            return Err(malformed(
+            return Err(Error::malformed(
                 reference.to_string(),
                 "no digest of its configuration",
             ));
         }
         let Page { request, body, .. } = self.get(reference, &path, LIMIT)?;
         if digest.starts_with("sha256:") && sha256(&body) != digest {
-            return Err(malformed(request, "not the file with this digest"));
+            return Err(Error::malformed(request, "not the file with this digest"));
         }
         let json = serde_json::from_slice(&body);
-        json.map_err(|_| malformed(request, "neither a manifest nor a configuration"))
+        json.map_err(|_| Error::malformed(request, "neither a manifest nor a configuration"))
     }
 }
 

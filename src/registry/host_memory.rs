@@ -3,6 +3,7 @@
 use super::challenge::Challenge;
 use super::token::Token;
 use crate::error::Error;
+use crate::error::Kind;
 use crate::error::Result;
 use crate::journal::PutOff;
 use crate::logging::debug;
@@ -116,25 +117,20 @@ impl Hosts {
     /// Whether the host may be asked now.
     ///
     /// # Errors
-    /// [`Error::PutOff`] while the host is put off.
+    /// [`Kind::PutOff`] while the host is put off.
     pub(super) fn check(&self, name: &str, now: Instant) -> Result<()> {
         match self.of(name, |host| host.put_off_until(now)) {
-            Some((until, reason)) => Err(Error::PutOff {
-                host: name.to_owned(),
-                until,
-                reason,
-            }),
+            Some((until, reason)) => Err(Error::put_off(name, until, reason)),
             None => Ok(()),
         }
     }
 
     /// Puts the host off after a 429, and after a 503 that names a time.
     pub(super) fn put_off_if_asked(&self, name: &str, error: &Error, now: Instant) {
-        let Error::Refused {
+        let Kind::Refused {
             status,
             retry_after,
-            ..
-        } = error
+        } = error.kind()
         else {
             return;
         };

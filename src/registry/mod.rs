@@ -98,7 +98,8 @@ impl Registry {
     /// The digest that `reference`'s tag points at now. A pinned reference has its own digest.
     ///
     /// # Errors
-    /// An error that names the failed request, with a hint. [`Error::PutOff`] while the host is put off.
+    /// An error that names the failed request, with a hint.
+    /// [`Kind::PutOff`](crate::error::Kind::PutOff) while the host is put off.
     pub fn digest(&self, reference: &Reference) -> Result<Digest> {
         if let Some(digest) = reference.digest() {
             return Ok(digest.clone());
@@ -191,10 +192,7 @@ impl Registry {
             found = Some(self.look_up_as(host, reference, login, next)?);
             Ok(())
         })?;
-        found.ok_or_else(|| Error::Malformed {
-            request: reference.to_string(),
-            reason: "no digest".to_owned(),
-        })
+        found.ok_or_else(|| Error::malformed(reference.to_string(), "no digest"))
     }
 
     /// Asks with the login, and once more without it if the login is refused.
@@ -277,10 +275,10 @@ impl Registry {
     fn digest_of_body(&self, lookup: Lookup) -> Result<Digest> {
         let Page { request, body, .. } = self.page(lookup, MANIFEST_LIMIT, false)?;
         if !is_manifest(&body) {
-            return Err(Error::Malformed {
+            return Err(Error::malformed(
                 request,
-                reason: "neither a Docker-Content-Digest header nor a manifest".to_owned(),
-            });
+                "neither a Docker-Content-Digest header nor a manifest",
+            ));
         }
         sha256(&body).parse()
     }

@@ -19,12 +19,14 @@ use ureq::http::Uri;
 
 /// Checks and returns the URL that `from` names in its answer to `request`.
 pub(super) fn follow(client: &Client, from: &Uri, target: &str, request: &str) -> Result<Uri> {
-    let to = parse_uri(&Method::GET, target).map_err(|_| Error::Malformed {
-        request: request.to_owned(),
-        reason: format!(
-            "{} leads to a text that is not a URL: refused",
-            authority(from)
-        ),
+    let to = parse_uri(&Method::GET, target).map_err(|_| {
+        Error::malformed(
+            request,
+            format!(
+                "{} leads to a text that is not a URL: refused",
+                authority(from)
+            ),
+        )
     })?;
     check(client, from, &to, request)?;
     Ok(to)
@@ -54,13 +56,13 @@ fn check(client: &Client, from: &Uri, to: &Uri, request: &str) -> Result<()> {
             one_line(&to_host)
         ),
     };
-    Err(Error::Malformed {
-        request: request.to_owned(),
-        reason: format!(
+    Err(Error::malformed(
+        request,
+        format!(
             "{from_host} leads {reason}, to {}: refused{hint}",
             redacted(to)
         ),
-    })
+    ))
 }
 
 /// Whether one host may redirect to another, by the place of each. A redirect to a name is allowed, because

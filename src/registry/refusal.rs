@@ -39,12 +39,12 @@ pub fn refused(
         (429, _) => " (too many requests: left alone for a while)",
         _ => "",
     };
-    Error::Refused {
-        request: request.to_owned(),
-        status: status.as_u16(),
-        message: format!("{words}{hint}"),
+    Error::refused(
+        request,
+        status.as_u16(),
+        format!("{words}{hint}"),
         retry_after,
-    }
+    )
 }
 
 /// Reads a pause from the words. GHCR writes `retry-after: 880.092µs, allowed: 44000/minute`.

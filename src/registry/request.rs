@@ -73,10 +73,10 @@ impl Registry {
                 uri = target;
             }
         }
-        Err(Error::Malformed {
-            request: format!("{method} {}", http::redacted(&uri)),
-            reason: format!("more than {MAX_REDIRECTS} redirects"),
-        })
+        Err(Error::malformed(
+            format!("{method} {}", http::redacted(&uri)),
+            format!("more than {MAX_REDIRECTS} redirects"),
+        ))
     }
 
     /// Sends the request with the remembered challenge answered, and once more after a new challenge.
@@ -153,7 +153,7 @@ impl Registry {
 
     /// Forgets the challenge if the token endpoint is gone: the host may name another one by now.
     fn forget_challenge(&self, host: &str, error: &Error) {
-        if error.is_not_found() || matches!(error, Error::Unreachable { .. }) {
+        if error.is_not_found() || error.is_unreachable() {
             self.hosts.of(host, |host| host.challenge = None);
         }
     }
@@ -316,10 +316,8 @@ impl Registry {
             ));
         }
         let body = http::read_body(&request, answer, TOKEN_LIMIT)?;
-        let mut token = Token::parse(&body, Instant::now()).map_err(|reason| Error::Malformed {
-            request,
-            reason: reason.to_owned(),
-        })?;
+        let mut token = Token::parse(&body, Instant::now())
+            .map_err(|reason| Error::malformed(request, reason))?;
         token.owner = lookup.login.clone();
         Ok(Arc::new(token))
     }

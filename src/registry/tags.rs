@@ -50,10 +50,7 @@ impl Registry {
                 Ok(Some(next)) if next == path => Err("its next page is the same page"),
                 next => next.map(Option::unwrap_or_default),
             };
-            path = next.map_err(|reason| Error::Malformed {
-                request: page.request,
-                reason: reason.to_owned(),
-            })?;
+            path = next.map_err(|reason| Error::malformed(page.request, reason))?;
             if left == 0 || begun.elapsed() > LONGEST {
                 break;
             }

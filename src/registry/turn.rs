@@ -3,6 +3,7 @@
 use super::host_memory::DEFAULT_PUT_OFF;
 use super::host_memory::Hosts;
 use crate::error::Error;
+use crate::error::Kind;
 use crate::error::Result;
 use crate::reference::Digest;
 use std::time::Duration;
@@ -67,14 +68,14 @@ impl<'a> Turn<'a> {
     /// Whether the next look-up may be made.
     ///
     /// # Errors
-    /// [`Error::GivenUp`] after some unanswered look-ups, because each further one would cost another deadline.
-    /// [`Error::PutOff`] while the host is put off.
+    /// [`Kind::GivenUp`] after some unanswered look-ups, because each further one would cost another deadline.
+    /// [`Kind::PutOff`] while the host is put off.
     pub fn may_ask(&self, now: Instant) -> Result<()> {
         if self.silent >= UNANSWERED {
-            return Err(Error::GivenUp {
-                host: self.host.to_owned(),
-                reason: format!("it left {UNANSWERED} look-ups unanswered"),
-            });
+            return Err(Error::given_up(
+                self.host,
+                format!("it left {UNANSWERED} look-ups unanswered"),
+            ));
         }
         self.hosts.check(self.host, now)
     }
@@ -85,10 +86,10 @@ impl<'a> Turn<'a> {
         if let Err(error) = outcome {
             self.hosts.put_off_if_asked(self.host, error, now);
         }
-        (self.silent, self.broken) = match outcome {
-            Err(Error::GivenUp { .. }) => return,
-            Err(Error::Unreachable { .. }) => (self.silent + 1, 0),
-            Err(Error::Refused { status, .. }) if *status >= 500 => (0, self.broken + 1),
+        (self.silent, self.broken) = match outcome.as_ref().map_err(Error::kind) {
+            Err(Kind::GivenUp) => return,
+            Err(Kind::Unreachable) => (self.silent + 1, 0),
+            Err(Kind::Refused { status, .. }) if *status >= 500 => (0, self.broken + 1),
             _ => (0, 0),
         };
         self.answered |= outcome.is_ok();
@@ -114,19 +115,11 @@ mod tests {
     const HOST: &str = "registry.example";
 
     fn refused(status: u16, retry_after: Option<Duration>) -> Result<Digest> {
-        Err(Error::Refused {
-            request: "HEAD x".to_owned(),
-            status,
-            message: "no".to_owned(),
-            retry_after,
-        })
+        Err(Error::refused("HEAD x", status, "no", retry_after))
     }
 
     fn unreachable() -> Result<Digest> {
-        Err(Error::Unreachable {
-            request: "HEAD x".to_owned(),
-            reason: "no answer in time".to_owned(),
-        })
+        Err(Error::unreachable("HEAD x", "no answer in time"))
     }
 
     fn found() -> Result<Digest> {

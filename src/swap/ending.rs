@@ -7,7 +7,6 @@
 use crate::engine::Container;
 use crate::engine::Engine;
 use crate::engine::Event;
-use crate::error::Error;
 use crate::error::Result;
 
 /// The exit codes of a program that was asked to end, or was killed: 0, INT, QUIT, KILL, TERM.
@@ -55,11 +54,9 @@ impl Ending {
                 Ok(Self::Engine)
             }
             Ok(events) => Ok(Self::told_by(&events)),
-            Err(Error::Refused { .. }) if AS_IF_ASKED.contains(&container.exit_code()) => {
-                Ok(Self::Unknown)
-            }
-            Err(Error::Refused { .. }) => Ok(Self::Itself),
-            Err(error) => Err(error),
+            Err(error) if !error.is_refusal() => Err(error),
+            Err(_) if AS_IF_ASKED.contains(&container.exit_code()) => Ok(Self::Unknown),
+            Err(_) => Ok(Self::Itself),
         }
     }
 

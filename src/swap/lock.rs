@@ -165,9 +165,11 @@ fn create(engine: &Engine, holder: &Holder, images: &[Image]) -> Result<String> 
         }
         trouble.get_or_insert(error);
     }
-    Err(trouble.unwrap_or_else(|| Error::Malformed {
-        request: format!("create {NAME}"),
-        reason: "there is no image to make it from".to_owned(),
+    Err(trouble.unwrap_or_else(|| {
+        Error::malformed(
+            format!("create {NAME}"),
+            "there is no image to make it from",
+        )
     }))
 }
 

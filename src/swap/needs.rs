@@ -138,10 +138,10 @@ impl Swap<'_> {
     pub(super) fn expect_needs(&self, parts: &[Part]) -> Result<()> {
         match self.missing(&old_containers(parts))? {
             None => Ok(()),
-            Some(reason) => Err(Error::Malformed {
-                request: format!("swap of {}", parts[0].old.name()),
+            Some(reason) => Err(Error::malformed(
+                format!("swap of {}", parts[0].old.name()),
                 reason,
-            }),
+            )),
         }
     }
 }

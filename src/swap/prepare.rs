@@ -62,10 +62,7 @@ impl Swap<'_> {
             } else {
                 return Ok(());
             };
-        Err(Error::Malformed {
-            request: format!("swap of {}", record.name),
-            reason: reason.to_owned(),
-        })
+        Err(Error::malformed(format!("swap of {}", record.name), reason))
     }
 
     fn prepare_one<'p>(
@@ -122,10 +119,10 @@ impl Swap<'_> {
         } else {
             return Ok(());
         };
-        Err(Error::Malformed {
-            request: format!("create {}", created.name()),
-            reason: reason.to_owned(),
-        })
+        Err(Error::malformed(
+            format!("create {}", created.name()),
+            reason,
+        ))
     }
 
     /// Creates one successor. If the answer of the call was lost, the container it left is removed first.

@@ -83,10 +83,10 @@ pub(super) fn expect_there(is_there: bool, record: &Record) -> Result<()> {
     if is_there {
         return Ok(());
     }
-    Err(Error::Malformed {
-        request: format!("undo of the swap of {}", record.name),
-        reason: "the old container was removed meanwhile".to_owned(),
-    })
+    Err(Error::malformed(
+        format!("undo of the swap of {}", record.name),
+        "the old container was removed meanwhile",
+    ))
 }
 
 /// Gives the old container the policy back that the swap took away. A policy that the owner set meanwhile

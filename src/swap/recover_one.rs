@@ -160,10 +160,10 @@ fn undo_found(
         turn: &turn,
         // A recovery reports no pull. Without the old image, the successor takes over.
         fetch: &|name, _| {
-            Err(Error::Malformed {
-                request: format!("pull {name}"),
-                reason: "a recovery pulls nothing".to_owned(),
-            })
+            Err(Error::malformed(
+                format!("pull {name}"),
+                "a recovery pulls nothing",
+            ))
         },
     };
     let mut kept = Vec::new();
@@ -230,13 +230,13 @@ fn refuse_own_container(
     } else {
         ("successor", "undo")
     };
-    Err(Error::Malformed {
-        request: format!("{deed} {}", own.record.name),
-        reason: format!(
+    Err(Error::malformed(
+        format!("{deed} {}", own.record.name),
+        format!(
             "its {which} is imagewatch itself{} (`imagewatch refresh` run outside of it can)",
             reason.map_or_else(String::new, |reason| format!(", {reason}"))
         ),
-    })
+    ))
 }
 
 /// A container of a half-done swap and its successor, as the recovery found them.

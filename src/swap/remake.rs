@@ -108,9 +108,11 @@ impl Swap<'_> {
         let mut replacement = self.shape(&part, &moved, &member.origin, moves_along);
         replacement.label(TRANSACTION, record.to_label());
         let made = self.make(&record.new_name(), &replacement, member, &member.image)?;
-        member.pair.new = made.ok_or_else(|| Error::Malformed {
-            request: format!("swap of {}", record.name),
-            reason: "somebody removed its successor and the new image".to_owned(),
+        member.pair.new = made.ok_or_else(|| {
+            Error::malformed(
+                format!("swap of {}", record.name),
+                "somebody removed its successor and the new image",
+            )
         })?;
         if index == 0 {
             // The other successors were created to live in the one that is gone.

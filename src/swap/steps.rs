@@ -276,10 +276,10 @@ impl Steps<'_> {
             self.engine.remove(id, how)?;
             match self.engine.find(id)? {
                 None => Ok(Ok(())),
-                Some(_) => Err(Error::Malformed {
-                    request: format!("remove {}", seen.name()),
-                    reason: "it is still there".to_owned(),
-                }),
+                Some(_) => Err(Error::malformed(
+                    format!("remove {}", seen.name()),
+                    "it is still there",
+                )),
             }
         })?
     }
@@ -369,12 +369,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     fn refused(status: u16) -> Result<()> {
-        Err(Error::Refused {
-            request: "POST".into(),
-            status,
-            message: "no".into(),
-            retry_after: None,
-        })
+        Err(Error::refused("POST", status, "no", None))
     }
 
     #[test]
@@ -390,14 +385,7 @@ mod tests {
 
     #[test]
     fn so_is_a_start_that_is_refused_whatever_its_status() {
-        let not_started = |obstacle| {
-            Err(Error::NotStarted {
-                request: "POST".into(),
-                status: 500,
-                message: "no".into(),
-                obstacle,
-            })
-        };
+        let not_started = |obstacle| Err(Error::not_started("POST", 500, "no", obstacle));
         let mut tries = 0;
         let outcome: Result<()> = retry(&Shutdown::default(), Duration::from_secs(60), || {
             tries += 1;

@@ -112,11 +112,10 @@ fn restore_missing_policy(steps: Steps, pair: &Pair, found: &Container) -> Resul
 fn give_way(steps: Steps, pair: &Pair) -> Result<bool> {
     let Pair { record, new, .. } = pair;
     if itself::find(steps.engine)?.may_be(new) {
-        return Err(Error::Malformed {
-            request: format!("swap of {}", record.name),
-            reason: "somebody else has its name, and its successor is imagewatch itself: remove one of them"
-                .to_owned(),
-        });
+        return Err(Error::malformed(
+            format!("swap of {}", record.name),
+            "somebody else has its name, and its successor is imagewatch itself: remove one of them",
+        ));
     }
     log::warn!(
         "{}: replaced by somebody else in mid-swap; our successor goes",
@@ -141,10 +140,7 @@ fn without_successor(steps: Steps, record: &Record, may_start: bool) -> Result<b
         }
         Some(_) => "somebody removed its successor; the old container is there",
     };
-    Err(Error::Malformed {
-        request: format!("swap of {}", record.name),
-        reason: reason.to_owned(),
-    })
+    Err(Error::malformed(format!("swap of {}", record.name), reason))
 }
 
 /// The old container of a dependent stays, because its successor is gone: it has its name and its policy again

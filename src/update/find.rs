@@ -5,7 +5,6 @@ use super::select::made_from;
 use crate::engine::Container;
 use crate::engine::Engine;
 use crate::engine::Summary;
-use crate::error::Error;
 use crate::error::Result;
 use crate::reference::Reference;
 use crate::swap::is_left_over;
@@ -68,7 +67,7 @@ pub fn in_mid_swap(list: &[Summary], engine: &Engine) -> Result<BTreeMap<String,
             Ok(None) => continue,
             Ok(Some(container)) => made_from(container.image_name(), container.image_id()),
             // The Engine cannot inspect the container. The list mostly shows its image name too.
-            Err(Error::Refused { .. }) => listed(),
+            Err(error) if error.is_refusal() => listed(),
             Err(error) => return Err(error),
         };
         if let Ok(reference) = reference {

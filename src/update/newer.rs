@@ -155,7 +155,7 @@ impl NewerTags {
                 (DAY + JITTER / 1000 * share, false)
             }
             Err(error) if is_lasting(error) => (DAY, false),
-            Err(error) => (RETRY, matches!(error, Error::Unreachable { .. })),
+            Err(error) => (RETRY, error.is_unreachable()),
         };
         if let Err(error) = outcome {
             debug(format_args!("{}: tags: {error}", reference.name()));

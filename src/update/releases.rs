@@ -5,7 +5,6 @@
 
 use super::Refresher;
 use super::is_at;
-use crate::error::Error;
 use crate::error::Result;
 use crate::journal::Board;
 use crate::logging::debug;
@@ -122,7 +121,8 @@ impl Refresher {
             {
                 continue;
             }
-            if let Err(Error::Unreachable { .. }) = self.ask_for_release(&reference, &digest) {
+            let asked = self.ask_for_release(&reference, &digest);
+            if asked.is_err_and(|error| error.is_unreachable()) {
                 silent.push(reference.registry().to_owned());
             }
             if let Some(release) = self.releases.known(&reference, &digest) {

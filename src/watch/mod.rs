@@ -433,10 +433,7 @@ mod tests {
     }
 
     fn trouble() -> Error {
-        Error::Unreachable {
-            request: "HEAD x".into(),
-            reason: "no answer in time".into(),
-        }
+        Error::unreachable("HEAD x", "no answer in time")
     }
 
     struct Lab {
@@ -528,12 +525,7 @@ mod tests {
     #[test]
     fn what_was_built_here_is_looked_up_once_and_is_no_error() {
         let mut lab = Lab::new(FirstSight::Seed);
-        let refused = Error::Refused {
-            request: "HEAD a".into(),
-            status: 404,
-            message: "no".into(),
-            retry_after: None,
-        };
+        let refused = Error::refused("HEAD a", 404, "no", None);
         lab.set("a", Err(refused));
         lab.world.local.borrow_mut().push("a");
         lab.tick();
@@ -562,10 +554,7 @@ mod tests {
     #[test]
     fn what_was_not_asked_for_is_looked_up_before_what_failed() {
         let mut lab = Lab::new(FirstSight::Seed);
-        let given_up = || Error::GivenUp {
-            host: "reg.example".into(),
-            reason: "it left 2 look-ups unanswered".into(),
-        };
+        let given_up = || Error::given_up("reg.example", "it left 2 look-ups unanswered");
         lab.set("a", Err(trouble()));
         lab.set("b", Err(given_up()));
         lab.tick();
@@ -1130,12 +1119,7 @@ mod tests {
         let mut lab = Lab::new(FirstSight::Seed);
         *lab.world.names.borrow_mut() = vec!["a", "b"];
         for name in ["a", "b"] {
-            let refused = Error::Refused {
-                request: "HEAD".into(),
-                status: 404,
-                message: "no".into(),
-                retry_after: None,
-            };
+            let refused = Error::refused("HEAD", 404, "no", None);
             lab.set(name, Err(refused));
             lab.world.local.borrow_mut().push(name);
         }

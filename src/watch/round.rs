@@ -44,7 +44,7 @@ impl<'a, H: Backend> Round<'a, H> {
             return Err(error.clone());
         }
         let outcome = question(self.backend, followed);
-        followed.is_unanswered = matches!(outcome, Err(Error::Unreachable { .. }));
+        followed.is_unanswered = outcome.as_ref().is_err_and(Error::is_unreachable);
         if followed.is_unanswered {
             self.trouble = outcome.as_ref().err().cloned();
         }

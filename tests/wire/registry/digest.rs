@@ -8,6 +8,7 @@ use imagewatch::credentials::Credentials;
 use imagewatch::credentials::GhcrLogin;
 use imagewatch::credentials::Source;
 use imagewatch::error::Error;
+use imagewatch::error::Kind;
 use imagewatch::http::Proxies;
 use imagewatch::http::certificates;
 use imagewatch::reference::Digest;
@@ -322,7 +323,7 @@ fn too_many_requests_put_the_host_off_and_no_other() {
     let first = registry.digest(&reference(&busy)).expect_err("429");
     assert_eq!(first.status(), Some(429));
     let second = registry.digest(&reference(&busy)).expect_err("put off");
-    assert!(matches!(second, Error::PutOff { .. }), "{second}");
+    assert!(matches!(second.kind(), Kind::PutOff { .. }), "{second}");
     assert!(second.to_string().contains("put off until 20"), "{second}");
     assert!(registry.digest(&reference(&calm)).is_ok());
     assert_eq!(busy.lines().len(), 1);
@@ -344,7 +345,7 @@ fn a_host_in_trouble_is_put_off_but_not_for_a_single_bad_image() {
         registry().digests(&references, |_, outcome| {
             seen.push(match outcome {
                 Ok(_) => "found",
-                Err(Error::PutOff { .. }) => "put off",
+                Err(error) if matches!(error.kind(), Kind::PutOff { .. }) => "put off",
                 Err(_) => "failed",
             });
         });
