@@ -20,7 +20,10 @@ impl Admin {
     ) {
         match Executor::start("check") {
             Ok(executor) => self.later(&executor, request, answer),
-            Err(error) => respond(request, Reply::error(503, &format!("no thread: {error}"))),
+            Err(error) => respond(
+                request,
+                Reply::error(503, &format_args!("no thread: {error}")),
+            ),
         }
     }
 
@@ -30,7 +33,7 @@ impl Admin {
             Ok(lock) => lock,
             Err(TryLockError::Poisoned(lock)) => lock.into_inner(),
             Err(TryLockError::WouldBlock) => {
-                let mut reply = Reply::error(429, "a check runs already");
+                let mut reply = Reply::error(429, &"a check runs already");
                 reply.retry_after = Some(RETRY_AFTER);
                 return reply;
             }

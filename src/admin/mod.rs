@@ -162,7 +162,7 @@ impl Admin {
         }));
         if accepted.is_err() {
             if let Some(request) = take(&shared) {
-                respond(request, Reply::error(503, "too many requests are waiting"));
+                respond(request, Reply::error(503, &"too many requests are waiting"));
             }
         }
     }
@@ -170,7 +170,7 @@ impl Admin {
     fn job(&self, id: &str) -> Reply {
         match self.jobs.find(id) {
             Some(known) => Reply::new(200, &known),
-            None => Reply::error(404, "no such job, or one long past"),
+            None => Reply::error(404, &"no such job, or one long past"),
         }
     }
 

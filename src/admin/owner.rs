@@ -180,7 +180,7 @@ impl Admin {
         };
         let newest = match self.registry.digest(&reference) {
             Ok(newest) => newest,
-            Err(error) => return Reply::error(503, &format!("not skipped: {error}")),
+            Err(error) => return Reply::error(503, &format_args!("not skipped: {error}")),
         };
         if let Some(digest) = digest.filter(|digest| *digest != newest) {
             let reason =
@@ -278,11 +278,14 @@ impl Admin {
             .into_iter()
             .next();
         let Some(seen) = seen else {
-            return Err(Reply::error(404, &format!("{name} was removed just now")));
+            return Err(Reply::error(
+                404,
+                &format_args!("{name} was removed just now"),
+            ));
         };
         match seen.made_from.clone() {
             Ok(reference) => Ok((seen, reference)),
-            Err(reason) => Err(Reply::error(409, &format!("{name}: {reason}"))),
+            Err(reason) => Err(Reply::error(409, &format_args!("{name}: {reason}"))),
         }
     }
 
@@ -296,7 +299,7 @@ impl Admin {
         let near = did_you_mean(name, names.iter().map(String::as_str));
         Err(Reply::error(
             404,
-            &format!("no container is called {name}{near}"),
+            &format_args!("no container is called {name}{near}"),
         ))
     }
 
@@ -306,7 +309,7 @@ impl Admin {
         if let Some(runtime) = runtime {
             return Ok(runtime.reference.clone());
         }
-        let wanted = Wanted::parse(image).map_err(|error| Reply::error(400, &error.to_string()))?;
+        let wanted = Wanted::parse(image).map_err(|error| Reply::error(400, &error))?;
         let seen = self.refresher.selection.seen(&self.engine);
         let seen = seen.map_err(|error| unavailable(&error))?;
         let known = self.refresher.watched(&seen);
@@ -319,7 +322,7 @@ impl Admin {
                 let near = did_you_mean(image, known.iter().map(String::as_str));
                 Err(Reply::error(
                     404,
-                    &format!("no followed image is called {image}{near}"),
+                    &format_args!("no followed image is called {image}{near}"),
                 ))
             }
             several => {
@@ -343,5 +346,5 @@ impl Admin {
 }
 
 fn unavailable(error: &crate::error::Error) -> Reply {
-    Reply::error(503, &error.to_string())
+    Reply::error(503, &error)
 }

@@ -43,7 +43,7 @@ fn is_waited_for(wait: Option<&str>) -> Result<bool, Reply> {
     match wait.map(str::to_ascii_lowercase).as_deref() {
         None | Some("" | "true") => Ok(true),
         Some("false") => Ok(false),
-        Some(_) => Err(Reply::error(400, "wait must be true or false")),
+        Some(_) => Err(Reply::error(400, &"wait must be true or false")),
     }
 }
 
@@ -54,7 +54,7 @@ pub(super) fn update(query: &str) -> Result<(Order, bool), Reply> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let Some(value) = decode(value) else {
-            return Err(Reply::error(400, NOT_ENCODED));
+            return Err(Reply::error(400, &NOT_ENCODED));
         };
         match key {
             "image" => {}
@@ -62,17 +62,17 @@ pub(super) fn update(query: &str) -> Result<(Order, bool), Reply> {
                 wait = Some(value);
                 continue;
             }
-            _ => return Err(Reply::error(400, &format!("unknown parameter: {key}"))),
+            _ => return Err(Reply::error(400, &format_args!("unknown parameter: {key}"))),
         }
         let mut images = value.split(',').map(str::trim);
         let is_blank = images.clone().all(str::is_empty);
         if is_blank && !value.is_empty() {
-            return Err(Reply::error(400, "image names no image"));
+            return Err(Reply::error(400, &"image names no image"));
         }
         for image in images.by_ref().filter(|image| !image.is_empty()) {
             match Wanted::parse(image) {
                 Ok(wanted) => only.push(wanted),
-                Err(error) => return Err(Reply::error(400, &format!("{error}"))),
+                Err(error) => return Err(Reply::error(400, &error)),
             }
         }
     }
@@ -88,15 +88,15 @@ pub(super) fn container(
     rest: &str,
     query: &str,
     method: &str,
-    answering: impl Fn(bool) -> Answering,
+    answering: &dyn Fn(bool) -> Answering,
 ) -> Result<Wish, Reply> {
     let (name, verb) = rest.rsplit_once('/').unwrap_or((rest, ""));
     let name = decode_path(name)
-        .ok_or_else(|| Reply::error(400, "the path is not percent-encoded UTF-8"))?;
+        .ok_or_else(|| Reply::error(400, &"the path is not percent-encoded UTF-8"))?;
     // The Engine writes a slash before each name.
     let name = name.trim_start_matches('/').to_owned();
     if name.is_empty() {
-        return Err(Reply::error(404, "not found"));
+        return Err(Reply::error(404, &"not found"));
     }
     match verb {
         "update" => {
@@ -121,7 +121,7 @@ pub(super) fn container(
             if method == "DELETE" {
                 return match lasting {
                     None => Ok(Wish::Release(name)),
-                    Some(_) => Err(Reply::error(400, "unknown parameter: for")),
+                    Some(_) => Err(Reply::error(400, &"unknown parameter: for")),
                 };
             }
             let Some(text) = lasting.filter(|text| !text.is_empty()) else {
@@ -131,12 +131,12 @@ pub(super) fn container(
             let time = time.ok_or_else(|| {
                 Reply::error(
                     400,
-                    &format!("for={text}: expected a time such as 12h or 7d"),
+                    &format_args!("for={text}: expected a time such as 12h or 7d"),
                 )
             })?;
             Ok(Wish::Hold(name, Some(time)))
         }
-        _ => Err(Reply::error(404, "not found")),
+        _ => Err(Reply::error(404, &"not found")),
     }
 }
 
@@ -145,7 +145,7 @@ pub(super) fn skip(query: &str, method: &str) -> Result<Wish, Reply> {
     let [image, digest] = values(query, ["image", "digest"])?;
     let image = image.map(|image| image.trim().to_owned());
     let Some(image) = image.filter(|image| !image.is_empty()) else {
-        return Err(Reply::error(400, "image names no image"));
+        return Err(Reply::error(400, &"image names no image"));
     };
     let digest = digest_of(digest)?;
     Ok(match method {
@@ -157,33 +157,44 @@ pub(super) fn skip(query: &str, method: &str) -> Result<Wish, Reply> {
 fn digest_of(text: Option<String>) -> Result<Option<Digest>, Reply> {
     let text = text.filter(|text| !text.is_empty());
     let digest = text.map(|text| text.parse()).transpose();
-    digest.map_err(|error: Error| Reply::error(400, &error.to_string()))
+    digest.map_err(|error: Error| Reply::error(400, &error))
 }
 
 fn is_switched_on(key: &str, value: Option<&str>) -> Result<bool, Reply> {
     match value.map(str::to_ascii_lowercase).as_deref() {
         None | Some("" | "false") => Ok(false),
         Some("true") => Ok(true),
-        Some(_) => Err(Reply::error(400, &format!("{key} must be true or false"))),
+        Some(_) => Err(Reply::error(
+            400,
+            &format_args!("{key} must be true or false"),
+        )),
     }
 }
 
 /// Reads the values of these keys. Another key, or the same one twice, is an error.
 fn values<const N: usize>(query: &str, keys: [&str; N]) -> Result<[Option<String>; N], Reply> {
     let mut values = [const { None }; N];
+    fill(&mut values, query, &keys)?;
+    Ok(values)
+}
+
+fn fill(values: &mut [Option<String>], query: &str, keys: &[&str]) -> Result<(), Reply> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (Some(key), Some(value)) = (decode(key), decode(value)) else {
-            return Err(Reply::error(400, NOT_ENCODED));
+            return Err(Reply::error(400, &NOT_ENCODED));
         };
         let Some(place) = keys.iter().position(|known| *known == key) else {
-            return Err(Reply::error(400, &format!("unknown parameter: {key}")));
+            return Err(Reply::error(400, &format_args!("unknown parameter: {key}")));
         };
         if values[place].replace(value).is_some() {
-            return Err(Reply::error(400, &format!("given more than once: {key}")));
+            return Err(Reply::error(
+                400,
+                &format_args!("given more than once: {key}"),
+            ));
         }
     }
-    Ok(values)
+    Ok(())
 }
 
 /// Decodes `%xx` of a path, where a `+` is a plus.

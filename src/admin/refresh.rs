@@ -57,7 +57,10 @@ impl Admin {
 
     pub(super) fn refresh(&self, request: Request, order: Order, answering: Answering) {
         let Some(place) = self.jobs.place() else {
-            let mut reply = Reply::error(429, &format!("{MOST_WAITING} jobs are waiting already"));
+            let mut reply = Reply::error(
+                429,
+                &format_args!("{MOST_WAITING} jobs are waiting already"),
+            );
             reply.retry_after = Some(RETRY_AFTER);
             return respond(request, reply);
         };
@@ -90,9 +93,9 @@ struct Partial<'a> {
 /// Turns the outcome of a refresh into the answer of its caller.
 pub(super) fn reply_to(answer: &Answer) -> Reply {
     match answer {
-        Err(reason) => Reply::error(500, reason),
+        Err(reason) => Reply::error(500, &reason),
         Ok(outcomes) if outcomes.refused.is_some() => {
-            Reply::error(409, outcomes.refused.as_deref().unwrap_or_default())
+            Reply::error(409, &outcomes.refused.as_deref().unwrap_or_default())
         }
         Ok(outcomes) => match &outcomes.list_error {
             None => Reply::new(200, &outcomes.report),

@@ -3,6 +3,7 @@
 use crate::logging::debug;
 use serde::Serialize;
 use serde_json::json;
+use std::fmt::Display;
 use tiny_http::Header;
 use tiny_http::Request;
 use tiny_http::Response;
@@ -47,8 +48,8 @@ impl Reply {
         }
     }
 
-    pub(super) fn error(status: u16, reason: &str) -> Self {
-        Self::new(status, &json!({ "error": reason }))
+    pub(super) fn error(status: u16, reason: &dyn Display) -> Self {
+        Self::new(status, &json!({ "error": reason.to_string() }))
     }
 }
 

@@ -85,7 +85,7 @@ pub(super) fn action(
             only(asked.method, "POST")?;
             match query {
                 "" => Ok(Action::Check),
-                _ => Err(Reply::error(400, "a check has no parameters")),
+                _ => Err(Reply::error(400, &"a check has no parameters")),
             }
         }
         "/admin/summary" => read(asked, Action::Summary),
@@ -96,11 +96,11 @@ pub(super) fn action(
         }
         _ if path.starts_with(CONTAINERS) => {
             let rest = &path[CONTAINERS.len()..];
-            let wish = container(rest, query, asked.method, |wait| answering(asked, wait))?;
+            let wish = container(rest, query, asked.method, &|wait| answering(asked, wait))?;
             Ok(Action::Decide(wish))
         }
         _ if path.starts_with(JOBS) => read(asked, Action::Job(path[JOBS.len()..].to_owned())),
-        _ => Err(Reply::error(404, "not found")),
+        _ => Err(Reply::error(404, &"not found")),
     }
 }
 
@@ -128,7 +128,7 @@ pub(super) fn only(method: &str, allowed: &'static str) -> Result<(), Reply> {
     }
     Err(Reply {
         allow: Some(allowed),
-        ..Reply::error(405, "method not allowed")
+        ..Reply::error(405, &"method not allowed")
     })
 }
 
@@ -141,9 +141,9 @@ fn authorise(asked: &Asked, token: Option<&Secret>) -> Result<(), Reply> {
         scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim())
     });
     match shown {
-        None | Some("") => Err(Reply::error(401, "admin auth required")),
+        None | Some("") => Err(Reply::error(401, &"admin auth required")),
         Some(shown) if is_equal(shown, token.reveal()) => Ok(()),
-        Some(_) => Err(Reply::error(401, "invalid admin auth token")),
+        Some(_) => Err(Reply::error(401, &"invalid admin auth token")),
     }
 }
 
@@ -166,7 +166,7 @@ fn same_box(asked: &Asked) -> Result<(), Reply> {
     }
     Err(Reply::error(
         403,
-        "without ADMIN_TOKEN only localhost may ask, and no page from elsewhere",
+        &"without ADMIN_TOKEN only localhost may ask, and no page from elsewhere",
     ))
 }
 
