@@ -131,8 +131,8 @@ struct Page<'a> {
     version: u32,
     history: &'a [Entry],
     rejected: &'a [Rejection],
-    #[serde(flatten)]
-    decisions: &'a AllDecisions,
+    held: &'a [Held],
+    skipped: &'a [Skipped],
     seen: Vec<Sighting>,
 }
 
@@ -323,7 +323,8 @@ impl History {
             version: VERSION,
             history: &self.lock(),
             rejected: &rejected,
-            decisions: &decisions,
+            held: &decisions.held,
+            skipped: &decisions.skipped,
             seen: self.sightings.list(),
         });
         match disk.file.replace(&page.unwrap_or_default()) {
