@@ -42,14 +42,19 @@ impl Vars {
     }
 
     pub(super) fn choice<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> T {
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        choices[self.chosen(name, &words)].1
+    }
+
+    /// Returns the place of the word that is the value.
+    fn chosen(&mut self, name: &str, words: &[&str]) -> usize {
         let value = self.text(name);
         let lower = value.trim().to_ascii_lowercase();
-        if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == lower) {
-            return *choice;
-        }
-        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-        self.problem(name, &value, words.join(" or "));
-        choices[0].1
+        let place = words.iter().position(|word| *word == lower);
+        place.unwrap_or_else(|| {
+            self.problem(name, &value, words.join(" or "));
+            0
+        })
     }
 
     pub(super) fn count(&mut self, name: &str, range: RangeInclusive<usize>) -> usize {
