@@ -78,7 +78,10 @@ impl Backend for LiveBackend {
         *self
             .half_done
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = half_done.into_values().collect();
+            .unwrap_or_else(PoisonError::into_inner) = half_done
+            .into_iter()
+            .map(|(_, reference)| reference)
+            .collect();
         let mut newer = self.newer.lock().unwrap_or_else(PoisonError::into_inner);
         newer.1 = update::wishes(&seen);
         Ok((targets, seen))

@@ -13,6 +13,7 @@ use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::reference::Target;
 use crate::reference::short;
+use crate::sort::sort;
 use crate::swap;
 use crate::update::LocalImages;
 use crate::update::Newer;
@@ -23,8 +24,8 @@ use crate::update::summary;
 use crate::update::wishes;
 use serde::Serialize;
 use serde::Serializer;
-use std::collections::BTreeSet;
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// One line of the table.
@@ -164,8 +165,8 @@ fn row(
         .iter()
         .filter(|one| one.made_from.as_ref() == Ok(reference))
         .collect();
-    let mut digests = BTreeSet::new();
-    let ids: BTreeSet<&str> = of.iter().map(|one| one.image_id.as_str()).collect();
+    let mut digests = HashSet::new();
+    let ids: HashSet<&str> = of.iter().map(|one| one.image_id.as_str()).collect();
     for id in &ids {
         // A container can go on running after its image was removed.
         let image = images.with_id(id, &refresher.engine)?;
@@ -175,6 +176,8 @@ fn row(
     if let (true, Some(image)) = (of.is_empty(), &here) {
         digests.insert(digest_of(image, reference));
     }
+    let mut running_digests: Vec<String> = digests.into_iter().collect();
+    sort(&mut running_digests, |one, other| one < other);
     let (mut behind, mut waiting, mut versions) = (Vec::new(), Vec::new(), Versions::default());
     let state = match &outcome {
         Err(_) if refresher.is_local(reference).unwrap_or(false) => Standing::Local,
@@ -201,7 +204,7 @@ fn row(
         reference: reference.to_string(),
         name: target.name.clone(),
         containers: of.iter().map(|one| one.name.clone()).collect(),
-        running_digests: digests.into_iter().collect(),
+        running_digests,
         registry_digest,
         behind,
         waiting,

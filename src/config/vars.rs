@@ -10,10 +10,11 @@ use crate::process;
 use crate::reference::Reference;
 use crate::reference::Target;
 use crate::secret::Secret;
+use crate::sort::sort;
 use crate::text::nearest;
 use crate::update::Recreate;
 use crate::update::Select;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
@@ -92,7 +93,7 @@ pub(super) fn read(
 /// A method that finds a problem adds it to the list and returns any value, because the configuration is thrown away
 /// then.
 pub(super) struct Vars {
-    pub(super) values: BTreeMap<String, String>,
+    pub(super) values: HashMap<String, String>,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<String>,
 }
@@ -100,7 +101,7 @@ pub(super) struct Vars {
 impl Vars {
     fn new(vars: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let mut all = Self {
-            values: BTreeMap::new(),
+            values: HashMap::new(),
             problems: Vec::new(),
             warnings: Vec::new(),
         };
@@ -254,11 +255,20 @@ impl Vars {
         }
     }
 
+    /// The names that begin so, in their order.
+    fn names(&self, start: &str) -> Vec<String> {
+        let names = self.values.keys();
+        let names = names.filter(|name| name.starts_with(start));
+        let mut names: Vec<String> = names.cloned().collect();
+        sort(&mut names, |one, other| one < other);
+        names
+    }
+
     /// Warns of unknown variables. Without the warning, a misspelt name would silently leave the default.
     fn warn_of_unknown(&mut self) {
-        for name in self.values.keys() {
+        for name in &self.names("IMAGEWATCH_") {
             let is_known = known(name) || RESTRICTIONS.contains(&name.as_str());
-            if name.starts_with("IMAGEWATCH_") && !is_known {
+            if !is_known {
                 self.warnings
                     .push(match nearest(name, VARIABLES.iter().map(|row| row.name)) {
                         Some(near) => format!("unknown variable {name}: did you mean {near}?"),
@@ -270,10 +280,7 @@ impl Vars {
 
     /// Warns of Watchtower's variables, which have no effect here although their owner may expect one.
     fn warn_of_others(&mut self) {
-        let names = self.values.keys().map(String::as_str);
-        let names: Vec<&str> = names
-            .filter(|name| name.starts_with("WATCHTOWER_"))
-            .collect();
+        let names = self.names("WATCHTOWER_");
         if !names.is_empty() {
             self.warnings.push(format!(
                 "{}: Watchtower's, without effect here; docs/from-watchtower.md says what to set instead",

@@ -24,7 +24,7 @@ use crate::labels::COMPOSE_PROJECT;
 use crate::logging::debug;
 use crate::sort::sort;
 use crate::time::parse_rfc3339;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::collections::HashSet;
 use std::time::Duration;
 use std::time::SystemTime;
@@ -251,7 +251,7 @@ struct Search<'a> {
     run: Run,
     /// Paths that are not in the layer.
     hidden: Vec<String>,
-    seen: BTreeMap<String, Option<PathStat>>,
+    seen: HashMap<String, Option<PathStat>>,
 }
 
 impl<'a> Search<'a> {
@@ -269,7 +269,7 @@ impl<'a> Search<'a> {
             hidden: hidden
                 .map(|path| path.trim_end_matches('/').to_owned())
                 .collect(),
-            seen: BTreeMap::new(),
+            seen: HashMap::new(),
         }
     }
 

@@ -16,7 +16,6 @@ use crate::error::Result;
 use crate::labels::LOCK;
 use serde_json::Value;
 use serde_json::json;
-use std::collections::BTreeSet;
 use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
@@ -179,9 +178,13 @@ fn body(holder: &Holder, image: &Image) -> Value {
     let cover = |target: &str| json!({"Type": "tmpfs", "Target": target});
     let targets = volumes.into_iter().flat_map(|map| map.keys());
     // An image may name a volume twice (`/data` and `/data/`), or a path that cannot be covered.
-    let targets: BTreeSet<&str> = targets.map(|target| target.trim_end_matches('/')).collect();
-    let targets = targets.into_iter().filter(|target| target.starts_with('/'));
-    let covers: Vec<Value> = targets.map(cover).collect();
+    let mut covered: Vec<&str> = Vec::new();
+    for target in targets.map(|target| target.trim_end_matches('/')) {
+        if target.starts_with('/') && !covered.contains(&target) {
+            covered.push(target);
+        }
+    }
+    let covers: Vec<Value> = covered.into_iter().map(cover).collect();
     json!({
         "Image": image.id(),
         "Entrypoint": ["imagewatch"],

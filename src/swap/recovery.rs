@@ -41,7 +41,6 @@ use crate::journal::Outcome;
 use crate::journal::Step;
 use crate::logging::debug;
 use crate::thread::Shutdown;
-use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
@@ -266,9 +265,10 @@ fn put_orphan_back(steps: Steps, orphan: &Summary) -> Result<bool> {
 
 /// Warns of a container that a swap left over, once in the life of this process.
 fn warn_of_left_over(one: &Summary) {
-    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
-    if said.insert(one.id().to_owned()) {
+    if !said.iter().any(|id| id == one.id()) {
+        said.push(one.id().to_owned());
         let name = name_before(one.name()).unwrap_or_default();
         log::warn!(
             "{}: left over from a swap, because there is another container named {name} by now (docker rm it, if \

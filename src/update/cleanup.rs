@@ -3,10 +3,10 @@
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::logging::debug;
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 /// Removes the images, by id, that no container runs and no tag names. A failed removal is only logged.
-pub(super) fn remove_unused(engine: &Engine, images: &BTreeSet<String>) {
+pub(super) fn remove_unused(engine: &Engine, images: &HashSet<String>) {
     if images.is_empty() {
         return;
     }

@@ -10,7 +10,6 @@ use crate::reference::Reference;
 use crate::swap::is_left_over;
 use crate::swap::is_transient_name;
 use crate::swap::name_of_aside;
-use std::collections::BTreeMap;
 
 /// The fewest digits of an id that can name a container; the Engine shows as many.
 const SHORT_ID: usize = 12;
@@ -56,8 +55,8 @@ pub fn names_and_references(engine: &Engine) -> Result<(Vec<String>, Vec<Referen
 ///
 /// # Errors
 /// When the Engine does not answer.
-pub fn in_mid_swap(list: &[Summary], engine: &Engine) -> Result<BTreeMap<String, Reference>> {
-    let mut found = BTreeMap::new();
+pub fn in_mid_swap(list: &[Summary], engine: &Engine) -> Result<Vec<(String, Reference)>> {
+    let mut found: Vec<(String, Reference)> = Vec::new();
     for summary in list.iter().filter(|one| !is_left_over(list, one)) {
         let Some(name) = name_of_aside(summary.name()) else {
             continue;
@@ -71,7 +70,9 @@ pub fn in_mid_swap(list: &[Summary], engine: &Engine) -> Result<BTreeMap<String,
             Err(error) => return Err(error),
         };
         if let Ok(reference) = reference {
-            found.insert(name.to_owned(), reference);
+            // The old container and the new one of a swap have the same name.
+            found.retain(|(other, _)| other != name);
+            found.push((name.to_owned(), reference));
         }
     }
     Ok(found)

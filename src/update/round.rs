@@ -19,8 +19,8 @@ use crate::reference::Reference;
 use crate::reference::Target;
 use crate::swap::Outcome as SwapOutcome;
 use crate::swap::Part;
-use std::collections::BTreeSet;
 use std::collections::HashMap;
+use std::collections::HashSet;
 
 /// One image of a refresh, and the updates to it.
 pub(super) struct Work<'o> {
@@ -94,9 +94,9 @@ pub(super) struct Round<'r, 'o> {
     /// Managed containers that the Engine cannot inspect.
     pub(super) unreadable: Vec<Unreadable>,
     /// The names of the containers that may be updated.
-    pub(super) updates: BTreeSet<String>,
+    pub(super) updates: HashSet<String>,
     /// The ids of images that were rejected, and of earlier images that are not kept. Cleanup may remove them.
-    pub(super) replaced: BTreeSet<String>,
+    pub(super) replaced: HashSet<String>,
     pub(super) on: &'r (dyn Fn(&Step) + Sync),
 }
 
@@ -113,9 +113,8 @@ impl<'r, 'o> Round<'r, 'o> {
         on: &'r (dyn Fn(&Step) + Sync),
     ) -> Self {
         let numbered = works.iter().enumerate();
-        // `collect` would sort first, which is 5 KB of code.
-        let mut replaced = BTreeSet::new();
-        replaced.extend(works.iter().filter_map(|work| work.tried.clone()));
+        let replaced = works.iter().filter_map(|work| work.tried.clone());
+        let replaced = replaced.collect();
         let index = numbered.map(|(number, work)| (work.target.reference.clone(), number));
         Self {
             extent,
@@ -128,7 +127,7 @@ impl<'r, 'o> Round<'r, 'o> {
             unreadable: Vec::new(),
             works,
             report,
-            updates: BTreeSet::new(),
+            updates: HashSet::new(),
             replaced,
             on,
         }
