@@ -138,9 +138,10 @@ pub(crate) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration
     Some(wait.clamp(RETRY_AFTER_RANGE.0, RETRY_AFTER_RANGE.1))
 }
 
-/// Reads a duration as Go's `time.Duration` prints it: `1h2m3.5s`, `880.092µs`.
+/// Reads a duration as Go's `time.Duration` prints it: `1h2m3.5s`, `880.092µs`. What is smaller than a nanosecond is
+/// dropped.
 fn go_duration(text: &str) -> Option<Duration> {
-    let mut total = 0.0;
+    let mut total = 0_u64;
     let mut rest = text;
     while !rest.is_empty() {
         let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
@@ -149,19 +150,25 @@ fn go_duration(text: &str) -> Option<Duration> {
             .find(|c: char| c.is_ascii_digit())
             .unwrap_or(after.len());
         let (unit, after) = after.split_at(end);
-        let unit = match unit {
-            "h" => 3600.0,
-            "m" => 60.0,
-            "s" => 1.0,
-            "ms" => 1e-3,
-            "us" | "µs" | "μs" => 1e-6,
-            "ns" => 1e-9,
+        let unit: u64 = match unit {
+            "h" => 3_600_000_000_000,
+            "m" => 60_000_000_000,
+            "s" => 1_000_000_000,
+            "ms" => 1_000_000,
+            "us" | "µs" | "μs" => 1_000,
+            "ns" => 1,
             _ => return None,
         };
-        total += number.parse::<f64>().ok()? * unit;
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+        total = total.checked_add(unit.checked_mul(whole.parse().ok()?)?)?;
+        let mut share = unit;
+        for digit in fraction.chars() {
+            share /= 10;
+            total = total.checked_add(share * u64::from(digit.to_digit(10)?))?;
+        }
         rest = after;
     }
-    Duration::try_from_secs_f64(total).ok()
+    Some(Duration::from_nanos(total))
 }
 
 /// Percent-encodes every character except the unreserved ones (RFC 3986 §2.3) and those in `also`.

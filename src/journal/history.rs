@@ -90,14 +90,18 @@ impl Entry {
     /// Reads an entry of the file; `None` if the value is no entry.
     fn read(found: &Value) -> Option<Self> {
         let text = |key: &str| found[key].as_str().map(str::to_owned);
+        let outcome = Outcome::called(found["outcome"].as_str()?)?;
+        let (first, last) = (found["first"].as_str()?, found["last"].as_str()?);
+        let times = found["times"].as_u64()?;
+        let image = text("image")?;
         Some(Self {
-            first: text("first")?,
-            last: text("last")?,
-            times: found["times"].as_u64()?,
+            first: first.to_owned(),
+            last: last.to_owned(),
+            times,
             event: Event {
-                outcome: Outcome::called(found["outcome"].as_str()?)?,
+                outcome,
                 container: text("container"),
-                image: text("image")?,
+                image,
                 old: text("old"),
                 new: text("new"),
                 reason: text("reason"),
