@@ -166,18 +166,17 @@ fn row(
         .filter(|one| one.made_from.as_ref() == Ok(reference))
         .collect();
     let mut digests = HashSet::new();
-    let ids: HashSet<&str> = of.iter().map(|one| one.image_id.as_str()).collect();
-    for id in &ids {
+    let ids = of.iter().map(|one| one.image_id.as_str());
+    for id in ids.collect::<HashSet<_>>() {
         // A container can go on running after its image was removed.
         let image = images.with_id(id, &refresher.engine)?;
-        digests.insert(image.map_or((*id).to_owned(), |image| digest_of(&image, reference)));
+        digests.insert(image.map_or(id.to_owned(), |image| digest_of(&image, reference)));
     }
     let here = images.named(reference, &refresher.engine)?;
     if let (true, Some(image)) = (of.is_empty(), &here) {
         digests.insert(digest_of(image, reference));
     }
-    let mut running_digests: Vec<String> = digests.into_iter().collect();
-    sort(&mut running_digests, |one, other| one < other);
+    let running_digests = in_order(digests);
     let (mut behind, mut waiting, mut versions) = (Vec::new(), Vec::new(), Versions::default());
     let state = match &outcome {
         Err(_) if refresher.is_local(reference).unwrap_or(false) => Standing::Local,
@@ -213,6 +212,12 @@ fn row(
         newer: None,
         error,
     })
+}
+
+fn in_order(texts: HashSet<String>) -> Vec<String> {
+    let mut texts: Vec<String> = texts.into_iter().collect();
+    sort(&mut texts, |one, other| one < other);
+    texts
 }
 
 /// Returns the versions, and asks for that of the registry's image if it is not known. Docker Hub is not asked, because
