@@ -68,6 +68,7 @@ fn serve() -> ExitCode {
     }
 }
 
+#[cold]
 fn check(arguments: &[&str]) -> ExitCode {
     let as_json = match arguments {
         [] => false,
@@ -143,6 +144,7 @@ impl Asked {
     }
 }
 
+#[cold]
 fn refresh(arguments: &[&str]) -> ExitCode {
     let Some(asked) = Asked::parse(arguments) else {
         complain(
@@ -164,6 +166,7 @@ fn refresh(arguments: &[&str]) -> ExitCode {
     })
 }
 
+#[cold]
 fn dry_run(config: &Config, asked: &Asked) -> Result<ExitCode, String> {
     let found = imagewatch::commands::dry_run(config, &asked.wish)?;
     let text = if asked.as_json {
@@ -179,6 +182,7 @@ fn dry_run(config: &Config, asked: &Asked) -> Result<ExitCode, String> {
     })
 }
 
+#[cold]
 fn do_refresh(config: &Config, asked: &Asked) -> Result<ExitCode, String> {
     let (outcomes, troubles) = match imagewatch::commands::refresh(config, &asked.wish)? {
         Ended::Done(outcomes, troubles) => (outcomes, troubles),
@@ -229,6 +233,7 @@ fn quiet_configuration() -> Option<Config> {
     Some(config)
 }
 
+#[cold]
 fn plan(arguments: &[&str]) -> ExitCode {
     let (options, names): (Vec<&str>, Vec<&str>) =
         arguments.iter().partition(|word| word.starts_with('-'));
@@ -251,6 +256,7 @@ fn plan(arguments: &[&str]) -> ExitCode {
     }
 }
 
+#[cold]
 fn healthcheck() -> ExitCode {
     let (_, address) = match server(": switch the health check off too") {
         Ok(found) => found,
@@ -304,6 +310,7 @@ fn decide(command: &str, arguments: &[&str]) -> ExitCode {
 }
 
 /// Reads the configuration of a command that asks the running server, and the server's address.
+#[cold]
 fn server(hint: &str) -> Result<(Config, SocketAddr), ExitCode> {
     let (config, _) = configuration().ok_or(ExitCode::from(USAGE))?;
     let Some(address) = config.listen else {
@@ -331,6 +338,7 @@ fn configuration() -> Option<(Config, Vec<String>)> {
     }
 }
 
+#[cold]
 fn help() -> String {
     let mut text = String::from(
         "imagewatch keeps running containers on the newest image, and never loses one.

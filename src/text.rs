@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 const MOST: usize = 3;
 
 /// Returns the known name that takes the fewest edits. Among equals, the longest common beginning wins.
+#[cold]
 pub(crate) fn nearest<'a>(
     meant: &str,
     known: impl IntoIterator<Item = &'a str>,
@@ -15,6 +16,7 @@ pub(crate) fn nearest<'a>(
 }
 
 /// Returns `: did you mean …?` with the nearest names; empty if no name is known.
+#[cold]
 pub(crate) fn did_you_mean<'a>(meant: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let mut known: Vec<&str> = known.into_iter().collect();
     let mut ranked: Vec<_> = known

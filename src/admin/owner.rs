@@ -57,6 +57,7 @@ impl Wish {
 
 impl Admin {
     /// Answers a request of an owner.
+    #[cold]
     pub(super) fn decide(&self, request: Request, wish: Wish) {
         let (order, answering) = match wish {
             Wish::Update(name, digest, answering) => (self.update_one(&name, digest), answering),
@@ -97,6 +98,7 @@ impl Admin {
     }
 
     /// Makes the order for a roll-back by hand. The history tells which image the container ran before.
+    #[cold]
     fn back(&self, name: &str, only: bool) -> Result<Order, Reply> {
         let (seen, reference) = self.find(name)?;
         self.refuse_held(&seen.name)?;
@@ -146,6 +148,7 @@ impl Admin {
         Ok(back.order())
     }
 
+    #[cold]
     fn hold(&self, name: &str, lasting: Option<Duration>) -> Reply {
         let name = match self.name_of(name) {
             Ok(name) => name,
@@ -163,6 +166,7 @@ impl Admin {
         self.decided(&json!({"container": name, "held": held}))
     }
 
+    #[cold]
     fn release(&self, name: &str) -> Reply {
         // A hold may outlive its container.
         if self.history.decisions().release(name, SystemTime::now()) {
@@ -173,6 +177,7 @@ impl Admin {
         self.decided(&json!({"container": name, "held": null}))
     }
 
+    #[cold]
     fn skip(&self, image: &str, digest: Option<Digest>) -> Reply {
         let reference = match self.reference_of(image) {
             Ok(reference) => reference,
@@ -200,6 +205,7 @@ impl Admin {
         )
     }
 
+    #[cold]
     fn unskip(&self, image: &str, digest: Option<Digest>) -> Reply {
         let decisions = self.history.decisions();
         let all = decisions.all().skipped;
@@ -265,6 +271,7 @@ impl Admin {
     }
 
     /// Finds a container and the reference that it follows.
+    #[cold]
     fn find(&self, name: &str) -> Result<(Seen, Reference), Reply> {
         let name = self.name_of(name)?;
         let list = self
@@ -290,6 +297,7 @@ impl Admin {
     }
 
     /// The name of a container that exists.
+    #[cold]
     fn name_of(&self, name: &str) -> Result<String, Reply> {
         let known = crate::update::names_and_references(&self.engine);
         let (names, _) = known.map_err(|error| unavailable(&error))?;
@@ -304,6 +312,7 @@ impl Admin {
     }
 
     /// The followed reference that a caller means by the name of a runtime or an image.
+    #[cold]
     fn reference_of(&self, image: &str) -> Result<Reference, Reply> {
         let runtime = self.catalogue.iter().find(|one| one.name == image);
         if let Some(runtime) = runtime {

@@ -23,6 +23,7 @@ const RETRY_AFTER: &str = "30";
 
 impl Admin {
     /// Refreshes the named images, if each of them has a managed container.
+    #[cold]
     pub(super) fn refresh_named(&self, request: Request, order: Order, answering: Answering) {
         match self.unknown_image(&order.images) {
             Some(error) => respond(request, Reply::error(404, &error)),
@@ -55,6 +56,7 @@ impl Admin {
         Some(format!("no managed container was made from {name}{near}"))
     }
 
+    #[cold]
     pub(super) fn refresh(&self, request: Request, order: Order, answering: Answering) {
         let Some(place) = self.jobs.place() else {
             let mut reply = Reply::error(

@@ -55,6 +55,7 @@ pub(super) enum Answering {
 }
 
 /// Decides on the action. An `Err` is the complete answer of a refused request.
+#[cold]
 pub(super) fn action(
     asked: &Asked,
     token: Option<&Secret>,

@@ -24,6 +24,7 @@ use std::time::SystemTime;
 const SURVEYING: Duration = Duration::from_millis(20);
 
 impl Admin {
+    #[cold]
     pub(super) fn status(&self) -> Reply {
         let snapshot = self.board.snapshot();
         let decisions = self.history.decisions().current(SystemTime::now());
@@ -57,6 +58,7 @@ impl Admin {
     }
 
     /// Returns every managed container as it is now.
+    #[cold]
     pub(super) fn containers(
         &self,
         snapshot: &Snapshot,
@@ -140,6 +142,7 @@ impl Admin {
 
     /// Returns, for each reference, the containers that run another image than its registry had at the last
     /// look-up. The last survey tells. A new one is made, if there is time, where it does not know the digest or an image.
+    #[cold]
     fn behind<'s>(&self, snapshot: &'s Snapshot, seen: &[Seen]) -> HashMap<&'s str, Vec<String>> {
         let mut of: HashMap<String, Vec<&Seen>> = HashMap::new();
         for one in seen.iter().filter(|one| !one.stays_stopped) {

@@ -52,6 +52,7 @@ impl Stream {
 }
 
 impl Listener for Stream {
+    #[cold]
     fn step(&mut self, step: &Step) {
         if matches!(step, Step::Alive) || self.last.as_ref() == Some(step) {
             return;

@@ -85,6 +85,7 @@ pub struct Table {
 ///
 /// # Errors
 /// Why there is no answer, on one line.
+#[cold]
 pub fn check(config: &Config) -> Result<Table, String> {
     let history = Arc::new(History::open(config.state.as_deref())?);
     let wiring = Wiring::of(config, &history);
@@ -95,6 +96,7 @@ pub fn check(config: &Config) -> Result<Table, String> {
 }
 
 /// Looks up every watched reference, for a server too.
+#[cold]
 pub(super) fn look(refresher: &Refresher) -> Result<Table, String> {
     let say = |error: crate::error::Error| error.to_string();
     let seen = refresher.selection.seen(&refresher.engine).map_err(say)?;
@@ -153,6 +155,7 @@ fn summarise(seen: &[Seen], rows: &[Row]) -> String {
     summary(containers, rows.len(), &behind, &unknown)
 }
 
+#[cold]
 fn row(
     refresher: &Refresher,
     target: &Target,

@@ -117,6 +117,7 @@ impl DryRun {
 ///
 /// # Errors
 /// Why there is no answer, on one line.
+#[cold]
 pub fn dry_run(config: &Config, wish: &Wish) -> Result<DryRun, String> {
     let history = Arc::new(History::open(config.state.as_deref())?);
     let wiring = Wiring::of(config, &history);

@@ -91,6 +91,7 @@ impl Decision {
     ///
     /// # Errors
     /// Why the server has not taken the decision, on one line.
+    #[cold]
     pub fn ask(&self, address: SocketAddr, token: Option<&Secret>) -> Result<Value, String> {
         let (method, target) = self.request();
         let answer = server::ask(address, method, &target, token, DEADLINE)?;

@@ -31,6 +31,7 @@ use serde_json::json;
 ///
 /// # Errors
 /// Why there is no plan, on one line.
+#[cold]
 pub fn plan(config: &Config, name: &str, as_json: bool) -> Result<String, String> {
     let engine = Engine::new(&config.engine);
     let acceptance = Acceptance {

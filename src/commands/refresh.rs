@@ -58,6 +58,7 @@ pub enum Ended {
 ///
 /// # Errors
 /// Why nothing was done, on one line.
+#[cold]
 pub fn refresh(config: &Config, wish: &Wish) -> Result<Ended, String> {
     let mut signals =
         Signals::new(signals::signals()).map_err(|error| format!("signals: {error}"))?;
@@ -153,6 +154,7 @@ fn left_over(refresher: &Refresher) -> Vec<String> {
 }
 
 /// Resolves the names. A runtime comes before a container, and a container before a reference.
+#[cold]
 pub(super) fn images(wiring: &Wiring, wish: &Wish) -> Result<Images, String> {
     let names = &wish.names;
     let refresher = &wiring.refresher;

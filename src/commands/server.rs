@@ -24,6 +24,7 @@ pub(super) struct Answer {
 ///
 /// # Errors
 /// Why there is no answer, on one line.
+#[cold]
 pub(super) fn ask(
     address: SocketAddr,
     method: &str,

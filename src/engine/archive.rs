@@ -141,6 +141,7 @@ impl Engine {
     ///
     /// # Errors
     /// See [`Error`], here and for every other method.
+    #[cold]
     pub fn changes(&self, id: &str) -> Result<Vec<Change>> {
         const CHANGED: u8 = 0;
         const ADDED: u8 = 1;

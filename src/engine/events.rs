@@ -59,6 +59,7 @@ impl Engine {
 
     /// Whether somebody stopped or killed a container that is gone, in its last run (`GET /events`). A prune does not do
     /// that, because it removes no running container. An Engine that was restarted since has forgotten the events.
+    #[cold]
     pub fn was_stopped_by_hand(&self, id: &str) -> Result<bool> {
         let filters = json!({"type": ["container"], "container": [id],
                              "event": ["start", "kill", "stop"]});

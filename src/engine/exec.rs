@@ -31,6 +31,7 @@ impl Engine {
     /// # Errors
     /// When the Engine refuses, and when the command takes longer than `deadline`. Such a command is left
     /// running.
+    #[cold]
     pub fn exec(&self, id: &str, command: &str, deadline: Duration) -> Result<Ran> {
         let body =
             json!({"Cmd": ["sh", "-c", command], "AttachStdout": true, "AttachStderr": true});

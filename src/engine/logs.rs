@@ -11,6 +11,7 @@ const LOG_LIMIT: u64 = 64 * 1024;
 
 impl Engine {
     /// The last lines a container printed, of both streams (`GET /containers/{id}/logs`).
+    #[cold]
     pub fn last_lines(&self, id: &str, count: u32) -> Result<String> {
         let path = format!(
             "/containers/{}/logs?stdout=1&stderr=1&tail={count}",

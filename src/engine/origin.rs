@@ -41,6 +41,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the Engine does not tell its kind.
+    #[cold]
     pub fn origin(&self, image: &Image, reference: &Reference) -> Result<Origin> {
         if image.digests_of(reference).next().is_none() {
             return Ok(Origin::Here);

@@ -104,6 +104,7 @@ impl Flow {
 }
 
 /// Reads the stream to its end, and calls `on_line` for each line.
+#[cold]
 pub(super) fn read(stream: impl Read, mut on_line: impl FnMut(&PullLine)) -> End {
     let mut reader = BufReader::with_capacity(8 * 1024, stream);
     let mut failure = None;

@@ -21,6 +21,7 @@ const START: &str = "POST /containers/{id}/start";
 const ALLOW: &str = " (the socket proxy or authorization plugin has to allow ";
 
 /// The error for a refusal: the Engine's `{"message": …}`, or the words of a proxy in front of it.
+#[cold]
 pub(super) fn refused(request: &str, answer: Response<Body>) -> Error {
     let status = answer.status().as_u16();
     let words = http::read_words(answer);
@@ -218,6 +219,7 @@ pub fn is_denial(error: &Error) -> bool {
 }
 
 /// Names the image in the error of a refused pull, and adds a hint about a denial.
+#[cold]
 pub(super) fn pull_error(error: Error, request: &str, reference: &Reference) -> Error {
     let Kind::Refused { status, .. } = *error.kind() else {
         return error;

@@ -124,6 +124,7 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 
 /// Reads the value of `Retry-After`: seconds or a date (RFC 9110 §10.2.3), or a duration as Go prints it.
 /// GHCR sends the latter (`880.092µs`). The result is clamped to [`RETRY_AFTER_RANGE`].
+#[cold]
 pub(crate) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     let wait = value
@@ -140,6 +141,7 @@ pub(crate) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration
 
 /// Reads a duration as Go's `time.Duration` prints it: `1h2m3.5s`, `880.092µs`. What is smaller than a nanosecond is
 /// dropped.
+#[cold]
 fn go_duration(text: &str) -> Option<Duration> {
     let mut total = 0_u64;
     let mut rest = text;

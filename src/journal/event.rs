@@ -225,6 +225,7 @@ impl Event {
     }
 
     /// Logs the event.
+    #[cold]
     pub fn log(&self) {
         let (subject, image) = (self.subject(), &self.image);
         let old = short(self.old.as_deref().unwrap_or_default());

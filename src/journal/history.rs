@@ -260,6 +260,7 @@ impl History {
     }
 
     /// Remembers the event of a step, if it is news.
+    #[cold]
     pub fn record(&self, step: &Step) {
         let Some(event) = step.event().filter(|event| event.is_news()) else {
             return;

@@ -22,6 +22,7 @@ pub(super) struct Message {
 }
 
 impl Message {
+    #[cold]
     pub(super) fn new(event: Event) -> Self {
         let time = SystemTime::now();
         Self { event, time }
@@ -72,6 +73,7 @@ impl Message {
     }
 
     /// Puts the facts of the event in the place of the words in braces.
+    #[cold]
     fn fill(&self, mut template: &str) -> String {
         let mut text = String::new();
         while let Some((before, rest)) = template.split_once('{') {

@@ -37,6 +37,7 @@ impl Registry {
     }
 
     /// A file of the repository that has this digest, as JSON.
+    #[cold]
     fn json(&self, reference: &Reference, kind: &str, digest: &str) -> Result<Value> {
         let path = format!("/v2/{}/{kind}/{digest}", reference.repository());
         // The registry wrote the digest, so it may be any text.

@@ -12,6 +12,7 @@ use ureq::http::Response;
 
 /// Turns a refusal into an error with the registry's words and a hint. Of `secrets`, which were sent to the
 /// registry, nothing is repeated.
+#[cold]
 pub fn refused(
     request: &str,
     answer: Response<Body>,

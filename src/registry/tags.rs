@@ -28,6 +28,7 @@ impl Registry {
     ///
     /// # Errors
     /// See [`Registry::digest`]. `sink` may have got some tags by then.
+    #[cold]
     pub fn tags(&self, reference: &Reference, sink: &mut dyn FnMut(&str)) -> Result<()> {
         let host = api_host(reference.registry());
         let begun = Instant::now();

@@ -62,6 +62,7 @@ pub(super) enum Standing {
 
 /// Waits for the successors of a swap with `accept`, one after the other. An error comes with the place of its
 /// successor. If a dependent ends together with its provider, the provider's result counts for both.
+#[cold]
 pub(super) fn accept_all(
     steps: Steps,
     pairs: &[Pair],
@@ -142,6 +143,7 @@ impl Acceptance {
     /// # Errors
     /// The error says why the container is not accepted. If the Engine was away in between, or somebody restarted the
     /// container, the image is not blamed.
+    #[cold]
     pub(super) fn await_acceptance(&self, steps: Steps, id: &str) -> Result<Accepted, Failure> {
         self.wait(steps, id, Some(0))
     }
@@ -152,6 +154,7 @@ impl Acceptance {
     }
 
     /// `restarts` is the number of restarts before the wait, or `None` if it does not matter.
+    #[cold]
     fn wait(&self, steps: Steps, id: &str, restarts: Option<u64>) -> Result<Accepted, Failure> {
         let mut watch = Watch::new(restarts, Instant::now());
         let mut last_answer = Instant::now();

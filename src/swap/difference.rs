@@ -23,6 +23,7 @@ pub struct Change {
 
 /// All settings that will be different, except networks and state.
 #[must_use]
+#[cold]
 pub fn changes(replacement: &Successor, image: &Image) -> Vec<Change> {
     let old = &replacement.old;
     let mut changes = Vec::new();

@@ -31,6 +31,7 @@ pub(super) struct Exchanged {
 impl Swap<'_> {
     /// Stops the old containers, starts the successors, and waits until they are accepted. An error comes with the
     /// place of its container.
+    #[cold]
     pub(super) fn exchange(
         &self,
         members: &mut [Member],
@@ -82,6 +83,7 @@ impl Swap<'_> {
     /// Stops the old containers and puts them aside, the provider last. Returns the moment when the provider's stop
     /// began. Each container is put aside as soon as it is stopped. If somebody removes the successor, that
     /// name tells how to put the old container back.
+    #[cold]
     fn stop_all(&self, members: &mut [Member], stop: &mut Stop) -> Result<Instant> {
         let steps = self.steps();
         let mut begun = Instant::now();
@@ -111,6 +113,7 @@ impl Swap<'_> {
     }
 
     /// Waits until all successors are accepted. Returns the one that was looked at last.
+    #[cold]
     pub(super) fn accept_all(
         &self,
         members: &[Member],
@@ -143,6 +146,7 @@ impl Swap<'_> {
     /// Finds the member that did not come up when the start of one was refused. The provider of the refused container may
     /// have ended already. Then the provider did not come up, and the provider's output counts. If the owner
     /// stopped the provider, nothing failed.
+    #[cold]
     pub(super) fn explain_refused_start(
         &self,
         members: &[Member],
@@ -183,6 +187,7 @@ impl Swap<'_> {
             .map_err(|error| (index, Failure::of_engine(&error)))
     }
 
+    #[cold]
     pub(super) fn accept(&self, new: &str) -> std::result::Result<Accepted, Failure> {
         let accepted = self.acceptance.await_acceptance(self.steps(), new);
         accepted.map_err(|failure| Failure {

@@ -97,6 +97,7 @@ impl Files {
     ///
     /// # Errors
     /// When the Engine cannot be asked, or refuses.
+    #[cold]
     pub(super) fn copy(&self, engine: &Engine, old: &str, new: &str) -> Result<Copies> {
         let mut known = HashSet::from(["/".to_owned()]);
         let mut copies = Copies::default();
@@ -127,6 +128,7 @@ impl Swap<'_> {
     ///
     /// # Errors
     /// When the Engine cannot be asked.
+    #[cold]
     pub fn files(&self, container: &Container) -> Result<Files> {
         Files::of(container, self.engine)
     }
@@ -153,6 +155,7 @@ impl Swap<'_> {
 }
 
 /// Copies one file, and its folders if the new image does not have them.
+#[cold]
 fn copy_one(
     engine: &Engine,
     old: &str,
@@ -273,6 +276,7 @@ impl<'a> Search<'a> {
         }
     }
 
+    #[cold]
     fn run(mut self) -> Result<Files> {
         let mut changes = self.engine.changes(self.container.id())?;
         changes.retain(|change| !self.is_hidden(&change.path));

@@ -55,6 +55,7 @@ impl<'a> Lock<'a> {
     ///
     /// # Errors
     /// When the Engine refuses, or the name belongs to a container that is no lock.
+    #[cold]
     pub fn attempt(engine: &'a Engine, images: &[Image]) -> Result<Attempt<'a>> {
         let me = Holder::me(engine)?;
         let mine = |id: String| {
@@ -201,6 +202,7 @@ fn body(holder: &Holder, image: &Image) -> Value {
 struct Holder(Value);
 
 impl Holder {
+    #[cold]
     fn me(engine: &Engine) -> Result<Self> {
         let read = |path: &str| {
             let text = std::fs::read_to_string(path).unwrap_or_default();

@@ -245,6 +245,7 @@ impl Swap<'_> {
     /// Replaces the first of `parts` and, in the same swap, the others, which live in it. The successor of a
     /// stopped container is not started. The caller holds the lock.
     #[must_use]
+    #[cold]
     pub fn run(&self, parts: &[Part]) -> Outcome {
         if let Some(outcome) = self.hindrance(parts) {
             return outcome;
@@ -291,6 +292,7 @@ impl Swap<'_> {
 
     /// Removes the old containers, and before them the containers that can live in nothing else. Those are dependents
     /// that their owner replaced in the middle of this swap.
+    #[cold]
     fn clean_up(&self, pairs: &[Pair], last_seen: Option<&Container>) -> Result<()> {
         if pairs.len() > 1 {
             remove_unstartable(self.steps(), &self.engine.containers()?, pairs)?;
@@ -302,6 +304,7 @@ impl Swap<'_> {
     ///
     /// # Errors
     /// When the Engine cannot be asked.
+    #[cold]
     fn left_alone(&self, container: &Container) -> Result<Option<String>> {
         let reason = never_replaced::left_alone(container, self.engine)?;
         if reason.is_some() || !self.about.is_podman() {

@@ -18,6 +18,7 @@ use crate::error::Result;
 impl Swap<'_> {
     /// Why a swap of these parts must not begin, if so. Nothing is changed.
     #[must_use]
+    #[cold]
     pub fn hindrance(&self, parts: &[Part]) -> Option<Outcome> {
         self.look_for_hindrance(parts).unwrap_or_else(|error| {
             let reason = error.to_string();
@@ -70,6 +71,7 @@ impl Swap<'_> {
     ///
     /// # Errors
     /// When the Engine cannot be asked.
+    #[cold]
     pub fn joins(&self, parts: &[Part]) -> Result<Vec<Join>> {
         let mut joins: Vec<Join> = Vec::new();
         let together = old_containers(parts);
@@ -87,6 +89,7 @@ impl Swap<'_> {
     }
 
     /// The state of a container that `one` needs.
+    #[cold]
     fn need(&self, dependency: &Dependency, one: &Container) -> Result<Need> {
         if let Some(found) = self.engine.find(dependency.target)? {
             return Ok(need(dependency, one, &found));
@@ -135,6 +138,7 @@ impl Swap<'_> {
     }
 
     /// Fails if a need is not met. The successors are created by now, and somebody may have changed that meanwhile.
+    #[cold]
     pub(super) fn expect_needs(&self, parts: &[Part]) -> Result<()> {
         match self.missing(&old_containers(parts))? {
             None => Ok(()),
@@ -195,6 +199,7 @@ impl Join {
 }
 
 /// The state of a container that `one` needs, after it was `found`.
+#[cold]
 fn need(dependency: &Dependency, one: &Container, found: &Container) -> Need {
     let provider = found.name();
     if !matches!(found.state(), State::Running | State::Paused) {

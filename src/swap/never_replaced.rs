@@ -14,6 +14,7 @@ use std::path::PathBuf;
 ///
 /// # Errors
 /// When the Engine cannot be asked.
+#[cold]
 pub fn must_stay(container: &Container, engine: &Engine) -> Result<Option<&'static str>> {
     let itself = itself::find(engine)?;
     if itself.may_be(container.id()) {
@@ -42,6 +43,7 @@ pub fn must_stay(container: &Container, engine: &Engine) -> Result<Option<&'stat
 ///
 /// # Errors
 /// See [`must_stay`].
+#[cold]
 pub fn left_alone(container: &Container, engine: &Engine) -> Result<Option<&'static str>> {
     let reason = must_stay(container, engine)?;
     Ok(reason.or_else(|| managed_by_others(container)))

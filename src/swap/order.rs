@@ -15,6 +15,7 @@ const SHORT_ID: usize = 12;
 
 /// Returns, for each of these containers, the places of those that it depends on.
 #[must_use]
+#[cold]
 pub fn dependencies_among(all: &[&Container]) -> Vec<Vec<usize>> {
     let mut index = Index::default();
     for (place, one) in all.iter().enumerate() {
@@ -49,6 +50,7 @@ pub fn dependencies_among(all: &[&Container]) -> Vec<Vec<usize>> {
 /// Sorts the items so that each comes after its dependencies. Otherwise the order stays, also in a circle of
 /// dependencies.
 #[must_use]
+#[cold]
 pub fn in_order<T>(items: Vec<T>, container: impl Fn(&T) -> &Container) -> Vec<T> {
     let order = order_of(&items.iter().map(container).collect::<Vec<_>>());
     let mut items: Vec<Option<T>> = items.into_iter().map(Some).collect();
@@ -57,6 +59,7 @@ pub fn in_order<T>(items: Vec<T>, container: impl Fn(&T) -> &Container) -> Vec<T
 }
 
 /// Returns the places of the containers in their order.
+#[cold]
 fn order_of(all: &[&Container]) -> Vec<usize> {
     let needed = dependencies_among(all);
     let mut dependents = vec![Vec::new(); all.len()];

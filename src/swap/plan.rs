@@ -41,6 +41,7 @@ impl Swap<'_> {
     ///
     /// # Errors
     /// When the Engine cannot be asked.
+    #[cold]
     pub fn plan(&self, part: &Part, moved: &[Moved], joined: &[Moved]) -> Result<Plan> {
         let origin = self.origin(part.old)?;
         let provider = moved.first().map(|first| first.old_id);
@@ -59,6 +60,7 @@ impl Swap<'_> {
         })
     }
 
+    #[cold]
     pub(super) fn origin(&self, old: &Container) -> Result<Origin> {
         let image = match self.old_image(old) {
             Ok(image) => Some(image),
@@ -88,6 +90,7 @@ impl Swap<'_> {
 
     /// Works out the settings of a successor. A container that is only recreated because of another one
     /// (`keeps_image`) keeps its image, even if its tag names another image by now.
+    #[cold]
     pub(super) fn shape(
         &self,
         part: &Part,

@@ -19,6 +19,7 @@ use crate::error::Result;
 impl Swap<'_> {
     /// Creates the successors aside, and waits for the turn to exchange. If one fails, all are removed. `joined` are containers that their owner has
     /// replaced, each with its replacement.
+    #[cold]
     pub(super) fn prepare<'p>(
         &self,
         parts: &[Part<'p>],
@@ -47,6 +48,7 @@ impl Swap<'_> {
 
     /// Fails if the owner has changed the container since it was looked at. Commands on labels and the creation of
     /// successors take time.
+    #[cold]
     fn is_as_it_was(&self, member: &Member) -> Result<()> {
         let record = &member.pair.record;
         let now = self.engine.container(&record.old)?;
@@ -65,6 +67,7 @@ impl Swap<'_> {
         Err(Error::malformed(format!("swap of {}", record.name), reason))
     }
 
+    #[cold]
     fn prepare_one<'p>(
         &self,
         part: &Part<'p>,
@@ -109,6 +112,7 @@ impl Swap<'_> {
     }
 
     /// Fails if a successor was created from another image, or has no command.
+    #[cold]
     fn check_created(&self, new: &str, part: &Part) -> Result<()> {
         let created = self.engine.container(new)?;
         let reason = if created.image_id() != part.image.id() {
@@ -126,6 +130,7 @@ impl Swap<'_> {
     }
 
     /// Creates one successor. If the answer of the call was lost, the container it left is removed first.
+    #[cold]
     pub(super) fn create(&self, plan: &Plan) -> Result<String> {
         let name = plan.record.new_name();
         let create = || {

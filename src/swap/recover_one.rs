@@ -41,6 +41,7 @@ fn serves_for_long(list: &[Summary], id: &str) -> bool {
 
 /// Finishes or undoes one half-done swap, and returns the result in words. The first of `members` is the
 /// provider.
+#[cold]
 pub(super) fn recover_one(
     steps: Steps,
     list: &[Summary],
@@ -141,6 +142,7 @@ fn why_not_accepted(
 }
 
 /// Undoes the swap. Old containers that are removed meanwhile are made again.
+#[cold]
 fn undo_found(
     steps: Steps,
     acceptance: Acceptance,
@@ -185,6 +187,7 @@ fn undo_found(
 
 /// Removes old containers that can never be started again: their owner replaced them, and the container they live
 /// in is removed now. Podman refuses to remove that container before them.
+#[cold]
 pub(super) fn remove_unstartable(steps: Steps, list: &[Summary], members: &[Pair]) -> Result<()> {
     for one in list.iter().filter(|one| is_left_over(list, one)) {
         let Some(left_over) = steps.look(one.id())? else {

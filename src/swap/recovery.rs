@@ -88,6 +88,7 @@ pub fn recover_once(engine: &Engine, acceptance: Acceptance, shutdown: &Shutdown
 ///
 /// # Errors
 /// When the Engine cannot be asked. A failure of one swap does not stop the others.
+#[cold]
 pub fn recover(
     engine: &Engine,
     acceptance: Acceptance,
@@ -140,6 +141,7 @@ fn image_for_lock(engine: &Engine, list: &[Summary]) -> Result<Option<crate::eng
 ///
 /// # Errors
 /// See [`recover`].
+#[cold]
 pub fn recover_with_lock(
     engine: &Engine,
     list: &[Summary],

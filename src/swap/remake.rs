@@ -85,6 +85,7 @@ impl Swap<'_> {
         Ok(error.is_not_found() && self.steps().look(id)?.is_none())
     }
 
+    #[cold]
     fn remake_successor(&self, members: &mut [Member], index: usize) -> Result<()> {
         let (before, rest) = members.split_at_mut(index);
         let Some((member, after)) = rest.split_first_mut() else {
@@ -125,6 +126,7 @@ impl Swap<'_> {
 
     /// Makes the old container again, under the name of a container put aside. The result is `None` if the container
     /// was stopped, somebody else has its name, or no image is left.
+    #[cold]
     pub(super) fn remake_old(
         &self,
         member: &Member,
@@ -218,6 +220,7 @@ impl Swap<'_> {
 
     /// Creates the container, and fetches its image again if that was removed as well. The result is `None` if the image
     /// cannot be fetched.
+    #[cold]
     fn make(
         &self,
         name: &str,

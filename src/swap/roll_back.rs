@@ -27,6 +27,7 @@ const REMOVAL: Duration = Duration::from_secs(3);
 
 impl Swap<'_> {
     /// Puts the old containers back, and says how that ended. `part` is the place of the container that failed.
+    #[cold]
     pub(super) fn roll_back(
         &self,
         members: &[Member],
@@ -76,6 +77,7 @@ impl Swap<'_> {
     }
 
     /// The outcome of a swap whose old containers could not be put back.
+    #[cold]
     fn not_put_back(&self, pairs: &[Pair], part: usize, reason: &str, trouble: &Error) -> Outcome {
         let words = format!("; and putting the old container back failed: {trouble}");
         let reason = amended(reason, &words);
@@ -95,6 +97,7 @@ impl Swap<'_> {
 
     /// Whether the owner removed the old container and the successor of every pair, as `docker compose down` does. Then
     /// the failed successor ran, and was killed before it was removed.
+    #[cold]
     fn was_taken_away(&self, pairs: &[Pair], part: usize) -> bool {
         let begun = Instant::now();
         let is_gone = |id: &str| matches!(self.engine.find(id), Ok(None));

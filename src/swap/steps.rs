@@ -117,22 +117,26 @@ impl Steps<'_> {
         }
     }
 
+    #[cold]
     pub(super) fn stop(&self, container: &Container) -> Result<()> {
         let outcome = self.engine.stop(container);
         self.ignore_if_done(outcome, container.id(), |seen| !is_alive(seen))
     }
 
+    #[cold]
     pub(super) fn rename(&self, id: &str, name: &str) -> Result<()> {
         let outcome = self.engine.rename(id, name);
         self.ignore_if_done(outcome, id, |seen| seen.name() == name)
     }
 
+    #[cold]
     pub(super) fn start(&self, id: &str) -> Result<()> {
         let outcome = self.engine.start(id);
         self.ignore_if_done(outcome, id, is_up)
     }
 
     /// Takes the restart policy away, if the Engine can do that (Podman 4.3 cannot).
+    #[cold]
     pub(super) fn suspend_policy(&self, container: &Container) -> Result<()> {
         if !has_policy(container) {
             return Ok(());
@@ -163,6 +167,7 @@ impl Steps<'_> {
     /// A container that shows `exited` may be between two runs of a crash loop. Podman starts it again even
     /// after a stop, unless its policy is taken away. Podman also holds the network and ports for a moment
     /// longer. (Seen on Podman 5.8: ports given back late take the rules of the next holder along.)
+    #[cold]
     pub(super) fn ensure_stopped(&self, id: &str) -> Result<bool> {
         let may_come_back = |seen: &Container| has_policy(seen) && seen.was_started();
         let is_lost = Cell::new(false);
@@ -192,6 +197,7 @@ impl Steps<'_> {
         Ok(there)
     }
 
+    #[cold]
     pub(super) fn ensure_name(&self, id: &str, name: &str) -> Result<bool> {
         let rename = |seen: &Container| {
             self.outlast_removal(seen)?;
@@ -218,6 +224,7 @@ impl Steps<'_> {
         Ok(())
     }
 
+    #[cold]
     pub(super) fn ensure_policy(&self, id: &str, policy: &Value) -> Result<bool> {
         let restore = |_: &Container| self.engine.set_restart_policy(id, policy);
         let outcome = self.until(
@@ -235,6 +242,7 @@ impl Steps<'_> {
         }
     }
 
+    #[cold]
     pub(super) fn ensure_running(&self, id: &str) -> Result<bool> {
         self.until(id, is_alive, |_| self.engine.start(id))
     }
@@ -260,6 +268,7 @@ impl Steps<'_> {
     }
 
     /// Removes a container, running or not.
+    #[cold]
     pub(super) fn ensure_gone(&self, id: &str, how: Removal) -> Result<()> {
         retry(self.shutdown, PATIENCE, || {
             let Some(seen) = self.find(id)? else {

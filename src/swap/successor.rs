@@ -68,6 +68,7 @@ pub struct Successor {
 impl Successor {
     /// Works out the successor.
     #[must_use]
+    #[cold]
     pub fn of(facts: &Facts) -> Self {
         let old = match facts.podman {
             Some(libpod) => podman::as_docker(facts, libpod),

@@ -40,6 +40,7 @@ pub(super) fn put_back(steps: Steps, old: &Container, new: &Container) {
 
 /// Gives the tag from the image `from` to the image `to`. A tag that means a third image by now stays there. A failure
 /// is only logged, because no container depends on the tag.
+#[cold]
 fn give_back(steps: Steps, old: &Container, from: &str, to: &str) {
     let Ok(reference) = old.image_name().parse::<Reference>() else {
         return;

@@ -16,6 +16,7 @@ use crate::error::Result;
 
 /// Makes the successors take over, and removes the old containers. The old dependents are removed first,
 /// because Podman removes no provider before its dependents. `last_seen` is a successor that was accepted just now.
+#[cold]
 pub(super) fn finish(
     steps: Steps,
     pairs: &[Pair],
@@ -58,6 +59,7 @@ fn is_in_place(Pair { record, new, .. }: &Pair, seen: &Container) -> bool {
 
 /// Makes one successor take over, and returns whether it did. If somebody else's container has the name, the successor
 /// is removed.
+#[cold]
 pub(super) fn take_over(steps: Steps, pair: &Pair, may_start: bool) -> Result<bool> {
     let Pair { record, new, .. } = pair;
     let holder = steps.look_by_name(&record.name)?;

@@ -69,6 +69,7 @@ pub(super) type Remake<'a> = &'a dyn Fn(&[Pair], usize) -> Result<Option<String>
 ///
 /// # Errors
 /// The error says which part could not be undone. Everything that the next try needs is still there.
+#[cold]
 pub(super) fn undo(steps: Steps, pairs: &mut [Pair], stop: Stop, remake: Remake) -> Result<Undone> {
     let mut tries = 0;
     loop {
@@ -107,6 +108,7 @@ pub(super) fn down(steps: Steps, pairs: &[Pair]) -> Vec<usize> {
 
 /// The container that the owner created in mid-swap to replace this one, if any. The sign of that: a third container
 /// has the name, and the old container or its successor is gone.
+#[cold]
 pub(super) fn owners_replacement(steps: Steps, pair: &Pair) -> Result<Option<Container>> {
     let Pair { record, new, .. } = pair;
     let holder = steps.look_by_name(&record.name)?;
@@ -126,6 +128,7 @@ struct Olds {
     is_first_replaced: bool,
 }
 
+#[cold]
 fn undo_once(steps: Steps, pairs: &mut [Pair], stop: Stop, remake: Remake) -> Result<Undone> {
     let Some(found) = find_olds(steps, pairs, remake)? else {
         return finish(steps, pairs, None);
@@ -164,6 +167,7 @@ fn undo_once(steps: Steps, pairs: &mut [Pair], stop: Stop, remake: Remake) -> Re
 
 /// Finds the old containers, and makes missing ones again where that is possible. The result is `None` if the
 /// first one is gone: then there is no way back.
+#[cold]
 fn find_olds(steps: Steps, pairs: &mut [Pair], remake: Remake) -> Result<Option<Olds>> {
     let mut olds = Olds {
         there: Vec::new(),
@@ -203,6 +207,7 @@ fn find_olds(steps: Steps, pairs: &mut [Pair], remake: Remake) -> Result<Option<
 
 /// Stops the successors, dependents first. Returns the ids of the old containers whose successor, and with it
 /// the record, is gone now.
+#[cold]
 fn stop_successors<'o>(steps: Steps, olds: &'o [(&Pair, Container)]) -> Result<Vec<&'o str>> {
     let mut unrecorded = Vec::new();
     for (pair, old) in olds.iter().rev() {

@@ -24,6 +24,7 @@ use std::time::SystemTime;
 
 impl Refresher {
     /// Rolls containers back. Without the earlier image, nothing is begun, and the outcomes say why.
+    #[cold]
     pub(super) fn run_back(
         &self,
         back: &Back,
@@ -71,6 +72,7 @@ impl Refresher {
     }
 
     /// Why an approved update is refused: its tag points at another digest than the one that the owner has seen.
+    #[cold]
     pub(super) fn moved_on(&self, images: &Images) -> Option<String> {
         let Images::Approved(Approved { container, digest }) = images else {
             return None;
@@ -112,6 +114,7 @@ impl Refresher {
         Ok((image, Some(tagged)))
     }
 
+    #[cold]
     fn fetch_earlier(&self, back: &Back, on: &(dyn Fn(&Step) + Sync)) -> Result<Image> {
         let reference = &back.target.reference;
         if let Some(image) = self.engine.find_image(&back.to)? {

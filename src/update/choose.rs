@@ -39,6 +39,7 @@ pub(super) struct NotifyOnly {
 }
 
 impl Refresher {
+    #[cold]
     pub(super) fn choose(&self, images: &Images) -> Result<Chosen> {
         let mut chosen = Chosen::default();
         let list = match (self.engine.containers(), images) {

@@ -6,6 +6,7 @@ use crate::logging::debug;
 use std::collections::HashSet;
 
 /// Removes the images, by id, that no container runs and no tag names. A failed removal is only logged.
+#[cold]
 pub(super) fn remove_unused(engine: &Engine, images: &HashSet<String>) {
     if images.is_empty() {
         return;

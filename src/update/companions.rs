@@ -45,6 +45,7 @@ impl Refresher {
     ///
     /// # Errors
     /// When the Engine does not answer.
+    #[cold]
     pub(super) fn companions(&self, provider: &Container, shared: &Shared) -> Result<Companions> {
         let mut neighbours = shared.neighbours();
         neighbours.look(&self.engine)?;
@@ -79,6 +80,7 @@ impl Refresher {
     }
 
     /// Restarts containers after `provider` was recreated, except for those that were recreated with it.
+    #[cold]
     pub(super) fn restart(&self, all: &[Container], provider: &Container, parts: &[Part]) {
         let is_part = |one: &Container| parts.iter().any(|part| part.old.name() == one.name());
         for one in all.iter().filter(|one| !is_part(one)) {

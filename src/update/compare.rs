@@ -11,6 +11,7 @@ use crate::logging::debug;
 impl Refresher {
     /// Finds the older images that are equal to the newest but for their id. An image that cannot be inspected
     /// counts as different, which costs one restart at most.
+    #[cold]
     pub(super) fn find_equal_images(&self, managed: &[Managed], round: &mut Round) {
         for one in managed {
             let old = one.container.image_id();
@@ -33,6 +34,7 @@ impl Refresher {
     }
 
     /// Inspects the newest image, if only its outline is kept. Without its settings, no container is updated to it.
+    #[cold]
     pub(super) fn complete(&self, work: &mut Work) {
         if work.image.has_settings() {
             return;

@@ -19,6 +19,7 @@ impl Refresher {
     }
 
     /// The ids of the images that were replaced under a reference, the latest first. Some may be gone.
+    #[cold]
     pub(super) fn earlier_images(&self, reference: &Reference) -> Vec<String> {
         let mut ids: Vec<String> = Vec::new();
         let noted = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,6 +60,7 @@ impl Refresher {
         left.retain(|one| !noted.iter().any(|(reference, _)| *reference == one.0));
     }
 
+    #[cold]
     fn tag_earlier(&self, reference: &Reference) {
         let newest = self
             .engine

@@ -19,6 +19,7 @@ const SHORT_ID: usize = 12;
 ///
 /// # Errors
 /// When the Engine does not answer.
+#[cold]
 pub fn find_named(engine: &Engine, name: &str) -> Result<Option<Container>> {
     let name = name.trim_start_matches('/');
     let found = engine.find(name)?;
@@ -32,6 +33,7 @@ pub fn find_named(engine: &Engine, name: &str) -> Result<Option<Container>> {
 ///
 /// # Errors
 /// When the Engine does not answer.
+#[cold]
 pub fn names_and_references(engine: &Engine) -> Result<(Vec<String>, Vec<Reference>)> {
     let (mut names, mut references) = (Vec::new(), Vec::new());
     for summary in engine.containers()? {

@@ -71,6 +71,7 @@ impl Hook {
     ///
     /// # Errors
     /// The reason not to update the container now.
+    #[cold]
     fn run(&self, engine: &Engine, container: &Container, when: &When) -> Result<(), String> {
         let ran = engine
             .exec(container.id(), &self.command, self.timeout)
@@ -101,6 +102,7 @@ impl Hook {
 ///
 /// # Errors
 /// The reason not to update the container now.
+#[cold]
 pub(crate) fn before(engine: &Engine, container: &Container) -> Result<(), String> {
     if let Some(reason) = Wishes::of(&mut container.labels()).unclear {
         return Err(format!("{}: {reason}", container.name()));
@@ -112,6 +114,7 @@ pub(crate) fn before(engine: &Engine, container: &Container) -> Result<(), Strin
 }
 
 /// Runs the `post-update` command of a successor. A failure is only logged, because the successor is accepted.
+#[cold]
 pub(crate) fn after(engine: &Engine, container: &Container) {
     if container.state() != State::Running {
         return;

@@ -21,6 +21,7 @@ impl Refresher {
     ///
     /// # Errors
     /// The reason why there is no lock.
+    #[cold]
     pub(super) fn lock(
         &self,
         image: &Image,

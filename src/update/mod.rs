@@ -157,6 +157,7 @@ pub struct Refresher {
 impl Refresher {
     /// Does one refresh, and calls `on` for each step.
     #[must_use]
+    #[cold]
     pub fn run(&self, order: &Order, on: &(dyn Fn(&Step) + Sync)) -> Outcomes {
         if let Images::Back(back) = &order.images {
             return self.run_back(back, order, on);
@@ -217,6 +218,7 @@ impl Refresher {
     }
 
     /// Reports the containers that are behind and whose update is left to their owners.
+    #[cold]
     fn report_behind(
         &self,
         notify_only: NotifyOnly,
@@ -247,6 +249,7 @@ impl Refresher {
 
     /// Updates the containers of the pulled images. `list` is from before the pulls. Returns the images by reference,
     /// without their settings.
+    #[cold]
     fn update_pulled(
         &self,
         order: &Order,
@@ -305,6 +308,7 @@ impl Refresher {
 
     /// Gives the tag to the newest image if no container is left whose swap would do that. New containers start from the
     /// newest image then.
+    #[cold]
     fn settle_tag(&self, work: &mut Work) {
         let is_over =
             work.ended.is_none() && matches!(work.verdict, Verdict::Done | Verdict::Noticed);
@@ -325,6 +329,7 @@ impl Refresher {
 
     /// Surveys each reference once more after the updates. Failures are ignored, because the next round
     /// surveys again. `here` are images that were pulled just now.
+    #[cold]
     fn survey_again(
         &self,
         order: &Order,

@@ -143,6 +143,7 @@ impl NewerTags {
     }
 
     /// Asks the next repository whose time has come. Returns whether there was one.
+    #[cold]
     fn ask_next(&mut self, refresher: &Refresher, now: Instant, random: u64) -> bool {
         let Some(due) = self.known.iter().find(|known| known.due <= now) else {
             return false;

@@ -154,6 +154,7 @@ impl Refresher {
 
     /// Takes the images out of an order whose containers all have to wait, and reports them. The watcher has asked
     /// already, and a roll-back by hand asks nobody.
+    #[cold]
     pub(super) fn hold_back(
         &self,
         order: &Order,
@@ -205,6 +206,7 @@ impl Refresher {
     }
 
     /// Whether every update to this image has to wait. If so, each one is reported.
+    #[cold]
     fn held_back(
         &self,
         asked: Asked,

@@ -41,6 +41,7 @@ pub(super) struct Pulled<'o> {
 
 impl Refresher {
     /// Reports the ends of pulls. Returns the images that are here now.
+    #[cold]
     pub(super) fn report_pulls<'o>(
         &self,
         targets: &'o [Target],
@@ -85,6 +86,7 @@ impl Refresher {
     }
 
     /// Pulls one image, unless it is here already. Returns nothing if the image was built here and no caller named it.
+    #[cold]
     pub(super) fn pull_for<'o>(
         &self,
         order: &Order,
@@ -124,6 +126,7 @@ impl Refresher {
 
     /// Pulls an image that is not here. The first of `known` is its digest, if the registry answered, and the second the
     /// image that is here under the same tag.
+    #[cold]
     fn pull_newest<'o>(
         &self,
         order: &Order,
@@ -283,6 +286,7 @@ impl Refresher {
     ///
     /// # Errors
     /// When no digest of the image can be pulled any more.
+    #[cold]
     pub(super) fn fetch_again(
         &self,
         name: &str,
@@ -305,6 +309,7 @@ impl Refresher {
 
     /// Pulls a tag, or a digest, with the configured login. After a denial, it pulls without a login, because an expired login hides
     /// even public images. `before` is the image that is here, or was.
+    #[cold]
     fn fetch(
         &self,
         reference: &Reference,

@@ -29,6 +29,7 @@ pub(super) type End<'o> = (usize, Result<Option<Pulled<'o>>>);
 impl Refresher {
     /// Pulls all targets, and passes the ends of the pulls to `take`: all at once, or what is there while the rest
     /// makes no progress.
+    #[cold]
     pub(super) fn pull_all<'o>(
         &self,
         targets: &'o [Target],

@@ -135,6 +135,7 @@ impl Refresher {
     }
 
     /// Asks the registry for the facts, if that may be done now.
+    #[cold]
     fn ask_for_release(&self, reference: &Reference, digest: &Digest) -> Result<()> {
         if !self.releases.may_ask(reference, digest) {
             return Ok(());

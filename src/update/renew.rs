@@ -70,6 +70,7 @@ impl Refresher {
     ///
     /// # Errors
     /// When the containers cannot be listed.
+    #[cold]
     pub(super) fn update_all(&self, round: &mut Round, before: Option<Vec<Summary>>) -> Result<()> {
         let mut list = match before {
             Some(list) => list,
@@ -133,6 +134,7 @@ impl Refresher {
     }
 
     /// Recovers half-done swaps, and looks again at whatever changed before the lock was taken.
+    #[cold]
     fn look_under_lock(
         &self,
         held: &Lock,
@@ -157,6 +159,7 @@ impl Refresher {
     }
 
     /// Returns the containers that this refresh is about.
+    #[cold]
     fn choose_among(&self, list: &[Summary], round: &mut Round) -> Result<Vec<Managed>> {
         if let Some(names) = &round.only {
             return self.selection.named_among(list, names, &self.engine);
@@ -214,6 +217,7 @@ impl Refresher {
     }
 
     /// Updates one container, or reports why not.
+    #[cold]
     pub(super) fn update_one(&self, one: &Managed, shared: &Shared) {
         (shared.on)(&Step::Alive);
         let due = due(one, &mut shared.round());
@@ -228,6 +232,7 @@ impl Refresher {
     }
 
     /// Replaces one container, and reports the outcome.
+    #[cold]
     fn replace(&self, one: &Managed, image: &Image, shared: &Shared) -> Verdict {
         if self.shutdown.is_closed() {
             let reason = STOPPING.to_owned();
@@ -256,6 +261,7 @@ impl Refresher {
     }
 
     /// Reports the outcome of a swap, and returns the verdict on the image.
+    #[cold]
     fn report_outcome(
         &self,
         one: &Managed,

@@ -31,6 +31,7 @@ use std::time::Duration;
 
 impl Refresher {
     /// Reports that a container was rolled back. If the image is at fault, its other containers are not updated.
+    #[cold]
     pub(super) fn rolled_back(
         &self,
         part: &Part,
@@ -94,6 +95,7 @@ impl Refresher {
     }
 
     /// The same. Returns nothing if the container was recreated with its old image first.
+    #[cold]
     fn swap_now(
         &self,
         one: &Managed,
@@ -177,6 +179,7 @@ impl Refresher {
 
     /// Runs the `pre-update` commands, at the first try, and the swap. Returns nothing if the containers were
     /// recreated with their old images first.
+    #[cold]
     fn run_swap(&self, swap: &Swap, parts: &[Part], is_first: bool) -> Result<Option<Outcome>> {
         // Checked before the commands, so that no command runs for nothing.
         if let Some(outcome) = swap.hindrance(parts) {
@@ -199,6 +202,7 @@ impl Refresher {
 
     /// Reports containers that are down. If a dependent's own new image is at fault, that image is rejected and
     /// the outcome becomes another one.
+    #[cold]
     fn report_failure(&self, outcome: Outcome, parts: &[Part], round: &mut Round) -> Outcome {
         round.note_tags(parts, &outcome);
         match &outcome {
@@ -231,6 +235,7 @@ impl Refresher {
     }
 
     /// Reports the successors, and runs their `post-update` commands.
+    #[cold]
     fn finish(&self, parts: &[Part], told: Vec<Event>, shared: &Shared) {
         for event in told {
             event.log();
@@ -297,6 +302,7 @@ impl Refresher {
     }
 
     /// Removes one container, for a platform that provisions its containers again.
+    #[cold]
     pub(super) fn remove_one(&self, one: &Managed, image: &Image, shared: &Shared) -> Verdict {
         let name = one.container.name();
         let whole = if one.container.is_outline() {
@@ -346,6 +352,7 @@ fn not_begun(reason: &str) -> Outcome {
 }
 
 /// The events of a swap whose successors are accepted. `images` are the images that were replaced.
+#[cold]
 fn recreated(
     parts: &[Part],
     images: &[Image],

@@ -128,6 +128,7 @@ impl<'l> Queue<'l> {
 impl Refresher {
     /// Updates these containers, which are in the order of their dependencies. The lock is renewed when its time is
     /// over.
+    #[cold]
     pub(super) fn update_side_by_side<'l>(
         &'l self,
         all: Vec<Managed>,
@@ -181,6 +182,7 @@ impl Refresher {
 
 /// Returns the number of each container's group. Containers of one group share an image or a namespace, or one depends
 /// on the other. `others` are containers that depend on any container.
+#[cold]
 fn groups(all: &[Managed], others: &[Container]) -> Vec<usize> {
     let known: HashSet<&str> = all.iter().map(|one| one.container.id()).collect();
     let managed = all.iter().map(|one| &one.container);

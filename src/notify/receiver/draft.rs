@@ -165,6 +165,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Makes the receiver. Fails if a header cannot be sent, or if an unknown option is left.
+    #[cold]
     pub(super) fn finish(mut self, service: Service, route: Route) -> Result<Vec<Receiver>, Fault> {
         let title = self.take("title");
         let is_known = |(key, _): &&(String, String)| IGNORED.contains(&key.as_str());

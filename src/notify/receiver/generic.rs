@@ -15,6 +15,7 @@ use serde_json::Value;
 const NOT_THEIRS: [&str; 4] = ["connection", "content-length", "host", "transfer-encoding"];
 
 /// Reads one such URL.
+#[cold]
 pub(super) fn read(mut draft: Draft) -> Result<Vec<Receiver>, Fault> {
     let host = draft.url.host;
     let mut forwarded = Vec::new();

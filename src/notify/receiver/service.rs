@@ -75,6 +75,7 @@ fn plain(mut draft: Draft) -> Result<Vec<Receiver>, Fault> {
 
 /// Publishes as JSON to the root (ntfy's documentation, "Publish as JSON"). ntfy also accepts headers, but a
 /// header cannot carry a title beyond ASCII.
+#[cold]
 fn ntfy(mut draft: Draft) -> Result<Vec<Receiver>, Fault> {
     let host = draft.url.host;
     let topic = draft.parts.pop().filter(|_| draft.parts.is_empty());
@@ -127,6 +128,7 @@ fn ntfy_priority(word: &str) -> Option<u8> {
 }
 
 /// Reads the token from the option `token`, or from the last part of the path.
+#[cold]
 fn gotify(mut draft: Draft) -> Result<Vec<Receiver>, Fault> {
     let host = draft.url.host;
     let path = draft.url.path.trim_end_matches('/');
@@ -158,6 +160,7 @@ fn gotify(mut draft: Draft) -> Result<Vec<Receiver>, Fault> {
     draft.finish(Service::Gotify, route)
 }
 
+#[cold]
 fn discord(mut draft: Draft) -> Result<Vec<Receiver>, Fault> {
     let (id, token) = (draft.url.host, &draft.user);
     if !is_word(token) || !is_number(id) {
@@ -182,6 +185,7 @@ fn discord(mut draft: Draft) -> Result<Vec<Receiver>, Fault> {
 }
 
 /// Reads a bot's URL, or a webhook's URL in either form.
+#[cold]
 fn slack(mut draft: Draft) -> Result<Vec<Receiver>, Fault> {
     let host = draft.url.host;
     draft.put("unfurl_links", Value::from(false));
@@ -218,6 +222,7 @@ fn slack(mut draft: Draft) -> Result<Vec<Receiver>, Fault> {
     draft.finish(Service::Slack, route)
 }
 
+#[cold]
 fn telegram(mut draft: Draft) -> Result<Vec<Receiver>, Fault> {
     let (bot, key) = draft.user.split_once(':').ok_or(Fault::Form)?;
     if !is_number(bot) || !is_word(key) {
