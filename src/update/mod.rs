@@ -34,6 +34,7 @@ mod round;
 mod side_by_side;
 mod stopped;
 mod survey;
+mod tags;
 mod worker;
 
 pub use select::Consent;
@@ -98,7 +99,6 @@ use choose::NotifyOnly;
 use pull::Pulled;
 use replaced::Replaced;
 use round::Round;
-use round::Work;
 use select::by_reference;
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -304,27 +304,6 @@ impl Refresher {
             outcomes.verdicts.push((reference, verdict));
         }
         here
-    }
-
-    /// Gives the tag to the newest image if no container is left whose swap would do that. New containers start from the
-    /// newest image then.
-    #[cold]
-    fn settle_tag(&self, work: &mut Work) {
-        let is_over =
-            work.ended.is_none() && matches!(work.verdict, Verdict::Done | Verdict::Noticed);
-        if !is_over || work.tagged.is_none() {
-            return;
-        }
-        match self.engine.tag(work.image.id(), &work.target.reference) {
-            Ok(()) => work.tagged = None,
-            Err(error) => {
-                log::warn!(
-                    "{}: the tag still means an older image: {error}",
-                    work.target.reference
-                );
-                work.verdict = Verdict::Retry(error.to_string());
-            }
-        }
     }
 
     /// Surveys each reference once more after the updates. Failures are ignored, because the next round

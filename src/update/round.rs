@@ -6,7 +6,6 @@ use super::is_at;
 use super::managed::Managed;
 use super::managed::Unreadable;
 use super::select::Consent;
-use crate::engine::Container;
 use crate::engine::Image;
 use crate::journal::Event;
 use crate::journal::Outcome;
@@ -17,7 +16,6 @@ use crate::policy::Asked;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::reference::Target;
-use crate::swap::Outcome as SwapOutcome;
 use crate::swap::Part;
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -136,36 +134,6 @@ impl<'r, 'o> Round<'r, 'o> {
     /// Returns the work of a reference, if this refresh is about the reference.
     pub(super) fn work(&self, reference: &Reference) -> Option<&Work<'o>> {
         self.works.get(*self.index.get(reference)?)
-    }
-
-    /// The id of the image that the tag of a container means, if the tag does not mean the newest image yet.
-    pub(super) fn tagged(&self, container: &Container) -> Option<String> {
-        let reference = container.image_name().parse().ok()?;
-        self.work(&reference)?.tagged.clone()
-    }
-
-    /// Notes the image that the tags of these containers mean since their swap.
-    pub(super) fn note_tags(&mut self, parts: &[Part], outcome: &SwapOutcome) {
-        for part in parts {
-            let Ok(reference) = part.old.image_name().parse::<Reference>() else {
-                continue;
-            };
-            let Some(&index) = self.index.get(&reference) else {
-                continue;
-            };
-            let work = &mut self.works[index];
-            let id = part.image.id();
-            if id != work.image.id() || id == part.old.image_id() {
-                continue;
-            }
-            match outcome {
-                SwapOutcome::Recreated { .. } => work.tagged = None,
-                SwapOutcome::RolledBack { .. } | SwapOutcome::Down { .. } => {
-                    work.tagged = Some(part.old.image_id().to_owned());
-                }
-                _ => {}
-            }
-        }
     }
 
     /// Whether a container runs the newest image already, or an image that is equal but for its id.
