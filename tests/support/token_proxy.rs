@@ -232,6 +232,7 @@ impl Rules {
 /// `/v2/a/b/manifests/latest` → `a/b`.
 fn repository_of(path: &str) -> &str {
     let rest = path.strip_prefix("/v2/").unwrap_or_default();
-    let end = rest.find("/manifests/").or_else(|| rest.find("/blobs/"));
+    let kinds = ["/manifests/", "/blobs/", "/tags/"];
+    let end = kinds.iter().find_map(|kind| rest.find(kind));
     &rest[..end.unwrap_or(0)]
 }

@@ -1,5 +1,7 @@
 //! Minimum age and window, with a real registry and over restarts.
 
+mod versions;
+
 use crate::engine::lab::Lab;
 use crate::engine::lab::good;
 use crate::support::Folder;
