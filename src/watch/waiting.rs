@@ -25,6 +25,9 @@ pub(super) struct Delayed {
 impl<'a, H: Backend> Round<'a, H> {
     /// Begins the refresh of a reference, as far as the policy allows it now. `moved` says how its tag moved.
     pub(super) fn follow(&mut self, followed: &'a mut Followed, digest: Digest, moved: &str) {
+        if self.was_rejected(followed, &digest) {
+            return;
+        }
         let target = &followed.target;
         let permit = (self.backend).permit(target, &digest, &followed.containers);
         if permit.waiting.is_empty() {
@@ -68,6 +71,23 @@ impl<'a, H: Backend> Round<'a, H> {
             let (name, list) = (&followed.target.name, due.join(", "));
             log::info!("image-auto-refresh: {name}: refreshing those whose time has come: {list}");
             self.refresh(followed, digest, Some(due));
+        }
+    }
+
+    /// Whether an earlier process rejected the image, and was killed before it remembered the digest.
+    fn was_rejected(&mut self, followed: &mut Followed, digest: &Digest) -> bool {
+        let may_be = self.backend.may_be_rejected(&followed.target.reference);
+        if !std::mem::replace(&mut followed.is_new, false) || !may_be {
+            return false;
+        }
+        match self.survey(followed, digest) {
+            Ok(Some(survey)) if survey.standing == Standing::Rejected => {
+                followed.say_rejected(digest, &survey.rejection.unwrap_or_default());
+                followed.done();
+                self.remember(followed, digest);
+                true
+            }
+            _ => false,
         }
     }
 
