@@ -121,7 +121,7 @@ inside() {
   local tests=(cargo test --locked --offline --test tests --)
   [[ -z ${KEPT-} ]] || tests=("$KEPT")
   LAB_ENGINE=$socket LAB_TLS=$tls LAB_TLS_ADDRESS=$PRIVATE_ADDRESS LAB_ENGINE_NAME=$engine \
-    LAB_COMPOSE=$(scripts/lab/lab.sh compose) "${tests[@]}" --test-threads 8 "$@"
+    LAB_COMPOSE=$(scripts/lab/lab.sh compose) "${tests[@]}" --test-threads 64 "$@"
 }
 
 engine_tests() {

@@ -42,6 +42,10 @@ enum Company {
     Alone,
 }
 
+/// The most tests on the Engine at a time. More threads than that only wait, so that tests which want the Engine to
+/// themselves do not keep the others from it.
+const MOST: usize = 8;
+
 /// A place on the Engine, given up when dropped.
 struct Stay;
 
@@ -49,7 +53,7 @@ impl Stay {
     fn among(company: Company) -> Self {
         let lock = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
         let is_full = |now: &mut (Company, usize)| {
-            now.1 > 0 && (now.0 != company || company == Company::Alone)
+            now.1 >= MOST || now.1 > 0 && (now.0 != company || company == Company::Alone)
         };
         let waited = LEFT.wait_while(lock, is_full);
         let mut now = waited.unwrap_or_else(PoisonError::into_inner);
