@@ -50,7 +50,7 @@ fn stays(lab: &Lab, program: &Program, name: &str, version: &str) {
 
 #[test]
 fn a_roll_back_by_hand_brings_back_image_and_tag_and_the_newer_image_is_skipped() {
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::new() else { return };
     let folder = Folder::new();
     let state = folder.path().to_str().expect("UTF-8").to_owned();
     let vars = [("IMAGEWATCH_STATE", state.as_str())];
@@ -112,7 +112,7 @@ fn only_one_is_rolled_back_if_its_owner_says_so() {
 
 #[test]
 fn an_earlier_image_that_is_gone_is_pulled_again_or_refused() {
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::new() else { return };
     let program = lab.watcher("hermes", &[("IMAGEWATCH_KEEP", "0")]);
     let (old, _) = updated(&lab, &program, &["1"]);
     let path = format!("/images/{}?force=1", old.as_str().expect("an id"));

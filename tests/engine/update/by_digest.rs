@@ -37,9 +37,9 @@ fn with_workspaces(lab: &Lab, names: &[&str]) {
 
 #[test]
 fn a_tag_that_moves_before_the_pull_changes_nothing_of_what_is_pulled() {
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::parted() else { return };
     with_workspaces(&lab, &["1"]);
-    let between = EngineProxy::whole(&lab.docker);
+    let between = EngineProxy::part(&lab.docker, &lab.prefix);
     let program = lab.program("hermes", &[("DOCKER_HOST", &between.host())]);
     lab.publish("hermes", &good(&lab.name("v2")));
     std::thread::scope(|scope| {
@@ -121,11 +121,11 @@ fn a_roll_back_of_the_second_container_gives_the_tag_back_too() {
 
 #[test]
 fn a_swap_that_does_not_begin_leaves_the_tag() {
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::parted() else { return };
     with_workspaces(&lab, &["1"]);
     let old = running(&lab, "1");
     lab.publish("hermes", &good(&lab.name("v2")));
-    let between = EngineProxy::whole(&lab.docker);
+    let between = EngineProxy::part(&lab.docker, &lab.prefix);
     let program = lab.program("hermes", &[("DOCKER_HOST", &between.host())]);
     let create = Place::Holding("/containers/create?name=", 2);
     between.at(create, Action::Refuse(500), drop);
@@ -163,9 +163,9 @@ fn an_image_without_containers_gets_its_tag() {
 
 #[test]
 fn where_tags_may_not_be_moved_images_are_pulled_by_their_tags() {
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::parted() else { return };
     with_workspaces(&lab, &["1"]);
-    let between = EngineProxy::whole(&lab.docker);
+    let between = EngineProxy::part(&lab.docker, &lab.prefix);
     between.deny("/tag");
     let program = lab.program("hermes", &[("DOCKER_HOST", &between.host())]);
     lab.publish("hermes", &good(&lab.name("v2")));

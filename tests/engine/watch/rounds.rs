@@ -216,11 +216,11 @@ fn an_engine_whose_mirror_is_behind_is_told_the_digest() {
 
 #[test]
 fn where_tags_may_not_be_moved_a_mirror_that_is_behind_is_waited_for() {
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::parted() else { return };
     let old = lab.publish("hermes", &good("v1"));
     lab.pull("hermes");
     let id = lab.workspace("1", "hermes");
-    let between = EngineProxy::whole(&lab.docker);
+    let between = EngineProxy::part(&lab.docker, &lab.prefix);
     between.deny("/tag");
     let program = lab.watcher("hermes", &[("DOCKER_HOST", &between.host())]);
     program.await_line("seeded");
