@@ -243,6 +243,8 @@ impl<'l> Workspace<'l> {
     /// Starts the program, has it refresh, and does something to one of its calls.
     pub(crate) fn run(&self, plan: Option<(Place, Action)>) -> Run {
         let between = EngineProxy::part(&self.lab.docker, &self.key);
+        let now = self.lab.docker.inspect(&self.name());
+        between.number_first(&[&self.bystander["Id"], &now["Id"], &now["Image"]]);
         let (tell, events) = channel();
         if let Some((place, action)) = plan {
             let tell = tell.clone();
