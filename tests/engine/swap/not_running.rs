@@ -149,8 +149,8 @@ fn a_crash_loop_that_podman_gives_up_is_started_again() {
             assert_eq!(set_policy("always"), 200);
         }
     };
-    let restored = Place::Exactly("POST /containers/#1/update".to_owned(), 2);
-    let started = Place::Exactly("POST /containers/#1/start".to_owned(), 2);
+    let restored = Place::Exactly("POST /containers/#2/update".to_owned(), 2);
+    let started = Place::Exactly("POST /containers/#2/start".to_owned(), 2);
     let (happened, outer) = (Arc::new(AtomicBool::new(false)), Arc::downgrade(&between));
     let seen = Arc::clone(&happened);
     between.at(restored, Action::First(Arc::new(ended)), move |_| {
