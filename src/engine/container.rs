@@ -130,7 +130,10 @@ impl Container {
         let name = text(&self.json["Config"]["Image"]);
         let bare = |id: &str| id.trim_start_matches("sha256:").to_owned();
         match self.label(labels::FOLLOWED) {
-            Some(followed) if bare(name) == bare(self.image_id()) => followed,
+            // Podman shows any name of an image that was asked for by its id.
+            Some(followed) if bare(name) == bare(self.image_id()) || !name.ends_with(followed) => {
+                followed
+            }
             _ => name,
         }
     }

@@ -8,7 +8,7 @@ use crate::reference::Reference;
 use std::sync::PoisonError;
 
 /// The end of the tag of the image that ran before. A number follows for the one before that.
-const PREVIOUS: &str = "-imagewatch-previous";
+pub(super) const PREVIOUS: &str = "-imagewatch-previous";
 
 impl Refresher {
     /// Notes that a container was updated away from an image, so that the image gets its tag later.

@@ -1,6 +1,6 @@
 //! Finds containers by name, and lists names and references, managed or not.
 
-use super::select::is_id;
+use super::select::is_hidden;
 use super::select::made_from;
 use crate::engine::Container;
 use crate::engine::Engine;
@@ -42,7 +42,7 @@ pub fn names_and_references(engine: &Engine) -> Result<(Vec<String>, Vec<Referen
         }
         names.push(summary.name().to_owned());
         let mut image = summary.image_name().to_owned();
-        if is_id(&image, summary.image_id()) {
+        if is_hidden(&image, summary.image_id()) {
             match engine.find(summary.id())? {
                 Some(container) => image = container.image_name().to_owned(),
                 None => continue,

@@ -3,7 +3,7 @@
 use super::select::Selection;
 use super::select::blocking_label;
 use super::select::by_name;
-use super::select::is_id;
+use super::select::is_hidden;
 use super::select::made_from;
 use crate::engine::Container;
 use crate::engine::Engine;
@@ -12,6 +12,7 @@ use crate::engine::Summary;
 use crate::error::Error;
 use crate::error::Result;
 use crate::labels::Consent;
+use crate::labels::FOLLOWED;
 use crate::labels::Wishes;
 use crate::policy::OwnRules;
 use crate::reference::Reference;
@@ -106,7 +107,8 @@ impl Selection {
         for summary in by_name(list).filter(|summary| self.may_be_managed(summary)) {
             let listed = summary.image_name();
             // The list may show an old name, so it can only rule a container out.
-            if !is_id(listed, summary.image_id())
+            if !is_hidden(listed, summary.image_id())
+                && summary.label(FOLLOWED).is_none()
                 && made_from(listed, summary.image_id()).is_ok_and(|listed| !of.contains(&listed))
             {
                 continue;

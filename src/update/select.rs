@@ -1,11 +1,13 @@
 //! The choice of managed containers, by name, image and label.
 
+use super::earlier::PREVIOUS;
 use crate::engine::Engine;
 use crate::engine::Inspector;
 use crate::engine::Summary;
 use crate::error::Result;
 pub use crate::labels::Consent;
 use crate::labels::Enabled;
+use crate::labels::FOLLOWED;
 use crate::labels::Wishes;
 use crate::policy::OwnRules;
 use crate::reference::Reference;
@@ -136,7 +138,8 @@ impl Selection {
         let half_done = half_done(list);
         for summary in by_name(list).filter(|summary| self.may_be_managed(summary)) {
             let mut name = summary.image_name().to_owned();
-            let has_lost_tag = is_id(&name, summary.image_id());
+            let has_lost_tag =
+                is_hidden(&name, summary.image_id()) || summary.label(FOLLOWED).is_some();
             let mut unknown = None;
             if !has_lost_tag {
                 self.remember_image_name(summary, &name);
@@ -235,7 +238,8 @@ impl Selection {
     /// Remembers the image names of all managed containers. Once a tag moves, the list shows only image ids.
     pub(super) fn remember_tags(&self, list: &[Summary]) {
         for summary in list {
-            if self.may_be_managed(summary) && !is_id(summary.image_name(), summary.image_id()) {
+            if self.may_be_managed(summary) && !is_hidden(summary.image_name(), summary.image_id())
+            {
                 self.remember_image_name(summary, summary.image_name());
             }
         }
@@ -368,6 +372,12 @@ pub(super) fn made_from(name: &str, image_id: &str) -> std::result::Result<Refer
         return Err("pinned to a digest".to_owned());
     }
     Ok(reference)
+}
+
+/// Whether a list hides the name that a container was made from: it shows the image's id, or on Podman another tag of the
+/// image, such as the tag of an earlier image.
+pub(super) fn is_hidden(name: &str, image_id: &str) -> bool {
+    is_id(name, image_id) || name.contains(PREVIOUS)
 }
 
 /// Whether `name` is the image's id, or the beginning of that id.
