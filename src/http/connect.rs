@@ -125,18 +125,25 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::sync::atomic::Ordering;
 
-    /// Answers so many requests on one connection.
+    /// Answers so many requests on one connection, and says with the last answer that the connection ends.
     fn serve(listener: &TcpListener, requests: usize) {
         let (mut stream, _) = listener.accept().expect("a connection");
-        for _ in 0..requests {
+        for left in (0..requests).rev() {
             let mut head = Vec::new();
             while !head.ends_with(b"\r\n\r\n") {
                 let mut byte = [0];
                 stream.read_exact(&mut byte).expect("a request");
                 head.extend(byte);
             }
-            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-            stream.write_all(answer).expect("the answer is read");
+            let end = if left == 0 {
+                "Connection: close\r\n"
+            } else {
+                ""
+            };
+            let answer = format!("HTTP/1.1 200 OK\r\n{end}Content-Length: 0\r\n\r\n");
+            stream
+                .write_all(answer.as_bytes())
+                .expect("the answer is read");
         }
     }
 
