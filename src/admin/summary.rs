@@ -2,10 +2,11 @@
 
 use super::Admin;
 use super::reply::Reply;
-use crate::journal::Snapshot;
 use crate::journal::Standing;
+use crate::journal::Watched;
 use serde_json::Value;
 use serde_json::json;
+use std::collections::HashMap;
 
 /// How many containers are in each state. Each container counts once.
 #[derive(Default)]
@@ -19,9 +20,9 @@ struct Numbers {
 
 impl Numbers {
     /// Counts a container, as the status shows it. A container that nothing is known about is not counted.
-    fn count(&mut self, container: &Value, snapshot: &Snapshot) {
-        let mut references = snapshot.references.iter();
-        let Some(entry) = references.find(|entry| container["image"] == *entry.reference) else {
+    fn count(&mut self, container: &Value, references: &HashMap<&str, &Watched>) {
+        let image = container["image"].as_str().unwrap_or_default();
+        let Some(entry) = references.get(image) else {
             return;
         };
         let has_failed = entry.last_error.is_some()
@@ -46,10 +47,14 @@ impl Admin {
             Err(error) => return Reply::error(503, &error),
         };
         let mut numbers = Numbers::default();
-        for one in &containers {
-            numbers.count(one, &snapshot);
-        }
         let checks = snapshot.references.iter();
+        let named = checks
+            .clone()
+            .map(|entry| (entry.reference.as_str(), entry));
+        let references: HashMap<&str, &Watched> = named.collect();
+        for one in &containers {
+            numbers.count(one, &references);
+        }
         let summary = json!({
             "containers": containers.len(),
             "current": numbers.current,

@@ -124,14 +124,19 @@ impl Container {
     }
 
     /// The reference that the container was created from, as its owner wrote it, even if it was recreated from the
-    /// image's id since.
+    /// image's id since. Podman then shows a name of the image instead of the id: one with its digest, or another tag.
     #[must_use]
     pub fn image_name(&self) -> &str {
         let name = text(&self.json["Config"]["Image"]);
         let bare = |id: &str| id.trim_start_matches("sha256:").to_owned();
+        let is_id = || bare(name) == bare(self.image_id());
+        let is_pinned = |followed: &str| {
+            let pinned = name.split_once('@');
+            pinned.is_some_and(|(repository, _)| followed.starts_with(repository))
+        };
+        // The label alone proves nothing: an image that was committed from a container inherits it.
         match self.label(labels::FOLLOWED) {
-            // Podman shows any name of an image that was asked for by its id.
-            Some(followed) if bare(name) == bare(self.image_id()) || !name.ends_with(followed) => {
+            Some(followed) if is_id() || is_pinned(followed) || name.starts_with(followed) => {
                 followed
             }
             _ => name,
@@ -400,6 +405,32 @@ mod tests {
         assert_eq!(container.state(), State::Exited);
         assert!(container.networks().is_empty());
         assert_eq!(container.health(), None);
+    }
+
+    #[test]
+    fn the_label_of_a_followed_reference_counts_only_for_a_container_made_from_an_id() {
+        let id = "a".repeat(64);
+        let named = |name: &str| {
+            let config = json!({"Image": name, "Labels": {labels::FOLLOWED: "a.b/app:1"}});
+            let json = json!({"Image": format!("sha256:{id}"), "Config": config});
+            Container::new(json).image_name().to_owned()
+        };
+        for (name, expected) in [
+            (&*format!("sha256:{id}"), "a.b/app:1"),
+            (&id, "a.b/app:1"),
+            // As Podman shows it.
+            (&format!("a.b/app@sha256:{id}"), "a.b/app:1"),
+            ("a.b/app:1-imagewatch-previous", "a.b/app:1"),
+            // Made from an image that was committed from such a container.
+            ("a.b/app:mine", "a.b/app:mine"),
+            ("mine:1", "mine:1"),
+            (
+                &format!("a.b/other@sha256:{id}"),
+                &format!("a.b/other@sha256:{id}"),
+            ),
+        ] {
+            assert_eq!(named(name), expected, "{name}");
+        }
     }
 
     #[test]

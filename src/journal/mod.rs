@@ -28,6 +28,7 @@ pub use status::Board;
 pub use status::Refreshed;
 pub use status::Snapshot;
 pub use status::Worst;
+pub use watched::Watched;
 
 pub use standing::Behind;
 pub use standing::Judged;

@@ -51,7 +51,10 @@ impl Sender {
         let parcel = match rest {
             None => Some(outlet.pop()?),
             Some(Duration::ZERO) => None,
-            Some(rest) => outlet.pop_within(rest),
+            Some(rest) => match outlet.pop_within(rest) {
+                None if outlet.is_abandoned() => return None,
+                parcel => parcel,
+            },
         };
         let is_parcel = parcel.is_some();
         // ureq panics if it cannot start a thread for the look-up of a name.

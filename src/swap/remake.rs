@@ -9,6 +9,7 @@ use super::Swap;
 use super::files::Copies;
 use super::successor::Moved;
 use super::successor::Successor;
+use super::tag;
 use super::undo::Pair;
 use super::undo::owners_replacement;
 use crate::engine::Container;
@@ -161,19 +162,13 @@ impl Swap<'_> {
             let part = Part::new(member.old, image);
             let replacement = self.shape(&part, &moved, &member.origin, true);
             let made = self.make(&record.old_name(), &replacement, member, image)?;
-            let on = if is_on_new {
-                " on its new image, because the old one is gone"
-            } else {
-                ""
-            };
-            let name = &record.name;
-            let words = if is_there {
-                format!("; {name} was made again to live in what there is now")
-            } else {
-                format!("; somebody removed {name} meanwhile, so it was made again{on}")
-            };
+            let words = words_on(&record.name, is_there, is_on_new);
             Ok(made.map(|id| Remade { id, words }))
         };
+        // With its tag, the old image has the name that its container follows.
+        let new = self.steps().look(&pair.new)?;
+        let from = new.as_ref().map_or(member.image.id(), Container::image_id);
+        tag::give_back(self.steps(), member.old, from, member.old.image_id());
         let on_old = member.origin.image.as_ref();
         if let Some(remade) = on_old.map_or(Ok(None), |image| made_from(image, false))? {
             return Ok(Some(remade));
@@ -272,5 +267,19 @@ impl Swap<'_> {
         }
         member.copies.put(self.engine, &id)?;
         Ok(Some(id))
+    }
+}
+
+/// Says that a container was made again.
+fn words_on(name: &str, is_there: bool, is_on_new: bool) -> String {
+    let on = if is_on_new {
+        " on its new image, because the old one is gone"
+    } else {
+        ""
+    };
+    if is_there {
+        format!("; {name} was made again to live in what there is now")
+    } else {
+        format!("; somebody removed {name} meanwhile, so it was made again{on}")
     }
 }

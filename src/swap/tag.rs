@@ -33,19 +33,17 @@ impl Swap<'_> {
 
 /// Gives the tag of a failed successor back to the image of the old container.
 pub(super) fn put_back(steps: Steps, old: &Container, new: &Container) {
-    if new.image_id() != old.image_id() {
-        give_back(steps, old, new.image_id(), old.image_id());
-    }
+    give_back(steps, old, new.image_id(), old.image_id());
 }
 
 /// Gives the tag from the image `from` to the image `to`. A tag that means a third image by now stays there. A failure
 /// is only logged, because no container depends on the tag.
 #[cold]
-fn give_back(steps: Steps, old: &Container, from: &str, to: &str) {
+pub(super) fn give_back(steps: Steps, old: &Container, from: &str, to: &str) {
     let Ok(reference) = old.image_name().parse::<Reference>() else {
         return;
     };
-    if reference.digest().is_some() {
+    if from == to || reference.digest().is_some() {
         return;
     }
     let outcome = retry(steps.shutdown, LOOK_PATIENCE, || {

@@ -33,7 +33,10 @@ impl Refresher {
     ) -> Outcomes {
         let mut outcomes = Outcomes::default();
         let reference = &back.target.reference;
-        let (image, tagged) = match self.earlier(back, on) {
+        let (image, tagged) = match self
+            .refusal(back)
+            .map_or_else(|| self.earlier(back, on), Err)
+        {
             Ok(found) => found,
             Err(reason) => {
                 outcomes.refused = Some(format!("{}: {reason}", back.containers.join(", ")));
@@ -41,7 +44,8 @@ impl Refresher {
             }
         };
         let before = self.history.decisions().skipped(reference);
-        let left = self.digest_left(back);
+        let newest = self.registry.digest(reference).ok();
+        let left = self.digest_left(back, newest.as_ref());
         if let Some(left) = &left {
             (self.history.decisions()).skip(reference, left, &back.by, SystemTime::now());
             self.history.save();
@@ -60,15 +64,26 @@ impl Refresher {
         }
         // The verdict on the earlier image tells nothing about the registry's.
         outcomes.verdicts = vec![(reference.clone(), Verdict::Noticed)];
-        let newest = self.registry.digest(reference).ok().or(left);
-        let digests = newest.map(|digest| (reference.clone(), digest));
-        self.survey_again(
-            order,
-            digests.into_iter().collect(),
-            HashMap::new(),
-            &mut outcomes,
-        );
+        let digests = newest.or(left).map(|digest| (reference.clone(), digest));
+        let digests = digests.into_iter().collect();
+        self.survey_again(order, digests, HashMap::new(), &mut outcomes);
         outcomes
+    }
+
+    /// Why the roll-back is not what its caller meant any more: other orders ran before it.
+    fn refusal(&self, back: &Back) -> Option<String> {
+        for name in &back.containers {
+            match self.engine.find(name) {
+                Ok(Some(found)) if found.image_id() == back.from => {}
+                Ok(_) => return Some(format!("{name} runs another image by now")),
+                Err(error) => return Some(error.to_string()),
+            }
+            let held = self.history.decisions().hold_on(name, SystemTime::now());
+            if let Some(held) = held {
+                return Some(format!("{name} is held by {}", held.by));
+            }
+        }
+        None
     }
 
     /// Why an approved update is refused: its tag points at another digest than the one that the owner has seen.
@@ -129,13 +144,12 @@ impl Refresher {
         self.pull(reference, Some(&digest), None, on)
     }
 
-    /// The digest of the image that is left, as the registry has it.
-    fn digest_left(&self, back: &Back) -> Option<Digest> {
+    /// The digest of the image that is left: the newest one, or the last one that the image was pulled as.
+    fn digest_left(&self, back: &Back, newest: Option<&Digest>) -> Option<Digest> {
         let reference = &back.target.reference;
         let left = self.engine.find_image(&back.from).ok().flatten()?;
-        let newest = self.registry.digest(reference).ok();
-        let is_newest = |digest: &Digest| is_at(&left, reference, digest);
-        newest.filter(is_newest).or_else(|| {
+        let newest = newest.filter(|digest| is_at(&left, reference, digest));
+        newest.cloned().or_else(|| {
             let last = left.digests_of(reference).last();
             last.and_then(|digest| digest.parse().ok())
         })

@@ -25,6 +25,8 @@ pub(super) struct Chosen {
     pub(super) notify_only: Vec<NotifyOnly>,
     /// Containers that are left alone, each with the reason.
     pub(super) left_alone: Vec<Reasoned>,
+    /// The digests behind tags that were looked up for the choice.
+    pub(super) digests: HashMap<Reference, Digest>,
     /// The containers that there are.
     pub(super) list: Option<Vec<Summary>>,
 }

@@ -2,9 +2,11 @@
 //! cleanup nor `docker image prune` takes them.
 
 use super::Refresher;
+use crate::error::Result;
 use crate::journal::Outcome;
 use crate::logging::debug;
 use crate::reference::Reference;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 /// The end of the tag of the image that ran before. A number follows for the one before that.
@@ -13,7 +15,7 @@ pub(super) const PREVIOUS: &str = "-imagewatch-previous";
 impl Refresher {
     /// Notes that a container was updated away from an image, so that the image gets its tag later.
     pub(super) fn note_earlier(&self, reference: &Reference, id: &str) {
-        let mut noted = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = self.noted();
         noted.retain(|one| one.1 != id);
         noted.insert(0, (reference.clone(), id.to_owned()));
     }
@@ -22,7 +24,7 @@ impl Refresher {
     #[cold]
     pub(super) fn earlier_images(&self, reference: &Reference) -> Vec<String> {
         let mut ids: Vec<String> = Vec::new();
-        let noted = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
+        let noted = self.noted();
         let mut add = |id: &str| {
             if !ids.iter().any(|known| known == id) {
                 ids.push(id.to_owned());
@@ -42,48 +44,46 @@ impl Refresher {
     }
 
     /// Gives tags to the images that were replaced since the last call, as many as are kept of each reference. The
-    /// updates are over by then, so that this adds no time to them.
+    /// updates are over by then, so that this adds no time to them. What fails is tried again at the next call.
     pub fn keep_earlier(&self) {
-        let mut noted = self
-            .earlier
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        noted.reverse();
-        noted.dedup_by(|one, other| one.0 == other.0);
-        if self.keep > 0 && !noted.is_empty() && self.may_tag() {
-            for (reference, _) in &noted {
-                self.tag_earlier(reference);
+        let mut references: Vec<Reference> = Vec::new();
+        for (reference, _) in self.noted().iter() {
+            if !references.contains(reference) {
+                references.push(reference.clone());
             }
         }
-        let mut left = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
-        left.retain(|one| !noted.iter().any(|(reference, _)| *reference == one.0));
+        if self.keep > 0 && !references.is_empty() && self.may_tag() {
+            references.retain(|reference| match self.tag_earlier(reference) {
+                Ok(()) => true,
+                Err(error) => {
+                    debug(format_args!("{error}"));
+                    false
+                }
+            });
+        }
+        self.noted().retain(|one| !references.contains(&one.0));
     }
 
-    #[cold]
-    fn tag_earlier(&self, reference: &Reference) {
-        let newest = self
-            .engine
-            .find_image(&reference.to_string())
-            .ok()
-            .flatten();
+    fn tag_earlier(&self, reference: &Reference) -> Result<()> {
+        let newest = self.engine.find_image(&reference.to_string())?;
         let ids = self.earlier_images(reference).into_iter();
         let ids = ids.filter(|id| newest.as_ref().is_none_or(|newest| newest.id() != id));
         let mut place = 0;
         for id in ids {
-            if place == self.keep {
-                break;
-            }
-            let Some(tag) = previous(reference, place) else {
-                return;
-            };
+            let tag = (place < self.keep).then(|| previous(reference, place));
+            let Some(tag) = tag.flatten() else { break };
             match self.engine.tag(&id, &tag) {
                 Ok(()) => place += 1,
                 // Somebody has removed it.
                 Err(error) if error.is_not_found() => {}
-                Err(error) => return debug(format_args!("{tag}: {error}")),
+                Err(error) => return Err(error),
             }
         }
+        Ok(())
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Vec<(Reference, String)>> {
+        self.earlier.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -42,7 +42,7 @@ pub fn names_and_references(engine: &Engine) -> Result<(Vec<String>, Vec<Referen
         }
         names.push(summary.name().to_owned());
         let mut image = summary.image_name().to_owned();
-        if is_hidden(&image, summary.image_id()) {
+        if is_hidden(&summary) {
             match engine.find(summary.id())? {
                 Some(container) => image = container.image_name().to_owned(),
                 None => continue,

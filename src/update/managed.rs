@@ -12,7 +12,6 @@ use crate::engine::Summary;
 use crate::error::Error;
 use crate::error::Result;
 use crate::labels::Consent;
-use crate::labels::FOLLOWED;
 use crate::labels::Wishes;
 use crate::policy::OwnRules;
 use crate::reference::Reference;
@@ -107,8 +106,7 @@ impl Selection {
         for summary in by_name(list).filter(|summary| self.may_be_managed(summary)) {
             let listed = summary.image_name();
             // The list may show an old name, so it can only rule a container out.
-            if !is_hidden(listed, summary.image_id())
-                && summary.label(FOLLOWED).is_none()
+            if !is_hidden(summary)
                 && made_from(listed, summary.image_id()).is_ok_and(|listed| !of.contains(&listed))
             {
                 continue;

@@ -191,7 +191,7 @@ impl Refresher {
         }
         let (targets, images) = (&chosen.targets, &order.images);
         let mut list = chosen.list;
-        self.pull_all(targets, order, on, |ends| {
+        self.pull_all(targets, (order, &chosen.digests), on, |ends| {
             let mut pulled = self.report_pulls(targets, ends, images, &mut outcomes, on);
             for one in &mut pulled {
                 let reference = &one.target.reference;

@@ -195,14 +195,15 @@ impl Refresher {
             let reference = &target.reference;
             let (seen, digest) = (
                 of.remove(reference).unwrap_or_default(),
-                found.remove(reference),
+                found.get(reference),
             );
-            let is_held = self.held_back(order.asked(), target, digest.as_ref(), &seen, outcomes);
+            let is_held = self.held_back(order.asked(), target, digest, &seen, outcomes);
             if let Some(digest) = digest.filter(|_| is_held) {
-                digests.push((reference.clone(), digest));
+                digests.push((reference.clone(), digest.clone()));
             }
             !is_held
         });
+        chosen.digests = found;
     }
 
     /// Whether every update to this image has to wait. If so, each one is reported.

@@ -24,6 +24,7 @@ use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::reference::Target;
 use crate::swap;
+use std::collections::HashMap;
 use std::time::Instant;
 
 /// An image that was pulled.
@@ -89,7 +90,7 @@ impl Refresher {
     #[cold]
     pub(super) fn pull_for<'o>(
         &self,
-        order: &Order,
+        (order, known): (&Order, &HashMap<Reference, Digest>),
         target: &'o Target,
         on: &(dyn Fn(&Step) + Sync),
     ) -> Result<Option<Pulled<'o>>> {
@@ -105,7 +106,10 @@ impl Refresher {
         {
             return Ok(None);
         }
-        let known = images.digest_of(reference).cloned();
+        let known = images
+            .digest_of(reference)
+            .or(known.get(reference))
+            .cloned();
         let digest = known.or_else(|| self.registry.digest(reference).ok());
         if let (Some(before), Some(digest)) = (&before, &digest)
             && self.is_wanted(before, reference, digest)

@@ -8,9 +8,12 @@ use super::Refresher;
 use super::pull::Pulled;
 use crate::error::Result;
 use crate::journal::Step;
+use crate::reference::Digest;
+use crate::reference::Reference;
 use crate::reference::Target;
 use crate::thread::Outlet;
 use crate::thread::queue;
+use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
@@ -27,13 +30,13 @@ const STALLED: Duration = Duration::from_secs(15);
 pub(super) type End<'o> = (usize, Result<Option<Pulled<'o>>>);
 
 impl Refresher {
-    /// Pulls all targets, and passes the ends of the pulls to `take`: all at once, or what is there while the rest
+    /// Pulls all targets of an order, whose digests may be known, and passes the ends of the pulls to `take`: all at once, or what is there while the rest
     /// makes no progress.
     #[cold]
     pub(super) fn pull_all<'o>(
         &self,
         targets: &'o [Target],
-        order: &Order,
+        order: (&Order, &HashMap<Reference, Digest>),
         on: &(dyn Fn(&Step) + Sync),
         mut take: impl FnMut(Vec<End<'o>>),
     ) {

@@ -138,8 +138,7 @@ impl Selection {
         let half_done = half_done(list);
         for summary in by_name(list).filter(|summary| self.may_be_managed(summary)) {
             let mut name = summary.image_name().to_owned();
-            let has_lost_tag =
-                is_hidden(&name, summary.image_id()) || summary.label(FOLLOWED).is_some();
+            let has_lost_tag = is_hidden(summary);
             let mut unknown = None;
             if !has_lost_tag {
                 self.remember_image_name(summary, &name);
@@ -238,8 +237,7 @@ impl Selection {
     /// Remembers the image names of all managed containers. Once a tag moves, the list shows only image ids.
     pub(super) fn remember_tags(&self, list: &[Summary]) {
         for summary in list {
-            if self.may_be_managed(summary) && !is_hidden(summary.image_name(), summary.image_id())
-            {
+            if self.may_be_managed(summary) && !is_hidden(summary) {
                 self.remember_image_name(summary, summary.image_name());
             }
         }
@@ -374,10 +372,11 @@ pub(super) fn made_from(name: &str, image_id: &str) -> std::result::Result<Refer
     Ok(reference)
 }
 
-/// Whether a list hides the name that a container was made from: it shows the image's id, or on Podman another tag of the
-/// image, such as the tag of an earlier image.
-pub(super) fn is_hidden(name: &str, image_id: &str) -> bool {
-    is_id(name, image_id) || name.contains(PREVIOUS)
+/// Whether a list hides the name that a container was made from: it shows the image's id, or on Podman another name of
+/// the image, such as the tag of an earlier image.
+pub(super) fn is_hidden(summary: &Summary) -> bool {
+    let name = summary.image_name();
+    is_id(name, summary.image_id()) || name.contains(PREVIOUS) || summary.label(FOLLOWED).is_some()
 }
 
 /// Whether `name` is the image's id, or the beginning of that id.
