@@ -92,6 +92,34 @@ fn a_roll_back_by_hand_brings_back_image_and_tag_and_the_newer_image_is_skipped(
 }
 
 #[test]
+fn a_roll_back_that_was_asked_for_twice_goes_back_once() {
+    let Some(lab) = Lab::new() else { return };
+    let program = lab.watcher("hermes", &[]);
+    updated(&lab, &program, &["1"]);
+    let jobs = [(); 2].map(|()| {
+        let (status, answer) = post(&lab, &program, "1", "rollback?wait=false");
+        assert_eq!(status, 202, "{answer}");
+        format!("/admin/jobs/{}", answer["job"].as_str().expect("an id"))
+    });
+    let ended = jobs.map(|job| {
+        crate::support::eventually("its end", || {
+            let (_, answer) = program.ask("GET", &job);
+            matches!(answer["state"].as_str(), Some("done" | "failed")).then_some(answer)
+        })
+    });
+    // Equal orders may have become one run.
+    let [first, second] = ended;
+    assert_eq!(first["state"], "done", "{first}");
+    let is_refused = second["error"]
+        .to_string()
+        .contains("runs another image by now");
+    assert!(second["state"] == "done" || is_refused, "{second}");
+    stays(&lab, &program, "1", "v1");
+    let said = program.log().matches("restored container=").count();
+    assert_eq!(said, 1, "{}", program.log());
+}
+
+#[test]
 fn only_one_is_rolled_back_if_its_owner_says_so() {
     let Some(lab) = Lab::new() else { return };
     let program = lab.watcher("hermes", &[]);
