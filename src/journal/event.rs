@@ -243,8 +243,9 @@ impl Event {
                 } else {
                     "recreated"
                 };
+                let by = if reason.is_empty() { "" } else { " " };
                 log::info!(
-                    "{verb} container={subject} image={image} old={old} new={new} downtime={downtime}"
+                    "{verb} container={subject} image={image} old={old} new={new} downtime={downtime}{by}{reason}"
                 );
             }
             Outcome::RolledBack => {

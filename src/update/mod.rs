@@ -277,7 +277,9 @@ impl Refresher {
         let mut round = Round::new(order.extent, &mut works, &mut outcomes.report, on);
         round.old_images = old_images;
         round.only = order.images.containers();
-        round.is_back = matches!(order.images, Images::Back(_));
+        if let Images::Back(back) = &order.images {
+            round.back_by = Some(back.by.clone());
+        }
         round.asked = order.asked();
         if let Err(error) = self.update_all(&mut round, list) {
             log::warn!("container list: {error}");

@@ -126,7 +126,7 @@ impl Refresher {
 
     /// The same for a container of a refresh.
     pub(super) fn waits_in(&self, round: &Round, one: &Managed) -> Option<Waiting> {
-        if round.is_back {
+        if round.back_by.is_some() {
             return None;
         }
         let work = round.work(&one.reference)?;

@@ -359,16 +359,14 @@ fn recreated(
     shared: &Shared,
     downtime: Option<Duration>,
 ) -> Vec<Event> {
-    let is_back = shared.round().is_back;
+    let back_by = shared.round().back_by.clone();
     let event = |part: &Part| {
         let (old, image_name) = (part.old.image_id(), part.old.image_name());
-        let outcome = if is_back && old != part.image.id() {
-            Told::Restored
-        } else {
-            Told::Recreated
-        };
+        let back_by = back_by.as_ref().filter(|_| old != part.image.id());
+        let outcome = back_by.map_or(Told::Recreated, |_| Told::Restored);
         let event = Event::of(outcome, part.old.name(), image_name).from_to(old, part.image.id());
         let mut event = event.after(downtime);
+        event.reason = back_by.map(|by| format!("by {by}"));
         let mut images = images.iter();
         let known = images.find(|image| image.id() == old);
         if let (Some(known), Ok(reference)) = (known, image_name.parse()) {

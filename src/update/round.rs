@@ -85,8 +85,8 @@ pub(super) struct Round<'r, 'o> {
     pub(super) report: &'r mut Report,
     /// The names of the only containers to update. `None` means all managed ones.
     pub(super) only: Option<Vec<String>>,
-    /// Whether containers go back to an earlier image, because their owner asked for that.
-    pub(super) is_back: bool,
+    /// Who asked for containers to go back to an earlier image, if that is what this refresh does.
+    pub(super) back_by: Option<String>,
     /// The origin of the order.
     pub(super) asked: Asked,
     /// Managed containers that the Engine cannot inspect.
@@ -120,7 +120,7 @@ impl<'r, 'o> Round<'r, 'o> {
             equal_images: HashMap::new(),
             old_images: Vec::new(),
             only: None,
-            is_back: false,
+            back_by: None,
             asked: Asked::ForAll,
             unreadable: Vec::new(),
             works,

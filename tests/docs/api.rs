@@ -56,8 +56,8 @@ fn steps() -> Vec<Step> {
 fn event(outcome: Outcome) -> Event {
     let event = Event::of(outcome, "", "");
     match outcome {
-        Outcome::Recreated | Outcome::Restored => event.from_to("", ""),
-        Outcome::RolledBack => event.from_to("", "").because(""),
+        Outcome::Recreated => event.from_to("", ""),
+        Outcome::RolledBack | Outcome::Restored => event.from_to("", "").because(""),
         Outcome::PullFailed => Event::pull_failed("", ""),
         Outcome::Skipped | Outcome::LeftAlone => event.to("").because(""),
         Outcome::Behind => event.to(""),

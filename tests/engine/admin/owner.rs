@@ -69,6 +69,11 @@ fn a_roll_back_by_hand_brings_back_image_and_tag_and_the_newer_image_is_skipped(
     stays(&lab, &program, "1", "v1");
     let (_, status) = program.ask("GET", "/admin/status");
     assert!(status.to_string().contains("skipped by admin"), "{status}");
+    let history = status["history"].as_array().expect("a list").iter();
+    let restored = history.filter(|one| one["outcome"] == "restored");
+    assert!(
+        restored.clone().count() == 2 && restored.clone().all(|one| one["reason"] == "by admin")
+    );
     // There is nothing before the first image.
     let (status, answer) = post(&lab, &program, "1", "rollback");
     assert_eq!(status, 409, "{answer}");
