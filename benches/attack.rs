@@ -12,6 +12,7 @@ use support::attack::ATTACKS;
 use support::attack::Attack;
 use support::attack::attack_if_told;
 use support::under_attack::FEW;
+use support::under_attack::Held;
 use support::under_attack::Observed;
 use support::under_attack::UnderAttack;
 
@@ -46,19 +47,19 @@ fn main() {
         "none",
         (0, 0),
         &usual.observe(TIME),
-        usual.recovered(at_rest),
+        usual.recovered(&at_rest),
     );
     for attack in ATTACKS {
-        measure(&usual, attack, at_rest, "");
+        measure(&usual, attack, &at_rest, "");
     }
     let short = UnderAttack::start(binary, Some(FEW));
     let at_rest = short.at_rest();
     for attack in ATTACKS {
-        measure(&short, attack, at_rest, &format!(" ({FEW} fds)"));
+        measure(&short, attack, &at_rest, &format!(" ({FEW} fds)"));
     }
 }
 
-fn measure(attacked: &UnderAttack, attack: &Attack, at_rest: (usize, usize), more: &str) {
+fn measure(attacked: &UnderAttack, attack: &Attack, at_rest: &Held, more: &str) {
     let wanted = std::env::args()
         .skip(1)
         .find(|word| !word.starts_with("--"));

@@ -251,6 +251,16 @@ impl Program {
         std::fs::read_dir(path).expect("its threads").count()
     }
 
+    /// The name of each thread.
+    pub(crate) fn thread_names(&self) -> Vec<String> {
+        let path = format!("/proc/{}/task", self.pid());
+        let tasks = std::fs::read_dir(path).expect("its threads");
+        // One that has ended meanwhile has none.
+        let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).ok();
+        let names = tasks.map_while(Result::ok).filter_map(name);
+        names.map(|name| name.trim_end().to_owned()).collect()
+    }
+
     /// Open descriptors.
     pub(crate) fn descriptors(&self) -> usize {
         let path = format!("/proc/{}/fd", self.pid());

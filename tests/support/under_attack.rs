@@ -11,6 +11,7 @@ use super::server::Answer;
 use super::server::Server;
 use serde_json::Value;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -32,6 +33,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const LATE: Duration = Duration::from_secs(3);
 /// Connections that the Engine's client may keep for later, whoever was there.
 const KEPT: usize = 3;
+/// Threads that tiny_http may keep for later, with the one that accepts and the one that handles: all of
+/// them have the name of the last. Of those that wait for work it keeps four at most (`MIN_THREADS`), and
+/// fewer if several have been idle at the same time: how many there are at one time says nothing of another.
+const SERVING: usize = 6;
+const SERVING_NAME: &str = "admin";
+/// How long threads and descriptors may take to be given back.
+const GIVE_BACK: Duration = Duration::from_secs(60);
 /// Between two questions of a good client.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -62,6 +70,38 @@ pub(crate) struct Observed {
     pub(crate) pss: u64,
     pub(crate) threads: usize,
     pub(crate) descriptors: usize,
+}
+
+/// What the program holds at one time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// How many of each name there are.
+    threads: BTreeMap<String, usize>,
+    descriptors: usize,
+}
+
+impl Held {
+    fn by(program: &Program) -> Self {
+        let mut threads = BTreeMap::new();
+        for name in program.thread_names() {
+            *threads.entry(name).or_default() += 1;
+        }
+        Self {
+            threads,
+            descriptors: program.descriptors(),
+        }
+    }
+
+    /// Whether it is no more than at rest, of any kind.
+    fn is_within(&self, at_rest: &Self) -> bool {
+        let may_be = |name: &str| match name {
+            SERVING_NAME => SERVING,
+            _ => at_rest.threads.get(name).copied().unwrap_or_default(),
+        };
+        let mut threads = self.threads.iter();
+        threads.all(|(name, count)| *count <= may_be(name))
+            && self.descriptors <= at_rest.descriptors + KEPT
+    }
 }
 
 /// Attacks compete for the processors, so there is one at a time.
@@ -170,28 +210,34 @@ impl UnderAttack {
     }
 
     /// Its threads and descriptors when good clients have been there and are gone.
-    pub(crate) fn at_rest(&self) -> (usize, usize) {
+    pub(crate) fn at_rest(&self) -> Held {
         self.observe(Duration::from_secs(1));
         // tiny_http keeps threads that it does not need for five seconds.
-        let mut seen = (0, 0);
+        let mut seen = Held::by(&self.program);
         let mut since = Instant::now();
         eventually("nothing changes any more", || {
-            let now = (self.program.threads(), self.program.descriptors());
+            let now = Held::by(&self.program);
             if now != seen {
                 (seen, since) = (now, Instant::now());
             }
-            (since.elapsed() > Duration::from_secs(6)).then_some(seen)
+            (since.elapsed() > Duration::from_secs(6)).then(|| seen.clone())
         })
     }
 
     /// How long it takes until it needs no more threads and descriptors than this again.
-    pub(crate) fn recovered(&self, (threads, descriptors): (usize, usize)) -> Duration {
+    pub(crate) fn recovered(&self, at_rest: &Held) -> Duration {
         let begun = Instant::now();
-        eventually("threads and descriptors are given back", || {
-            let all = self.program.threads() <= threads
-                && self.program.descriptors() <= descriptors + KEPT;
-            all.then(|| begun.elapsed())
-        })
+        loop {
+            let now = Held::by(&self.program);
+            if now.is_within(at_rest) {
+                return begun.elapsed();
+            }
+            assert!(
+                begun.elapsed() < GIVE_BACK,
+                "not given back: {now:?}, but before {at_rest:?}"
+            );
+            thread::sleep(PAUSE);
+        }
     }
 
     /// Whether a request that was hidden in another one has been carried out.
@@ -255,4 +301,30 @@ fn ask(host: SocketAddr, line: &str) -> Result<String, String> {
         Ok(answer)
     };
     ask().map_err(|error: std::io::Error| error.to_string())
+}
+
+#[test]
+fn one_thread_or_descriptor_too_many_of_any_kind_is_noticed() {
+    let held = |admin, watcher, leaked, descriptors| {
+        let threads = [("admin", admin), ("watcher", watcher), ("leaked", leaked)];
+        let threads = threads.map(|(name, count)| (name.to_owned(), count));
+        let threads = threads.into_iter().filter(|(_, count)| *count > 0);
+        Held {
+            threads: threads.collect(),
+            descriptors,
+        }
+    };
+    // tiny_http had given back its threads, all but the one that accepts.
+    let at_rest = held(2, 1, 0, 12);
+    for (now, expected) in [
+        (held(2, 1, 0, 12), true),
+        (held(2, 0, 0, 12), true),
+        (held(SERVING, 1, 0, 12 + KEPT), true),
+        (held(SERVING + 1, 1, 0, 12), false),
+        (held(2, 2, 0, 12), false),
+        (held(2, 1, 1, 12), false),
+        (held(2, 1, 0, 12 + KEPT + 1), false),
+    ] {
+        assert_eq!(now.is_within(&at_rest), expected, "{now:?}");
+    }
 }

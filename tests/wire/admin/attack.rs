@@ -81,7 +81,7 @@ fn withstand(descriptors: Option<u32>) {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(!attacked.was_deceived(), "a hidden request was carried out");
-    attacked.recovered(at_rest);
+    attacked.recovered(&at_rest);
     let log = attacked.program.log();
     let others = log.lines().filter(|line| !line.contains("pulled image="));
     assert!(others.count() <= LINES, "the log was flooded");
