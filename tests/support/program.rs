@@ -33,6 +33,23 @@ impl Log {
     }
 }
 
+/// Runs a command of the program to its end, with these variables and no others: its exit code, its output, and its
+/// complaints.
+pub(crate) fn run(arguments: &[&str], vars: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_imagewatch"))
+        .args(arguments)
+        .env_clear()
+        .envs(vars.iter().copied())
+        .output()
+        .expect("the program runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
 /// A running `imagewatch serve`. It is killed at the end.
 pub(crate) struct Program {
     process: Child,

@@ -4,11 +4,11 @@ use super::journal::Fake;
 use crate::support::Folder;
 use crate::support::eventually;
 use crate::support::program::Program;
+use crate::support::program::run;
 use crate::support::server::Answer;
 use crate::support::server::Server;
 use serde_json::Value;
 use serde_json::json;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::SystemTime;
@@ -86,14 +86,8 @@ impl Scene {
     }
 
     fn run(&self, arguments: &[&str], more: &[(&str, &str)]) -> (Option<i32>, Value) {
-        let output = Command::new(env!("CARGO_BIN_EXE_imagewatch"))
-            .args(arguments)
-            .env_clear()
-            .envs(self.vars(more))
-            .output()
-            .expect("the program runs");
-        let table = serde_json::from_slice(&output.stdout).expect("JSON");
-        (output.status.code(), table)
+        let (code, text, _) = run(arguments, &self.vars(more));
+        (code, serde_json::from_str(&text).expect("JSON"))
     }
 }
 
@@ -243,14 +237,12 @@ fn every_time_is_shown_in_the_zone_of_its_owner() {
 
 #[test]
 fn a_window_in_a_zone_that_cannot_be_read_does_not_start() {
-    let output = Command::new(env!("CARGO_BIN_EXE_imagewatch"))
-        .env_clear()
-        .env("TZ", "Nowhere/Atlantis")
-        .env("IMAGEWATCH_WINDOW", "02:00-05:00")
-        .output()
-        .expect("the program runs");
-    let words = String::from_utf8(output.stderr).expect("UTF-8");
-    assert_eq!(output.status.code(), Some(2), "{words}");
+    let vars = [
+        ("TZ", "Nowhere/Atlantis"),
+        ("IMAGEWATCH_WINDOW", "02:00-05:00"),
+    ];
+    let (code, _, words) = run(&[], &vars);
+    assert_eq!(code, Some(2), "{words}");
     assert!(
         words.contains("-v /usr/share/zoneinfo:/usr/share/zoneinfo:ro"),
         "{words}"

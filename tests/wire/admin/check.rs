@@ -1,12 +1,12 @@
 //! A check by hand.
 
 use crate::support::program::Program;
+use crate::support::program::run;
 use crate::support::server::Answer;
 use crate::support::server::Server;
 use crate::wire::journal::Fake;
 use serde_json::Value;
 use serde_json::json;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
@@ -77,13 +77,8 @@ fn a_check_answers_as_the_command_prints_and_changes_nothing() {
     let found: Value = serde_json::from_str(&body).expect("JSON");
     assert_eq!(found["references"][0]["state"], "outdated", "{body}");
     assert_eq!(found["references"][0]["behind"], json!(["web"]), "{body}");
-    let printed = Command::new(env!("CARGO_BIN_EXE_imagewatch"))
-        .args(["check", "--json"])
-        .env_clear()
-        .envs(vars)
-        .output()
-        .expect("the program runs");
-    assert_eq!(Ok(body), String::from_utf8(printed.stdout));
+    let (_, printed, _) = run(&["check", "--json"], &vars);
+    assert_eq!(body, printed);
     let lines = fake.server.lines();
     let is_change = |line: &&String| !line.starts_with("GET ") && !line.contains("_imagewatch.");
     assert_eq!(lines.iter().find(is_change), None);

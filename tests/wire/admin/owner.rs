@@ -3,6 +3,7 @@
 use crate::support::Folder;
 use crate::support::eventually;
 use crate::support::program::Program;
+use crate::support::program::run as command;
 use crate::support::server::Answer;
 use crate::support::server::Server;
 use crate::wire::journal::Fake;
@@ -11,7 +12,6 @@ use serde_json::json;
 use std::io::Read;
 use std::io::Write;
 use std::net::TcpStream;
-use std::process::Command;
 use std::sync::Mutex;
 
 const TOKEN: &str = "t0p-secret";
@@ -489,22 +489,6 @@ fn nobody_decides_without_the_token() {
         (&json!([]), &json!([]))
     );
     assert_eq!(scene.pulls(), 0);
-}
-
-/// Runs a command that asks the server: its exit code, its output and its complaint.
-fn command(words: &[&str], vars: &[(&str, &str)]) -> (Option<i32>, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_imagewatch"))
-        .args(words)
-        .env_clear()
-        .envs(vars.iter().copied())
-        .output()
-        .expect("the program runs");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-    (
-        output.status.code(),
-        text(output.stdout),
-        text(output.stderr),
-    )
 }
 
 #[test]

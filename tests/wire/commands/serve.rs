@@ -2,6 +2,7 @@
 
 use crate::support::Folder;
 use crate::support::program::Program;
+use crate::support::program::run;
 use crate::support::pulled_image;
 use crate::support::server::Answer;
 use crate::support::server::Server;
@@ -10,7 +11,6 @@ use serde_json::json;
 use std::io::Read;
 use std::io::Write;
 use std::net::TcpStream;
-use std::process::Command;
 
 /// An Engine without containers, and the variable that names it.
 struct Fake {
@@ -42,22 +42,6 @@ fn engine_showing(image: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Fak
         host: format!("unix://{}", socket.display()),
         _folder: folder,
     }
-}
-
-/// Runs a command of the program to its end: exit code, what it printed, what it complained of.
-fn run(arguments: &[&str], vars: &[(&str, &str)]) -> (Option<i32>, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_imagewatch"))
-        .args(arguments)
-        .env_clear()
-        .envs(vars.iter().copied())
-        .output()
-        .expect("the program runs");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-    (
-        output.status.code(),
-        text(output.stdout),
-        text(output.stderr),
-    )
 }
 
 #[test]

@@ -3,11 +3,11 @@
 
 use crate::support::Folder;
 use crate::support::program::Program;
+use crate::support::program::run;
 use crate::support::server::Answer;
 use crate::support::server::Server;
 use serde_json::Value;
 use serde_json::json;
-use std::process::Command;
 
 const ID: &str = "db00000000000000000000000000000000000000000000000000000000000000";
 
@@ -70,21 +70,6 @@ fn container() -> Value {
     json!({"Id": ID, "Name": "/web", "Image": "sha256:x",
            "Config": {"Image": "nginx", "Labels": {"imagewatch.enable": "1"}},
            "State": {"Status": "running"}, "HostConfig": {}})
-}
-
-fn run(arguments: &[&str], vars: &[(&str, &str)]) -> (Option<i32>, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_imagewatch"))
-        .args(arguments)
-        .env_clear()
-        .envs(vars.iter().copied())
-        .output()
-        .expect("the program runs");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-    (
-        output.status.code(),
-        text(output.stdout),
-        text(output.stderr),
-    )
 }
 
 #[test]

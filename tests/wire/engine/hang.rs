@@ -6,6 +6,7 @@ use crate::support::Folder;
 use crate::support::eventually;
 use crate::support::images::agent;
 use crate::support::program::Program;
+use crate::support::program::run;
 use crate::support::server::Answer;
 use crate::support::server::Seen;
 use crate::support::server::Server;
@@ -436,14 +437,9 @@ fn a_silent_engine_is_told_of_within_its_deadline() {
     let host = format!("unix://{}", socket.display());
     let program = Program::start(&[("DOCKER_HOST", &host)]);
     let begun = Instant::now();
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_imagewatch"))
-        .arg("healthcheck")
-        .env_clear()
-        .env("IMAGEWATCH_LISTEN", program.host())
-        .output()
-        .expect("it runs");
-    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{complaint}");
+    let listen = program.host();
+    let (code, _, complaint) = run(&["healthcheck"], &[("IMAGEWATCH_LISTEN", &listen)]);
+    assert_eq!(code, Some(1), "{complaint}");
     let is_told = complaint.contains("503") && complaint.contains("/_ping: no answer in time");
     assert!(is_told, "{complaint}");
     assert!(

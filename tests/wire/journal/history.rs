@@ -3,13 +3,13 @@
 use crate::support::Folder;
 use crate::support::eventually;
 use crate::support::program::Program;
+use crate::support::program::run;
 use crate::support::pulled_image;
 use crate::support::server::Answer;
 use crate::support::server::Server;
 use serde_json::Value;
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
@@ -184,15 +184,13 @@ fn a_file_that_cannot_be_moved_away_is_not_written_over() {
 #[test]
 fn without_the_folder_it_does_not_start() {
     let fake = Fake::without_pulls();
-    let output = Command::new(env!("CARGO_BIN_EXE_imagewatch"))
-        .env_clear()
-        .env("DOCKER_HOST", &fake.host)
-        .env("IMAGEWATCH_LISTEN", "127.0.0.1:0")
-        .env("IMAGEWATCH_STATE", "/no/such/folder")
-        .output()
-        .expect("the program runs");
-    let complaint = String::from_utf8(output.stderr).expect("UTF-8");
-    assert_eq!(output.status.code(), Some(2), "{complaint}");
+    let vars = [
+        ("DOCKER_HOST", fake.host.as_str()),
+        ("IMAGEWATCH_LISTEN", "127.0.0.1:0"),
+        ("IMAGEWATCH_STATE", "/no/such/folder"),
+    ];
+    let (code, _, complaint) = run(&[], &vars);
+    assert_eq!(code, Some(2), "{complaint}");
     let last = complaint.lines().last().unwrap_or_default();
     assert!(
         last.contains(

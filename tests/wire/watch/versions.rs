@@ -3,12 +3,12 @@
 use crate::support::Folder;
 use crate::support::eventually;
 use crate::support::program::Program;
+use crate::support::program::run;
 use crate::support::server::Answer;
 use crate::support::server::Server;
 use crate::wire::registry::config::Files;
 use serde_json::Value;
 use serde_json::json;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -286,19 +286,13 @@ fn a_list_of_tags_that_cannot_be_read_is_no_trouble() {
 
 /// `imagewatch check` with these arguments: its exit code and its output.
 fn check(world: &World, arguments: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_imagewatch"))
-        .arg("check")
-        .args(arguments)
-        .env_clear()
-        .env("DOCKER_HOST", &world.host)
-        .env("IMAGEWATCH_RUNTIMES", "none")
-        .env("IMAGEWATCH_SELECT", "all")
-        .output()
-        .expect("the program runs");
-    (
-        output.status.code(),
-        String::from_utf8(output.stdout).expect("UTF-8"),
-    )
+    let vars = [
+        ("DOCKER_HOST", world.host.as_str()),
+        ("IMAGEWATCH_RUNTIMES", "none"),
+        ("IMAGEWATCH_SELECT", "all"),
+    ];
+    let (code, text, _) = run(&[&["check"], arguments].concat(), &vars);
+    (code, text)
 }
 
 #[test]
