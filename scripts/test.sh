@@ -52,6 +52,7 @@ static_checks() {
 # that of a Docker of yours, nor of another run.
 LABS=
 BUILD=
+INSTALLATION=
 begin() {
   sweep
   LABS=$(mktemp -d /tmp/imagewatch-lab.XXXXXX)
@@ -80,6 +81,8 @@ end_engines() {
 
 finish() {
   [[ -z $BUILD ]] || kill "$BUILD" 2>/dev/null || true
+  # Packages are not left half installed.
+  [[ -z $INSTALLATION ]] || wait "$INSTALLATION" || true
   end_engines "$LABS"
 }
 
@@ -153,7 +156,19 @@ tests_of_the_day() {
   LAB_SHARE=$((DAY / ${#TURNS[@]} % 12 + 1))/12 engine_tests "$one" "${DISTURBANCES[@]}"
 }
 
-# Engine tests mostly wait, so there is time for it meanwhile.
+# It mostly waits for the network and the disk.
+begin_installation() {
+  scripts/lab/lab.sh install "$@" 8>&- &
+  INSTALLATION=$!
+}
+
+await_installation() {
+  step 'what the tests need'
+  wait "$INSTALLATION"
+  INSTALLATION=
+}
+
+# Tests of peers and of engines mostly wait, so there is time for it meanwhile.
 begin_static_build() {
   rustup --quiet target add "$TARGET"
   nice -n 19 cargo build --quiet --locked --release --target "$TARGET" &
@@ -223,12 +238,13 @@ esac
 begin
 NOW=("${ENGINES[@]}")
 [[ ${1-} == full ]] || read -ra NOW < <(today)
+begin_installation "${NOW[@]}" docker-20.10 # for the Dockerfile
 static_checks
-step 'what the tests need'
-scripts/lab/lab.sh install "${NOW[@]}" docker-20.10 # for the Dockerfile
-step 'unit and wire tests'
-cargo test --locked -- --skip wire::admin::attack # the static binary is attacked below
+await_installation
 begin_static_build
+step 'unit and wire tests'
+# Most of them wait for peers. The static binary is attacked below.
+cargo test --locked -- --test-threads 6 --skip wire::admin::attack
 if [[ ${1-} == full ]]; then
   for engine in "${ENGINES[@]}"; do all_tests_on "$engine"; done
 else
