@@ -23,7 +23,7 @@ pub(crate) fn sample(page: &str, name: &str) -> f64 {
 
 #[test]
 fn the_first_evening() {
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::new() else { return };
     lab.publish("web", &good(&lab.name("v1")));
     lab.pull("web");
     let labels = json!({"imagewatch.enable": "true"});

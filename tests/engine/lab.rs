@@ -1,6 +1,8 @@
 //! One test's corner of the Engine: names, repositories and a program that nobody else has.
 
 use crate::support::docker::Docker;
+use crate::support::engine_proxy::CLAIM;
+use crate::support::engine_proxy::EngineProxy;
 use crate::support::images::ImageSpec;
 use crate::support::images::Registry;
 use crate::support::program::Program;
@@ -36,7 +38,7 @@ pub(crate) const STOPPED_TOO: (&str, &str) = ("IMAGEWATCH_INCLUDE_STOPPED", "tru
 enum Company {
     /// Programs that see all of it, and share one claim.
     Shared,
-    /// Programs that each see a part of it, with a claim of its own (`EngineProxy::part`).
+    /// Programs that each see a part of it, with a claim of its own (`EngineProxy::part`): they wait for nobody.
     Parted,
     /// Nobody.
     Alone,
@@ -81,18 +83,28 @@ pub(crate) struct Lab {
     /// The build of the program that is tested.
     pub(crate) binary: String,
     socket: PathBuf,
+    /// What its programs see of the Engine, if that is not all of it.
+    part: Option<EngineProxy>,
     _stay: Stay,
 }
 
 impl Lab {
-    /// `None`, said on the standard error, where there is no Engine.
+    /// `None`, said on the standard error, where there is no Engine. Its programs see only what has its prefix.
     pub(crate) fn new() -> Option<Self> {
-        Self::among(Company::Shared)
+        let mut lab = Self::parted()?;
+        lab.part = Some(EngineProxy::part(&lab.docker, &lab.prefix));
+        Some(lab)
     }
 
-    /// The same for programs that see only a part of the Engine.
+    /// The same where the test itself stands between programs and the Engine, with `EngineProxy::part`.
     pub(crate) fn parted() -> Option<Self> {
         Self::among(Company::Parted)
+    }
+
+    /// The same where programs see all of the Engine, and have to share its one claim with those of other tests:
+    /// for tests in which few swaps are made, or files are put into containers.
+    pub(crate) fn shared() -> Option<Self> {
+        Self::among(Company::Shared)
     }
 
     /// The same with the Engine to itself.
@@ -148,6 +160,7 @@ impl Lab {
             prefix: format!("t{}-", unique()),
             login,
             socket,
+            part: None,
             _stay: stay,
         })
     }
@@ -219,8 +232,19 @@ impl Lab {
         format!("{}{name}", self.prefix)
     }
 
-    /// The Engine, as `DOCKER_HOST` names it.
+    /// What its programs see of the Engine.
+    pub(crate) fn seen(&self) -> Docker {
+        Docker::new(self.docker_host().trim_start_matches("unix://"))
+    }
+
+    /// The same, as `DOCKER_HOST` names it.
     pub(crate) fn docker_host(&self) -> String {
+        let whole = || self.whole_host();
+        self.part.as_ref().map_or_else(whole, EngineProxy::host)
+    }
+
+    /// All of the Engine, as `DOCKER_HOST` names it.
+    pub(crate) fn whole_host(&self) -> String {
         format!("unix://{}", self.socket.display())
     }
 
@@ -269,12 +293,14 @@ impl Lab {
             .to_owned()
     }
 
-    /// The names of all containers of this test, without the prefix.
+    /// The names of all containers of this test, without the prefix. A claim comes and goes, and is none of them.
     pub(crate) fn names(&self) -> Vec<String> {
         let names = self.docker.names(&self.prefix);
+        let names = names.iter().map(|name| &name[self.prefix.len()..]);
+        let is_claim = |name: &&str| self.part.is_some() && *name == CLAIM;
         names
-            .iter()
-            .map(|name| name[self.prefix.len()..].to_owned())
+            .filter(|name| !is_claim(name))
+            .map(str::to_owned)
             .collect()
     }
 }
@@ -282,7 +308,7 @@ impl Lab {
 impl Lab {
     /// Removes the lock of a program that a test killed: one in another PID namespace would wait for an hour.
     fn sweep_claim(&self) {
-        let claim = self.docker.inspect("imagewatch.claim");
+        let claim = self.docker.inspect(CLAIM);
         let label = claim["Config"]["Labels"]["io.imagewatch.claim"].as_str();
         let holder = label.and_then(|label| serde_json::from_str::<Value>(label).ok());
         let (Some(id), Some(holder)) = (claim["Id"].as_str(), holder) else {

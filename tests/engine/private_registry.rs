@@ -84,7 +84,7 @@ impl Private {
 
     /// The program as the guide says, apart from what is of this place and its pace.
     fn program(&self, guide: &[(String, String)]) -> Program {
-        let host = self.lab.docker_host();
+        let host = self.lab.whole_host();
         let folder = self.folder.path().to_str().expect("text");
         let mut vars: Vec<(&str, &str)> = guide
             .iter()

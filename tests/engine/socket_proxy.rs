@@ -99,7 +99,7 @@ fn is_needed(lab: &Lab, need: Need) -> bool {
 
 #[test]
 fn who_may_be_the_way_to_the_engine_is_left_alone() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::shared() else { return };
     lab.publish("hermes", &good("v1"));
     lab.pull("hermes");
     let engines = format!("{}:/var/run/docker.sock", socket().display());
@@ -193,7 +193,7 @@ fn the_documented_calls_are_enough_for_all_it_does() {
 
 #[test]
 fn a_documented_call_that_is_not_allowed_is_named() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::shared() else { return };
     workspace(&lab);
     for (rule, need, what) in CALLS {
         let proxy = Haproxy::start(&socket(), &all_but(rule));

@@ -17,7 +17,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 /// The name that the programs on one Engine compete for.
-const CLAIM: &str = "imagewatch.claim";
+pub(crate) const CLAIM: &str = "imagewatch.claim";
 
 /// Which call is meant: the `nth`, from 1, whose line is, or holds, this; a line ends with a space
 /// here. A call that is repeated at once, as in a wait, counts once.
@@ -341,8 +341,10 @@ fn narrow(json: &mut Value, prefix: &str, own_claim: &str) {
     let restored = json!(format!("/{CLAIM}"));
     if let Value::Array(list) = json {
         list.retain(|one| {
-            let name = one["Names"][0].as_str().unwrap_or_default();
-            name.trim_start_matches('/').starts_with(prefix)
+            // One that others link to has several.
+            let names = one["Names"].as_array().into_iter().flatten();
+            let mut names = names.filter_map(Value::as_str);
+            names.any(|name| name.trim_start_matches('/').starts_with(prefix))
         });
         for one in list {
             if one["Names"][0] == own_claim {

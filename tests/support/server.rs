@@ -303,6 +303,9 @@ fn talk(mut stream: impl Read + Write, shared: &Arc<Shared>) {
                 {
                     return;
                 }
+                if seen.header("connection") == Some("close") {
+                    return;
+                }
             }
             Answer::Raw(bytes) => {
                 let _ = stream.write_all(&bytes).and_then(|()| stream.flush());

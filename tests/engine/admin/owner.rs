@@ -253,7 +253,7 @@ fn an_update_by_name_takes_exactly_the_image_that_its_owner_saw() {
 
 #[test]
 fn a_kill_in_a_roll_back_by_hand_loses_nothing() {
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::new() else { return };
     let folder = Folder::new();
     let state = folder.path().to_str().expect("UTF-8").to_owned();
     lab.publish("hermes", &good("v1"));
@@ -265,7 +265,7 @@ fn a_kill_in_a_roll_back_by_hand_loses_nothing() {
         ("/stop ", Action::HoldAfter),
         ("/start ", Action::HoldBefore),
     ] {
-        let between = EngineProxy::whole(&lab.docker);
+        let between = EngineProxy::part(&lab.docker, &lab.prefix);
         let host = between.host();
         let vars = [("IMAGEWATCH_STATE", state.as_str()), ("DOCKER_HOST", &host)];
         let mut program = lab.program("hermes", &vars);

@@ -387,7 +387,7 @@ fn a_list_that_cannot_be_had_is_an_error_with_the_partial_result() {
     // Between the program and the Engine: everything passes but the list.
     let folder = Folder::new();
     let socket = folder.path().join("s");
-    let docker = lab.docker.clone();
+    let docker = lab.seen();
     let _between = Server::unix(&socket, move |seen| {
         if seen.target.contains("/containers/json") {
             return Answer::json(500, &json!({"message": "netns is broken"}));

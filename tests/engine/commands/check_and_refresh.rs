@@ -141,7 +141,7 @@ fn one_container_or_any_reference_can_be_named() {
 
 #[test]
 fn what_is_left_half_done_is_said_and_ends_with_1() {
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::new() else { return };
     lab.publish("hermes", &good(&lab.name("v1")));
     lab.pull("hermes");
     lab.workspace("1", "hermes");
@@ -149,7 +149,7 @@ fn what_is_left_half_done_is_said_and_ends_with_1() {
     // Somebody between lets nothing be removed.
     let folder = Folder::new();
     let socket = folder.path().join("s");
-    let docker = lab.docker.clone();
+    let docker = lab.seen();
     let between = Server::unix(&socket, move |seen| {
         if seen.method == "DELETE" {
             return Answer::json(403, &json!({"message": "no"}));
@@ -195,7 +195,7 @@ fn a_bad_image_ends_with_1_and_the_old_container() {
 
 #[test]
 fn beside_a_server_and_interrupted_it_leaves_each_container_once() {
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::new() else { return };
     lab.publish("hermes", &good(&lab.name("v1")));
     lab.pull("hermes");
     for name in ["1", "2", "3"] {

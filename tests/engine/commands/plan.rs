@@ -57,7 +57,7 @@ fn it_shows_what_the_swap_then_does() {
     assert_eq!(lab.names(), ["1"]);
 
     let created = Arc::new(Mutex::new(Vec::new()));
-    let (seen_bodies, docker) = (Arc::clone(&created), lab.docker.clone());
+    let (seen_bodies, docker) = (Arc::clone(&created), lab.seen());
     let folder = Folder::new();
     let socket = folder.path().join("s");
     let _between = Server::unix(&socket, move |seen| {

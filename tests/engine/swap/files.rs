@@ -69,7 +69,7 @@ fn create(lab: &Lab, name: &str, command: Option<&str>) {
 
 #[test]
 fn what_an_owner_put_in_before_the_first_start_is_kept() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::shared() else { return };
     lab.publish("hermes", &image("v1"));
     lab.pull("hermes");
     create(&lab, "compose", Some("echo x > /etc/own; echo x > /own"));
@@ -123,7 +123,7 @@ fn what_an_owner_put_in_before_the_first_start_is_kept() {
 
 #[test]
 fn files_that_cannot_be_kept_are_a_reason_and_a_programs_own_are_none() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::shared() else { return };
     lab.publish("hermes", &image("v1"));
     lab.pull("hermes");
     create(&lab, "many", None);

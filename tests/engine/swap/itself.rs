@@ -169,11 +169,11 @@ fn a_successor_finishes_its_own_swap_and_never_undoes_it() {
 
 #[test]
 fn a_claim_that_somebody_removes_is_taken_again_before_the_next_swap() {
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::new() else { return };
     lab.first_workspace("hermes");
     lab.workspace("2", "hermes");
     let program = lab.program("hermes", &[("IMAGEWATCH_SETTLE", "2s")]);
-    let claim = || lab.docker.inspect("imagewatch.claim")["Id"].clone();
+    let claim = || lab.inspect("imagewatch.claim")["Id"].clone();
     lab.publish("hermes", &good("v2"));
     std::thread::scope(|scope| {
         scope.spawn(|| {

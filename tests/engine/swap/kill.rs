@@ -294,7 +294,7 @@ fn what_was_put_aside_is_put_back_as_it_was_without_the_successor_that_tells_of_
 
 #[test]
 fn two_programs_on_one_engine_and_kills_at_random_leave_the_newest() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::shared() else { return };
     lab.publish("hermes", &good("v1"));
     lab.pull("hermes");
     let names = ["1", "2", "3"];

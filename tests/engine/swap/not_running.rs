@@ -309,8 +309,7 @@ fn the_first_roll_back_ends_it_for_that_image_and_no_other() {
 
 #[test]
 fn half_done_swaps_of_a_killed_process_are_settled_before_anything_else() {
-    // Alone, or another test's program settles it first.
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::new() else { return };
     lab.publish("hermes", &good("v1"));
     lab.pull("hermes");
     // As it is left after both renames: the successor was never started.
@@ -399,7 +398,7 @@ fn a_member_of_a_pod_is_left_alone_and_what_may_be_one() {
     let pod = Pod::new(&lab);
     let id = pod.member(&lab.name("1"), &lab.reference("hermes"));
     lab.publish("hermes", &good("v2"));
-    let between = EngineProxy::whole(&lab.docker);
+    let between = EngineProxy::part(&lab.docker, &lab.prefix);
     let program = lab.program("hermes", &[("DOCKER_HOST", &between.host())]);
     let (_, report) = program.refresh("");
     assert!(only(&report, "skipped").contains("its pod"), "{report}");

@@ -61,7 +61,7 @@ impl<'l> Project<'l> {
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("HOME", self.folder.path())
-            .env("DOCKER_HOST", self.lab.docker_host())
+            .env("DOCKER_HOST", self.lab.whole_host())
             .env("TOKEN", TOKEN)
             .output()
             .expect("Compose runs");
@@ -154,7 +154,7 @@ fn tool() -> ImageSpec {
 
 #[test]
 fn compose_finds_nothing_to_do_after_an_update() {
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::new() else { return };
     if lab.leaves_out("is not what Compose is made for") {
         return;
     }
@@ -199,7 +199,7 @@ fn compose_finds_nothing_to_do_after_an_update() {
 
 #[test]
 fn inline_configs_and_secrets_are_in_the_successor() {
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::shared() else { return };
     if lab.leaves_out("is not what Compose is made for") {
         return;
     }

@@ -28,8 +28,7 @@ fn sh(lab: &Lab, name: &str, command: &str) -> String {
 
 #[test]
 fn a_busy_container_is_asked_again_until_it_is_not() {
-    // It takes three turns, and among many tests each of them is long in coming.
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::new() else { return };
     let labels = json!({"imagewatch.pre-update": "test -e /tmp/idle || exit 75"});
     let id = due(&lab, "1", &labels);
     let program = lab.watcher("hermes", &[("IMAGEWATCH_CATCH_UP", "true")]);
@@ -170,8 +169,7 @@ fn earlier_images_survive_cleanup_and_prune() {
 
 #[test]
 fn what_has_no_tag_to_follow_is_said_and_no_error() {
-    // Its program follows every label on the Engine.
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::new() else { return };
     lab.publish("app", &good("v1"));
     lab.pull("app");
     let image = lab.docker.image(&lab.reference("app"));
@@ -215,8 +213,7 @@ fn what_has_no_tag_to_follow_is_said_and_no_error() {
 
 #[test]
 fn watchtowers_update_renews_every_managed_container_or_some_images() {
-    // Its program follows every label on the Engine.
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::new() else { return };
     for runtime in ["app", "db"] {
         lab.publish(runtime, &good("v1"));
         lab.pull(runtime);

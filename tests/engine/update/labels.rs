@@ -1,4 +1,4 @@
-//! What owners write on labels, well and badly, with every container of the Engine selected.
+//! What owners write on labels, well and badly, with every container selected.
 
 use crate::engine::commands::json_of;
 use crate::engine::commands::run_with;
@@ -76,7 +76,7 @@ fn only_the_fine_one_is_new(lab: &Lab, program: &Program) {
 
 #[test]
 fn only_those_are_updated_whose_labels_say_nothing_against_it() {
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::new() else { return };
     scene(&lab);
     let more = [
         ("IMAGEWATCH_SELECT", "all"),
@@ -123,7 +123,7 @@ fn only_those_are_updated_whose_labels_say_nothing_against_it() {
 
 #[test]
 fn commands_say_the_same() {
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::new() else { return };
     scene(&lab);
     let run =
         |arguments: &[&str]| run_with(&lab, "none", &[("IMAGEWATCH_SELECT", "all")], arguments);

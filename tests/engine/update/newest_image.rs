@@ -36,8 +36,7 @@ fn of_two_containers_that_share_an_image_only_the_older_is_recreated() {
 
 #[test]
 fn an_image_that_somebody_else_pulled_is_as_new_as_one_of_ours() {
-    // It takes several turns, and among many tests each of them is long in coming.
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::new() else { return };
     lab.publish("hermes", &good(&lab.name("v1")));
     lab.pull("hermes");
     lab.workspace("1", "hermes");
@@ -60,8 +59,7 @@ fn an_image_that_somebody_else_pulled_is_as_new_as_one_of_ours() {
 
 #[test]
 fn an_index_that_moves_for_another_architecture_costs_nobody_a_restart() {
-    // It takes several turns, and among many tests each of them is long in coming.
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::new() else { return };
     let publish = |ours, other| {
         let pair = pair(&lab, ours, other);
         lab.registry.publish_index("acme/hermes", "latest", &pair)
@@ -92,8 +90,7 @@ fn an_index_that_moves_for_another_architecture_costs_nobody_a_restart() {
 
 #[test]
 fn an_image_with_several_names_is_newest_under_its_own() {
-    // It takes several turns, and among many tests each of them is long in coming.
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::new() else { return };
     // The same image under two names: it has two digests of repositories.
     let image = good(&lab.name("v1"));
     for runtime in ["hermes", "crewai"] {

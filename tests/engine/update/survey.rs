@@ -112,8 +112,7 @@ fn what_was_refreshed_by_hand_is_not_refreshed_again_by_the_next_round() {
 
 #[test]
 fn without_a_watcher_a_refresh_shows_what_it_saw_too() {
-    // Its program follows every label on the Engine.
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::new() else { return };
     lab.publish("other", &good(&lab.name("v1")));
     lab.pull("other");
     let labels = json!({"imagewatch.enable": "true"});
@@ -227,8 +226,7 @@ fn what_starts_with_an_older_image_than_its_tag_means_here_is_renewed() {
 
 #[test]
 fn a_tag_that_flaps_costs_a_few_updates_and_is_followed_where_it_stays() {
-    // It takes several turns, and among many tests each of them is long in coming.
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::new() else { return };
     let image = |number: usize| good(&lab.name(&format!("v{}", 1 + number % 2)));
     lab.publish("hermes", &image(0));
     lab.pull("hermes");

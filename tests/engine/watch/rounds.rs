@@ -49,20 +49,23 @@ fn catching_up_refreshes_what_was_missed() {
 
 #[test]
 fn a_labelled_container_is_watched_whatever_its_image() {
-    // Its program follows every label on the Engine.
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::parted() else { return };
     lab.publish("other", &good("v1"));
     lab.pull("other");
     let labels = json!({"imagewatch.enable": "true"});
     let body = json!({"Image": lab.reference("other"), "Labels": labels});
     let name = format!("other-{}", lab.prefix);
     lab.docker.run(&name, &body);
-    let program = lab.watcher("none", &[("IMAGEWATCH_SELECT", "labelled")]);
+    let between = EngineProxy::part(&lab.docker, &name);
+    let host = between.host();
+    let vars = [("IMAGEWATCH_SELECT", "labelled"), ("DOCKER_HOST", &host)];
+    let program = lab.watcher("none", &vars);
     program.await_line("seeded");
     lab.publish("other", &good("v2"));
     program.await_line("recreated container=");
     let inspect = lab.docker.inspect(&name);
-    lab.docker.remove(&name);
+    drop(program);
+    lab.docker.clean(&name, &lab.proxy.host());
     assert_eq!(inspect["Config"]["Labels"]["version"], "v2");
     assert_eq!(inspect["Config"]["Labels"]["imagewatch.enable"], "true");
 }
