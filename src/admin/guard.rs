@@ -29,6 +29,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::logging::debug;
+use crate::thread::start_small;
 use tiny_http::Request;
 
 use answer::{linger, refuse, relay};
@@ -154,12 +155,8 @@ fn admit(
     let deadline = Instant::now() + READ_DEADLINE;
     let connection = Connections::add(connections, client);
     let backend = Arc::clone(backend);
-    let name = "admin-client".to_owned();
-    let thread = thread::Builder::new().name(name).stack_size(CLIENT_STACK);
-    thread
-        .spawn(move || serve_client(connection, deadline, &backend))
-        .map(drop)
-        .inspect_err(|_| connections.shrink())
+    let task = Box::new(move || serve_client(connection, deadline, &backend));
+    start_small("admin-client", CLIENT_STACK, task).inspect_err(|_| connections.shrink())
 }
 
 /// Handles one connection, from its first byte to its last.

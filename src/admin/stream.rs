@@ -6,6 +6,7 @@ use crate::journal::Step;
 use crate::logging::debug;
 use crate::thread::Inlet;
 use crate::thread::queue;
+use crate::thread::start_small;
 use crate::update::Answer;
 use crate::update::Listener;
 use std::io;
@@ -31,9 +32,7 @@ impl Stream {
     /// If no thread can be started. The request is then dropped, which answers 500.
     pub(super) fn begin(request: Request) -> io::Result<Self> {
         let (lines, outlet) = queue::<String>();
-        let name = "admin-stream".to_owned();
-        let thread = std::thread::Builder::new().name(name).stack_size(STACK);
-        thread.spawn(move || {
+        let task = Box::new(move || {
             let chunked = *request.http_version() >= HTTPVersion(1, 1);
             let mut client = Client {
                 writer: request.into_writer(),
@@ -46,7 +45,8 @@ impl Stream {
             if let Err(error) = outcome.and_then(|()| client.end()) {
                 debug(format_args!("a client no longer reads its stream: {error}"));
             }
-        })?;
+        });
+        start_small("admin-stream", STACK, task)?;
         Ok(Self { lines, last: None })
     }
 }

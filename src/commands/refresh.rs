@@ -13,6 +13,7 @@ use crate::swap;
 use crate::swap::Recovered;
 use crate::text::did_you_mean;
 use crate::thread::queue;
+use crate::thread::start;
 use crate::update::Consent;
 use crate::update::Extent;
 use crate::update::Images;
@@ -76,11 +77,7 @@ pub fn refresh(config: &Config, wish: &Wish) -> Result<Ended, String> {
     let (inlet, ended) = queue();
     let (refresher, for_signals) = (Arc::clone(&wiring.refresher), inlet.clone());
     let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
-        let thread = std::thread::Builder::new().name(name.to_owned());
-        thread
-            .spawn(work)
-            .map(drop)
-            .map_err(|error| format!("thread {name}: {error}"))
+        start(name, work).map_err(|error| format!("thread {name}: {error}"))
     };
     spawn(
         "refresh",

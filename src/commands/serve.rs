@@ -31,6 +31,7 @@ use crate::notify::Timing;
 use crate::thread::Executor;
 use crate::thread::Outlet;
 use crate::thread::queue;
+use crate::thread::start;
 use crate::time::print_duration;
 use crate::update::Jobs;
 use crate::update::Worker;
@@ -44,7 +45,6 @@ use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::thread::Builder;
 use std::time::Duration;
 
 /// The time for callers to get the report of an interrupted refresh.
@@ -307,9 +307,5 @@ impl Parts {
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::result::Result<(), String> {
-    let thread = Builder::new().name(name.to_owned());
-    thread
-        .spawn(work)
-        .map(drop)
-        .map_err(|error| format!("thread {name}: {error}"))
+    start(name, Box::new(work)).map_err(|error| format!("thread {name}: {error}"))
 }

@@ -1,6 +1,7 @@
 //! ureq over a unix socket: a [`Connector`] and its [`Transport`].
 
 use crate::thread::queue;
+use crate::thread::start;
 use std::io;
 use std::io::Read;
 use std::io::Write;
@@ -54,8 +55,7 @@ impl UnixConnector {
             inlet.push(UnixStream::connect(path));
             waiting.fetch_sub(1, Ordering::SeqCst);
         };
-        let thread = std::thread::Builder::new().name("connect".to_owned());
-        if let Err(error) = thread.spawn(connect) {
+        if let Err(error) = start("connect", Box::new(connect)) {
             self.waiting.fetch_sub(1, Ordering::SeqCst);
             return Err(error);
         }

@@ -27,6 +27,7 @@ use crate::http::Proxies;
 use crate::journal::Step;
 use crate::thread::Inlet;
 use crate::thread::queue;
+use crate::thread::start;
 use memory::Memory;
 use message::Message;
 use sender::Sender;
@@ -37,7 +38,6 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
-use std::thread::Builder;
 use std::time::Duration;
 use ureq::tls::Certificate;
 
@@ -124,9 +124,7 @@ impl Notifier {
                 period: timing.period,
             };
             let unsent = Arc::clone(&notifier.unsent);
-            Builder::new()
-                .name("notify".to_owned())
-                .spawn(move || sender.work(&outlet, &unsent))?;
+            start("notify", Box::new(move || sender.work(&outlet, &unsent)))?;
             notifier.receivers.push((receiver.clone(), inlet));
         }
         Ok(notifier)

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::thread::queue;
+use crate::thread::start_within;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -58,8 +59,7 @@ impl Registry {
                         });
                     }
                 };
-                let thread = std::thread::Builder::new().name("look-up".to_owned());
-                if let Err(error) = thread.spawn_scoped(scope, work) {
+                if let Err(error) = start_within(scope, "look-up", Box::new(work)) {
                     log::warn!(
                         "look-up: cannot start another thread ({error}), going on with fewer"
                     );

@@ -2,17 +2,16 @@
 
 use super::queue::Inlet;
 use super::queue::queue;
+use super::start::Task;
+use super::start::start;
 
 /// Tasks that may wait. Further tasks are refused.
 const WAITING: usize = 32;
 
-/// A piece of work. It delivers its own result.
-pub(super) type Task = Box<dyn FnOnce() + Send>;
-
 /// The handle of the thread. Cheap to clone.
 #[derive(Clone)]
 pub struct Executor {
-    inlet: Inlet<Task>,
+    inlet: Inlet<Task<'static>>,
 }
 
 impl Executor {
@@ -21,7 +20,7 @@ impl Executor {
     /// # Errors
     /// If no thread can be started.
     pub fn start(name: &str) -> std::io::Result<Self> {
-        let (inlet, outlet) = queue::<Task>();
+        let (inlet, outlet) = queue::<Task<'static>>();
         let work = move || {
             while let Some(task) = outlet.pop() {
                 if std::panic::catch_unwind(std::panic::AssertUnwindSafe(task)).is_err() {
@@ -29,8 +28,7 @@ impl Executor {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name(name.to_owned());
-        thread.spawn(work)?;
+        start(name, Box::new(work))?;
         Ok(Self { inlet })
     }
 
@@ -38,7 +36,7 @@ impl Executor {
     ///
     /// # Errors
     /// Gives the task back if too many tasks are waiting.
-    pub fn ask(&self, task: Task) -> Result<(), Task> {
+    pub fn ask(&self, task: Task<'static>) -> Result<(), Task<'static>> {
         self.inlet.push_within(WAITING, task)
     }
 }

@@ -3,10 +3,15 @@
 mod executor;
 mod queue;
 mod shutdown;
+mod start;
 
 pub use executor::Executor;
 
 pub use shutdown::Shutdown;
+
+pub use start::start;
+pub use start::start_small;
+pub use start::start_within;
 
 pub use queue::Inlet;
 pub use queue::Outlet;

@@ -13,6 +13,7 @@ use crate::reference::Reference;
 use crate::reference::Target;
 use crate::thread::Outlet;
 use crate::thread::queue;
+use crate::thread::start_within;
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -63,8 +64,7 @@ impl Refresher {
                         inlet.push(end);
                     }
                 };
-                let thread = std::thread::Builder::new().name("pull".to_owned());
-                if let Err(error) = thread.spawn_scoped(scope, work) {
+                if let Err(error) = start_within(scope, "pull", Box::new(work)) {
                     log::warn!("pull: cannot start another thread ({error}), going on with fewer");
                 }
             }

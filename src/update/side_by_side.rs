@@ -14,6 +14,7 @@ use crate::swap::Lock;
 use crate::swap::Turns;
 use crate::swap::dependencies_among;
 use crate::swap::namespaces_of;
+use crate::thread::start_within;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::collections::VecDeque;
@@ -169,11 +170,8 @@ impl Refresher {
         };
         std::thread::scope(|scope| {
             for _ in 1..due.len().min(self.parallel) {
-                let name = "update".to_owned();
                 // Without another thread, this one does all the work.
-                let _ = std::thread::Builder::new()
-                    .name(name)
-                    .spawn_scoped(scope, work);
+                let _ = start_within(scope, "update", Box::new(work));
             }
             work();
         });

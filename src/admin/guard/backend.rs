@@ -7,11 +7,11 @@ use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use crate::logging::debug;
 use crate::thread::queue;
+use crate::thread::start_small;
 use tiny_http::{Request, Server};
 
 /// How long one read of the answer may last. After each read, the caller checks its client.
@@ -84,10 +84,7 @@ impl InnerServer {
         let (inlet, outlet) = queue();
         // tiny_http panics if no more threads can be started, so the server is made on its own thread. A
         // panic also closes the listener. Then the next connection finds the server dead, and replaces it.
-        let thread = thread::Builder::new()
-            .name("admin".to_owned())
-            .stack_size(ADMIN_STACK);
-        thread.spawn(move || {
+        let task = Box::new(move || {
             let Ok(server) = Server::from_listener(listener, None) else {
                 return;
             };
@@ -99,7 +96,8 @@ impl InnerServer {
             });
             inlet.push(Arc::clone(&inner));
             inner.run(&handler);
-        })?;
+        });
+        start_small("admin", ADMIN_STACK, task)?;
         outlet
             .pop()
             .ok_or_else(|| io::Error::other("cannot start the inner admin server"))
