@@ -47,6 +47,7 @@ pub mod error;
 mod fuzz;
 pub mod http;
 pub mod journal;
+mod json;
 pub mod labels;
 pub mod logging;
 pub mod notify;

@@ -12,6 +12,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("provenance", 1),
     ("reference", 1),
     ("secret", 1),
+    ("json", 1),
     ("sort", 1),
     ("text", 1),
     ("thread", 1),

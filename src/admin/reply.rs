@@ -1,5 +1,6 @@
 //! An answer of the admin endpoint, and how it is sent.
 
+use crate::json;
 use crate::logging::debug;
 use serde::Serialize;
 use serde_json::json;
@@ -29,7 +30,7 @@ impl Reply {
         Self {
             status,
             kind: "application/json",
-            body: serde_json::to_string(body).unwrap_or_default(),
+            body: json::print(body),
             allow: None,
             location: None,
             retry_after: None,

@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::engine::Image;
 use crate::error::Error;
 use crate::error::one_line;
+use crate::json;
 use crate::labels::Enabled;
 use crate::labels::Wishes;
 use crate::reference::Reference;
@@ -132,7 +133,7 @@ impl Shown<'_> {
             "files": self.files.paths,
             "changes": self.changes,
         });
-        format!("{json}\n")
+        format!("{}\n", json::print(&json))
     }
 
     fn text(&self) -> String {

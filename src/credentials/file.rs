@@ -7,6 +7,7 @@ use super::Login;
 use super::Secret;
 use super::helper::Helpers;
 use super::kept::Reading;
+use crate::json;
 use crate::reference::DOCKER_HUB;
 use crate::reference::Reference;
 use base64::Engine as _;
@@ -28,7 +29,7 @@ pub(super) fn parse(bytes: &[u8]) -> Reading<LoginFile> {
     if text.trim().is_empty() {
         return Ok(LoginFile(Value::Null));
     }
-    let json = serde_json::from_str(&text);
+    let json = json::parse(&text);
     json.map(LoginFile)
         .map_err(|_| "is not valid JSON".to_owned())
 }

@@ -4,7 +4,9 @@
 use super::Login;
 use super::Secret;
 use super::lock;
+use crate::json;
 use crate::thread::queue;
+use crate::thread::start;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::io::Read;
@@ -94,7 +96,7 @@ fn run(name: &str, key: &str, limit: Duration) -> Result<Option<Login>, String> 
     if text.trim() == NOT_FOUND {
         return Ok(None);
     }
-    let answer: Option<Value> = serde_json::from_str(&text).ok();
+    let answer: Option<Value> = json::parse(&text).ok();
     match answer
         .as_ref()
         .map(|json| (json["Username"].as_str(), json["Secret"].as_str()))
@@ -127,10 +129,7 @@ fn exchange(child: &mut Child, key: &str, limit: Duration) -> Result<Vec<u8>, St
         let outcome = output.take(LONGEST_ANSWER).read_to_end(&mut bytes);
         sender.push(outcome.map(|_| bytes));
     };
-    std::thread::Builder::new()
-        .name("helper".to_owned())
-        .spawn(read)
-        .map_err(|error| format!("cannot be read ({error})"))?;
+    start("helper", Box::new(read)).map_err(|error| format!("cannot be read ({error})"))?;
     let read = received.pop_within(limit);
     let read = read.ok_or_else(|| format!("did not answer within {} s", limit.as_secs()))?;
     let bytes = read.map_err(|error| format!("cannot be read ({error})"))?;

@@ -5,6 +5,7 @@ use super::Engine;
 use super::request::Call;
 use crate::error::Result;
 use crate::http;
+use crate::json;
 use serde_json::Value;
 use serde_json::json;
 use std::time::SystemTime;
@@ -50,7 +51,7 @@ impl Engine {
         };
         let filters = json!({"type": ["container"], "container": [container.id()],
                              "event": ["start", "kill", "stop", "die"]});
-        let filters = http::percent_encode(&filters.to_string(), "");
+        let filters = http::percent_encode(&json::print(&filters), "");
         let bytes = self.events(&format!(
             "since={since}.{fraction}&until={until}&filters={filters}"
         ))?;
@@ -63,7 +64,7 @@ impl Engine {
     pub fn was_stopped_by_hand(&self, id: &str) -> Result<bool> {
         let filters = json!({"type": ["container"], "container": [id],
                              "event": ["start", "kill", "stop"]});
-        let filters = http::percent_encode(&filters.to_string(), "");
+        let filters = http::percent_encode(&json::print(&filters), "");
         let bytes = self.events_so_far(&filters)?;
         let events = parse(&bytes);
         let started = events.iter().rposition(|event| event.action == "start");
@@ -84,7 +85,7 @@ impl Engine {
     /// The name of a container in the last event that the Engine remembers of it (`GET /events`).
     pub(super) fn name_in_events(&self, id: &str) -> Result<Option<String>> {
         let filters = json!({"type": ["container"], "container": [id]});
-        let filters = http::percent_encode(&filters.to_string(), "");
+        let filters = http::percent_encode(&json::print(&filters), "");
         let bytes = self.events_so_far(&filters)?;
         let mut lines = bytes.rsplit(|byte| *byte == b'\n');
         let name = |line| {

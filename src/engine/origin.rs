@@ -13,6 +13,7 @@ use super::image::Image;
 use super::segment;
 use crate::error::Result;
 use crate::http;
+use crate::json;
 use crate::logging::debug;
 use crate::reference::Reference;
 use serde_json::Value;
@@ -159,7 +160,7 @@ fn is_of(host: &str, repository: &str, reference: &Reference) -> bool {
 fn origin_in(journal: &str, reference: &Reference) -> Origin {
     let mut origin = Origin::Unknown;
     for event in journal.lines() {
-        let event: Value = serde_json::from_str(event).unwrap_or_default();
+        let event: Value = json::parse(event).unwrap_or_default();
         let name = event["Actor"]["Attributes"]["name"].as_str();
         let is_it = |name: &str| {
             let named = name.parse::<Reference>();

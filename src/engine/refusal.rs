@@ -6,6 +6,7 @@ use crate::error::Kind;
 use crate::error::Obstacle;
 use crate::error::one_line;
 use crate::http;
+use crate::json;
 use crate::process;
 use crate::reference::Reference;
 use serde_json::Value;
@@ -25,7 +26,7 @@ const ALLOW: &str = " (the socket proxy or authorization plugin has to allow ";
 pub(super) fn refused(request: &str, answer: Response<Body>) -> Error {
     let status = answer.status().as_u16();
     let words = http::read_words(answer);
-    let json: Option<Value> = serde_json::from_str(&words).ok();
+    let json: Option<Value> = json::parse(&words).ok();
     let message = json.as_ref().and_then(|json| json["message"].as_str());
     let rule = rule(request);
     let hint = if matches!(status, 401 | 403 | 405) && !is_engines_own(&rule, message) {

@@ -11,6 +11,7 @@ use super::request::Deadline;
 use crate::error::Error;
 use crate::error::Result;
 use crate::http;
+use crate::json;
 use serde_json::Value;
 use std::time::Duration;
 use std::time::Instant;
@@ -136,7 +137,7 @@ impl Engine {
         // refuses for a start.
         let sent = if call.method == Method::POST || call.method == Method::PUT {
             let (kind, body) = match (call.body, call.archive) {
-                (Some(json), _) => ("application/json", json.to_string().into_bytes()),
+                (Some(json), _) => ("application/json", json::print(json).into_bytes()),
                 (None, Some(archive)) => ("application/x-tar", archive.to_vec()),
                 (None, None) => ("", Vec::new()),
             };

@@ -19,6 +19,7 @@ pub use terminal::note_line;
 
 pub use debug::debug;
 
+use crate::json;
 use crate::time::rfc3339;
 use env_logger::Builder;
 use env_logger::Target;
@@ -65,7 +66,7 @@ fn line(now: &str, record: &Record, format: LogFormat) -> String {
         LogFormat::Text => format!("{now} {:<5} {message}", record.level()),
         LogFormat::Json => {
             let level = record.level().to_string().to_ascii_lowercase();
-            json!({"time": now, "level": level, "message": message}).to_string()
+            json::print(&json!({"time": now, "level": level, "message": message}))
         }
     }
 }

@@ -12,6 +12,7 @@ mod service;
 mod url;
 
 use super::letter::Letter;
+use crate::json;
 use crate::secret::Secret;
 use serde_json::Map;
 use serde_json::Value;
@@ -128,7 +129,7 @@ impl Receiver {
         };
         let level = letter.level as usize;
         match &self.service {
-            Service::Json => return letter.json().to_string(),
+            Service::Json => return json::print(&letter.json()),
             Service::Text => return letter.whole(own),
             Service::Template(keys) => {
                 if keys.title == keys.message {
@@ -171,7 +172,7 @@ impl Receiver {
                 put("text", Value::from(format!("{sign} {}", letter.whole(own))));
             }
         }
-        Value::Object(body).to_string()
+        json::print(&body)
     }
 
     /// The reason why a message was refused in spite of status 200. Slack's Web API always answers 200.
@@ -180,7 +181,7 @@ impl Receiver {
         if self.service != Service::Slack {
             return None;
         }
-        let answer: Value = serde_json::from_str(answer).ok()?;
+        let answer: Value = json::parse(answer).ok()?;
         let refused = answer.get("ok") == Some(&Value::Bool(false));
         refused.then(|| self.mask(answer["error"].as_str().unwrap_or("not ok")))
     }

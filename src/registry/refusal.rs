@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::error::one_line;
 use crate::http;
+use crate::json;
 use crate::secret::Secret;
 use crate::secret::without;
 use std::time::Duration;
@@ -59,7 +60,7 @@ fn in_words(words: &str, now: SystemTime) -> Option<Duration> {
 /// of its token endpoint, or plain text. A page of HTML is only named.
 fn words(body: &str, secrets: &[Secret]) -> String {
     let line = |text: &str| one_line(&without(secrets, text));
-    let Ok(json) = serde_json::from_str::<serde_json::Value>(body) else {
+    let Ok(json) = json::parse(body) else {
         let text = line(body);
         return if text.starts_with('<') {
             "an HTML page".to_owned()

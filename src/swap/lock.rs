@@ -13,6 +13,7 @@ use crate::engine::Removal;
 use crate::engine::State;
 use crate::error::Error;
 use crate::error::Result;
+use crate::json;
 use crate::labels::LOCK;
 use serde_json::Value;
 use serde_json::json;
@@ -192,7 +193,7 @@ fn body(holder: &Holder, image: &Image) -> Value {
         "Cmd": ["claim"],
         // The image's own working directory may be no folder.
         "WorkingDir": "/",
-        "Labels": { LOCK: holder.0.to_string() },
+        "Labels": { LOCK: json::print(&holder.0) },
         "HostConfig": { "NetworkMode": "none", "Mounts": covers },
     })
 }
@@ -225,7 +226,7 @@ impl Holder {
     }
 
     fn of(lock: &Container) -> Option<Self> {
-        serde_json::from_str(lock.label(LOCK)?).ok().map(Self)
+        json::parse(lock.label(LOCK)?).ok().map(Self)
     }
 
     fn same(&self, other: &Self, keys: &[&str]) -> bool {

@@ -5,6 +5,7 @@ use super::lock::NAME as LOCK;
 use crate::engine::Container;
 use crate::engine::State;
 use crate::engine::Summary;
+use crate::json;
 use crate::labels::TRANSACTION;
 use serde_json::Value;
 use serde_json::json;
@@ -51,7 +52,7 @@ impl Record {
 
     /// Reads a label. The result is `None` if the label is no record.
     pub(super) fn parse(label: &str) -> Option<Self> {
-        let json: Value = serde_json::from_str(label).ok()?;
+        let json: Value = json::parse(label).ok()?;
         let text = |key: &str| json[key].as_str().map(str::to_owned);
         Some(Self {
             name: text("name")?,
@@ -82,7 +83,7 @@ impl Record {
         if self.is_one_way {
             json["one_way"] = json!(true);
         }
-        json.to_string()
+        json::print(&json)
     }
 
     /// Whether somebody removed the old container and it was made again.

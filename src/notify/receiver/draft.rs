@@ -5,6 +5,7 @@ use super::Service;
 use super::url::Url;
 use super::url::target;
 use crate::credentials::Login;
+use crate::json;
 use crate::secret::Secret;
 use serde_json::Map;
 use serde_json::Value;
@@ -119,7 +120,7 @@ impl<'a> Draft<'a> {
         fits: fn(&Value) -> bool,
     ) -> Result<(), Fault> {
         if let Some(text) = self.take(option) {
-            let json = serde_json::from_str(&text).ok().filter(fits);
+            let json = json::parse(&text).ok().filter(fits);
             self.put(option, json.ok_or(Fault::Value(option))?);
         }
         Ok(())
