@@ -4,6 +4,7 @@
 //! cost two DNS packets and a thread. Here ureq's resolver resolves nothing, and the connector does it.
 
 use crate::thread::queue;
+use crate::thread::start;
 use std::io;
 use std::net::SocketAddr;
 use std::net::ToSocketAddrs;
@@ -16,10 +17,13 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::resolver::ResolvedSocketAddrs;
 use ureq::unversioned::resolver::Resolver;
+use ureq::unversioned::transport::ChainedConnector;
+use ureq::unversioned::transport::ConnectProxyConnector;
 use ureq::unversioned::transport::ConnectionDetails;
 use ureq::unversioned::transport::Connector;
-use ureq::unversioned::transport::DefaultConnector;
 use ureq::unversioned::transport::NextTimeout;
+use ureq::unversioned::transport::RustlsConnector;
+use ureq::unversioned::transport::TcpConnector;
 use ureq::unversioned::transport::Transport;
 
 /// The most addresses of a name that are tried. ureq has room for so many.
@@ -52,17 +56,26 @@ fn look_up(host: &str) -> io::Result<Vec<SocketAddr>> {
     Ok(host.to_socket_addrs()?.collect())
 }
 
-/// ureq's connector, with the addresses of the host.
+/// TCP or a proxy, and TLS if the scheme wants it. ureq's own chain has more links, for features that are off.
+type Chain = ChainedConnector<
+    (),
+    ChainedConnector<(), ConnectProxyConnector, TcpConnector>,
+    RustlsConnector,
+>;
+
+/// ureq's connectors, with the addresses of the host.
 #[derive(Debug)]
 struct LateConnector {
-    inner: DefaultConnector,
+    inner: Chain,
     look_up: LookUp,
 }
 
 impl LateConnector {
     fn new(look_up: LookUp) -> Self {
         Self {
-            inner: DefaultConnector::default(),
+            inner: ConnectProxyConnector::default()
+                .chain(TcpConnector::default())
+                .chain(RustlsConnector::default()),
             look_up,
         }
     }
@@ -74,9 +87,7 @@ impl LateConnector {
         }
         let look_up = self.look_up;
         let (inlet, found) = queue();
-        std::thread::Builder::new()
-            .name("resolve".to_owned())
-            .spawn(move || inlet.push(look_up(&host)))?;
+        start("resolve", Box::new(move || inlet.push(look_up(&host))))?;
         let found = found.pop_within(*limit.after);
         Ok(found.ok_or(Error::Timeout(Timeout::Resolve))??)
     }
@@ -112,7 +123,8 @@ impl Connector<()> for LateConnector {
             register_shutdown: Arc::clone(&details.register_shutdown),
             ..*details
         };
-        self.inner.connect(&details, chained)
+        let transport = self.inner.connect(&details, chained)?;
+        Ok(transport.map(Transport::boxed))
     }
 }
 
