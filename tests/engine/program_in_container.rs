@@ -3,6 +3,7 @@
 use crate::engine::lab::Lab;
 use crate::engine::unprivileged::field;
 use crate::support::Folder;
+use crate::support::docker::Docker;
 use crate::support::eventually;
 use crate::support::images::ImageSpec;
 use crate::support::images::agent;
@@ -128,14 +129,19 @@ impl<'l> Contained<'l> {
 
     /// Its folder in the host's `/proc`: the Engine counts processes in a namespace of its own.
     pub(crate) fn process(&self) -> PathBuf {
-        let inside = self.lab.docker.inspect(&self.name)["State"]["Pid"].to_string();
-        let is_it = |folder: &PathBuf| {
-            let status = std::fs::read_to_string(folder.join("status")).unwrap_or_default();
-            let numbers = field(&status, "NSpid");
-            numbers.ends_with(&[inside.clone(), "1".to_owned()])
-        };
-        let all = std::fs::read_dir("/proc").expect("processes");
-        let mut all = all.flatten().map(|entry| entry.path());
-        all.find(is_it).expect("its process")
+        process_of(&self.lab.docker, &self.name).expect("its process")
     }
+}
+
+/// The folder in the host's `/proc` of a container's first process.
+pub(crate) fn process_of(docker: &Docker, name: &str) -> Option<PathBuf> {
+    let inside = docker.inspect(name)["State"]["Pid"].to_string();
+    let is_it = |folder: &PathBuf| {
+        let status = std::fs::read_to_string(folder.join("status")).unwrap_or_default();
+        let numbers = field(&status, "NSpid");
+        numbers.ends_with(&[inside.clone(), "1".to_owned()])
+    };
+    let all = std::fs::read_dir("/proc").expect("processes");
+    let mut all = all.flatten().map(|entry| entry.path());
+    all.find(is_it)
 }

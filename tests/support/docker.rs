@@ -9,6 +9,7 @@ use std::io::BufRead;
 use std::io::Read;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +27,11 @@ impl Docker {
         Self {
             socket: socket.into(),
         }
+    }
+
+    /// The folder of its socket, which its containers can mount.
+    pub(crate) fn folder(&self) -> &Path {
+        self.socket.parent().expect("a folder")
     }
 
     /// Whether nobody takes connections.

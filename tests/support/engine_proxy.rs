@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// The name that the programs on one Engine compete for.
 pub(crate) const CLAIM: &str = "imagewatch.claim";
+/// The names that are given only once on an Engine, whoever asks.
+const COMMON: [&str; 2] = [CLAIM, "imagewatch.helper"];
 
 /// Which call is meant: the `nth`, from 1, whose line is, or holds, this; a line ends with a space
 /// here. A call that is repeated at once, as in a wait, counts once.
@@ -148,7 +150,7 @@ impl EngineProxy {
     }
 
     fn new(docker: &Docker, prefix: &str) -> Self {
-        let folder = Folder::new();
+        let folder = Folder::within(docker.folder());
         let calls = Arc::new(Mutex::new(Calls::default()));
         let (docker, prefix, known) = (docker.clone(), prefix.to_owned(), Arc::clone(&calls));
         let server = Server::unix(&folder.path().join("s"), move |seen| {
@@ -306,19 +308,20 @@ fn message(status: u16, words: &str) -> Answer {
 
 /// Has the Engine do it. An Engine that is gone closes the connection.
 fn forward(docker: &Docker, seen: &Seen, prefix: &str, calls: &Mutex<Calls>) -> Answer {
-    let own_claim = format!("{prefix}{CLAIM}");
-    let target = seen
-        .target
-        .replace(&format!("name={CLAIM}"), &format!("name={own_claim}"))
-        .replace(
-            &format!("/containers/{CLAIM}"),
-            &format!("/containers/{own_claim}"),
-        );
+    let mut target = seen.target.clone();
+    for name in COMMON {
+        for before in ["name=", "/containers/"] {
+            target = target.replace(
+                &format!("{before}{name}"),
+                &format!("{before}{prefix}{name}"),
+            );
+        }
+    }
     let Ok(mut reply) = docker.forward(seen, &target) else {
         return Answer::Close;
     };
     let mut body = std::mem::take(&mut reply.body);
-    if seen.method == "POST" && target.contains(&format!("name={own_claim}")) {
+    if seen.method == "POST" && target.contains(&format!("name={prefix}{}", COMMON[0])) {
         // Some runs look at the claim and some do not, but all of them make it.
         let made: Value = serde_json::from_slice(&body).unwrap_or_default();
         let mut calls = calls.lock().unwrap_or_else(PoisonError::into_inner);
@@ -328,17 +331,22 @@ fn forward(docker: &Docker, seen: &Seen, prefix: &str, calls: &Mutex<Calls>) -> 
     }
     if !prefix.is_empty() && seen.target.contains("/containers/") {
         if let Ok(mut json) = serde_json::from_slice(&body) {
-            narrow(&mut json, prefix, &own_claim);
+            narrow(&mut json, prefix);
             body = json.to_string().into_bytes();
         }
     }
     Reply { body, ..reply }.pass_on()
 }
 
-/// Takes the containers of others off a list, and gives the lock its name back.
-fn narrow(json: &mut Value, prefix: &str, own_claim: &str) {
-    let own_claim = format!("/{own_claim}");
-    let restored = json!(format!("/{CLAIM}"));
+/// Takes the containers of others off a list, and gives the lock and the helper their names back.
+fn narrow(json: &mut Value, prefix: &str) {
+    let restore = |name: &mut Value| {
+        for common in COMMON {
+            if *name == format!("/{prefix}{common}") {
+                *name = json!(format!("/{common}"));
+            }
+        }
+    };
     if let Value::Array(list) = json {
         list.retain(|one| {
             // One that others link to has several.
@@ -347,11 +355,9 @@ fn narrow(json: &mut Value, prefix: &str, own_claim: &str) {
             names.any(|name| name.trim_start_matches('/').starts_with(prefix))
         });
         for one in list {
-            if one["Names"][0] == own_claim {
-                one["Names"][0] = restored.clone();
-            }
+            restore(&mut one["Names"][0]);
         }
-    } else if json["Name"] == own_claim {
-        json["Name"] = restored;
+    } else if !json["Name"].is_null() {
+        restore(&mut json["Name"]);
     }
 }

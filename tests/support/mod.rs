@@ -40,7 +40,11 @@ pub(crate) struct Folder(PathBuf);
 
 impl Folder {
     pub(crate) fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("iw-{}", unique()));
+        Self::within(&std::env::temp_dir())
+    }
+
+    pub(crate) fn within(folder: &Path) -> Self {
+        let path = folder.join(format!("iw-{}", unique()));
         std::fs::create_dir_all(&path).expect("a folder for the test");
         Self(path)
     }
@@ -130,4 +134,10 @@ pub(crate) fn pulled_image(id: &str, path: &str) -> Value {
     let name = name.rsplit_once(':').map_or(name, |(name, _)| name);
     let digest = format!("sha256:{}", "0123".repeat(16));
     json!({"Id": id, "RepoDigests": [format!("{name}@{digest}")]})
+}
+
+/// A loopback port that nobody listens on.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
 }

@@ -9,6 +9,7 @@ use crate::support::engine_proxy::Action;
 use crate::support::engine_proxy::EngineProxy;
 use crate::support::engine_proxy::Place;
 use crate::support::eventually;
+use crate::support::free_port;
 use crate::support::images::ImageSpec;
 use crate::support::images::agent;
 use crate::support::program::Program;
@@ -18,7 +19,6 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::io::Write;
-use std::net::TcpListener;
 use std::net::TcpStream;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
@@ -565,18 +565,6 @@ fn get(port: u16, path: &str) -> Option<String> {
     stream.read_to_string(&mut answer).ok()?;
     let (_, body) = answer.split_once("\r\n\r\n")?;
     Some(body.trim().to_owned())
-}
-
-/// A free port below those that the kernel gives to whoever asks for any.
-fn free_port() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let offset = (std::process::id() * 64 + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
-        let port = u16::try_from(20_000 + offset).expect("below 32,000");
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 /// Looks until all is well, or patience is at its end; answers what was seen last.

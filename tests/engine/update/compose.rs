@@ -3,11 +3,11 @@
 use crate::engine::lab::Lab;
 use crate::engine::lab::good;
 use crate::support::Folder;
+use crate::support::free_port;
 use crate::support::images::ImageSpec;
 use serde_json::Value;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::process::Command;
 
 /// Compose hashes the id of the container whose namespace or volumes these share.
@@ -105,11 +105,6 @@ impl Drop for Project<'_> {
                 .clean(&self.lab.prefix, &self.lab.proxy.host());
         }
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
 }
 
 /// Of everything that people write, a bit.
