@@ -41,7 +41,8 @@ pub enum Step {
     Swap {
         /// The container's name.
         container: String,
-        /// The phase: `create`, `stop`, `start`, `accept` or `undo`.
+        /// The phase: `create`, `stop`, `start`, `accept` or `undo`. A recovery has the last one only, if the image is at
+        /// fault.
         phase: &'static str,
     },
     /// A container or a pull has its outcome.

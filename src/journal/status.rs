@@ -198,6 +198,13 @@ impl Board {
         inner.sign_of_life = Some(Instant::now());
     }
 
+    /// Whether the watcher is in the middle of a round.
+    #[must_use]
+    pub fn is_in_round(&self) -> bool {
+        let inner = self.lock();
+        inner.watcher.enabled && inner.watcher.next_round.is_none()
+    }
+
     /// Records a sign of life.
     pub fn alive(&self) {
         self.lock().sign_of_life = Some(Instant::now());

@@ -69,13 +69,15 @@ impl<'a, H: Backend> Round<'a, H> {
         let had_trouble = followed.complaint.end();
         let seen = self.board.seen(reference);
         self.board.saw(reference, &digest);
+        // The image may have been rejected since the last survey.
+        let is_doubtful = self.backend.may_be_rejected(reference);
         let mut is_due = false;
         self.board.update(reference, |entry| {
             // A survey is due if there was none yet, or if the last one is in doubt.
             is_due = match entry.state {
                 Standing::Unknown | Standing::Waiting => true,
                 Standing::Rejected => had_trouble,
-                Standing::Outdated => entry.last_error.is_some(),
+                Standing::Outdated => entry.last_error.is_some() || is_doubtful,
                 _ => false,
             };
             entry.last_check = Some(rfc3339(SystemTime::now()));
