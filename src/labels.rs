@@ -70,13 +70,15 @@ pub const WATCHTOWER_POST_UPDATE: &str = "com.centurylinklabs.watchtower.lifecyc
 pub const WATCHTOWER_POST_UPDATE_TIMEOUT: &str =
     "com.centurylinklabs.watchtower.lifecycle.post-update-timeout";
 
-/// The record of a swap, on its successor. Owners do not set this label, nor the next two.
+/// The record of a swap, on its successor. Owners do not set this label, nor the next three.
 pub const TRANSACTION: &str = "io.imagewatch.txn";
 /// The reference that a container follows, if its successor had to be created from an image id. That is
 /// so if the tag meant another image by then.
 pub const FOLLOWED: &str = "io.imagewatch.image";
 /// The holder of the lock, on the lock's container.
 pub const LOCK: &str = "io.imagewatch.claim";
+/// The update that a helper does, on the helper: see `src/swap/helper.rs`.
+pub const HELPER: &str = "io.imagewatch.helper";
 
 /// The prefix of every label that an owner may set.
 const OURS: &str = "imagewatch.";

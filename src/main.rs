@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         ["refresh", rest @ ..] => refresh(rest),
         ["plan", rest @ ..] => plan(rest),
         ["healthcheck"] => healthcheck(),
+        [command, _, _] if *command == imagewatch::commands::SWAP => swap(),
         ["rollback", rest @ ..] => decide("rollback", rest),
         ["hold", rest @ ..] => decide("hold", rest),
         ["release", rest @ ..] => decide("release", rest),
@@ -82,10 +83,7 @@ fn check(arguments: &[&str]) -> ExitCode {
         return ExitCode::from(USAGE);
     };
     match imagewatch::commands::check(&config) {
-        Err(reason) => {
-            complain(&reason);
-            ExitCode::from(FAILED)
-        }
+        Err(reason) => failed(&reason),
         Ok(table) => {
             let shown = print(&if as_json { json(&table) } else { table.text() });
             if table.is_outdated() {
@@ -249,10 +247,7 @@ fn plan(arguments: &[&str]) -> ExitCode {
     };
     match imagewatch::commands::plan(&config, name, !options.is_empty()) {
         Ok(text) => print(&text),
-        Err(reason) => {
-            complain(&reason);
-            ExitCode::from(FAILED)
-        }
+        Err(reason) => failed(&reason),
     }
 }
 
@@ -262,13 +257,26 @@ fn healthcheck() -> ExitCode {
         Ok(found) => found,
         Err(code) => return code,
     };
-    match imagewatch::commands::ask(address) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => {
-            complain(&reason);
-            ExitCode::from(FAILED)
-        }
-    }
+    ended(imagewatch::commands::ask(address))
+}
+
+/// Does the work of imagewatch.helper.
+#[cold]
+fn swap() -> ExitCode {
+    let Some((config, _)) = configuration() else {
+        return ExitCode::from(USAGE);
+    };
+    imagewatch::logging::start(&config.log_filter, config.log_format);
+    ended(imagewatch::commands::swap(&config))
+}
+
+fn ended(outcome: Result<(), String>) -> ExitCode {
+    outcome.map_or_else(|reason| failed(&reason), |()| ExitCode::SUCCESS)
+}
+
+fn failed(reason: &str) -> ExitCode {
+    complain(reason);
+    ExitCode::from(FAILED)
 }
 
 /// Lets the running server take a decision of its owner.
@@ -302,10 +310,7 @@ fn decide(command: &str, arguments: &[&str]) -> ExitCode {
                 ExitCode::from(FAILED)
             }
         }
-        Err(reason) => {
-            complain(&reason);
-            ExitCode::from(FAILED)
-        }
+        Err(reason) => failed(&reason),
     }
 }
 

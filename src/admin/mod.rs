@@ -84,6 +84,14 @@ pub struct Admin {
     pub last_ping: Mutex<Option<(Instant, Option<String>)>>,
 }
 
+/// The values of all `Accept` headers.
+fn accepted(request: &Request) -> String {
+    let headers = request.headers().iter();
+    let accept = headers.filter(|header| header.field.equiv("Accept"));
+    let accept: Vec<&str> = accept.map(|header| header.value.as_str()).collect();
+    accept.join(",")
+}
+
 impl Admin {
     /// Answers one request, now or later, and never blocks.
     pub fn handle(self: &Arc<Self>, request: Request) {
@@ -94,10 +102,7 @@ impl Admin {
                 .find(|header| header.field.as_str().as_str().eq_ignore_ascii_case(name));
             found.map(|header| header.value.as_str())
         };
-        let headers = request.headers().iter();
-        let accept = headers.filter(|header| header.field.equiv("Accept"));
-        let accept: Vec<&str> = accept.map(|header| header.value.as_str()).collect();
-        let accept = accept.join(",");
+        let accept = accepted(&request);
         let asked = route::Asked {
             method: request.method().as_str(),
             target: request.url(),
@@ -108,6 +113,9 @@ impl Admin {
         };
         match route::action(&asked, self.token.as_ref(), &self.catalogue) {
             Err(reply) => respond(request, reply),
+            Ok(Action::Refresh(..) | Action::Decide(_)) if self.refresher.itself.is_under_way() => {
+                respond(request, Reply::updating_itself());
+            }
             Ok(Action::Refresh(order, answering)) => match &order.images {
                 Images::Managed(only) if !only.is_empty() => {
                     let answer = move |admin: &Self, request: Request| {

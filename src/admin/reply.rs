@@ -49,6 +49,14 @@ impl Reply {
         }
     }
 
+    /// The answer to an order that the update of the own container would cut short.
+    pub(super) fn updating_itself() -> Self {
+        Self {
+            retry_after: Some("10"),
+            ..Self::error(503, &"imagewatch is updating itself")
+        }
+    }
+
     pub(super) fn error(status: u16, reason: &dyn Display) -> Self {
         Self::new(status, &json!({ "error": reason.to_string() }))
     }

@@ -180,6 +180,7 @@ fn why_not(wiring: &Wiring, one: &Seen) -> Result<Option<String>, String> {
     let turn = swap::Turn::alone();
     let swap = Swap {
         phase: &|_, _| (),
+        failed: &|_| (),
         accepted: &|_| (),
         engine: &wiring.engine,
         shutdown: &wiring.shutdown,

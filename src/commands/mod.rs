@@ -13,6 +13,7 @@ mod refresh;
 mod serve;
 mod server;
 mod signals;
+mod swap;
 mod wiring;
 
 pub use serve::Running;
@@ -22,6 +23,10 @@ pub use dry_run::dry_run;
 pub use refresh::Ended;
 pub use refresh::Wish;
 pub use refresh::refresh;
+
+/// The command of imagewatch.helper. People do not use it.
+pub use crate::swap::COMMAND as SWAP;
+pub use swap::swap;
 
 pub use preflight::CALLS;
 pub use preflight::Need;

@@ -55,6 +55,7 @@ pub fn plan(config: &Config, name: &str, as_json: bool) -> Result<String, String
     let turn = swap::Turn::alone();
     let swap = Swap {
         phase: &|_, _| (),
+        failed: &|_| (),
         accepted: &|_| (),
         engine: &engine,
         shutdown: &Shutdown::default(),

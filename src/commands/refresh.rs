@@ -91,6 +91,7 @@ pub fn refresh(config: &Config, wish: &Wish) -> Result<Ended, String> {
             inlet.push(match outcome {
                 Ok(outcomes) => {
                     let mut troubles = left_over(&refresher);
+                    troubles.extend(hand_over(&refresher));
                     troubles.extend(unmet(&order.images, &outcomes));
                     Ended::Done(Box::new(outcomes), troubles)
                 }
@@ -113,6 +114,15 @@ pub fn refresh(config: &Config, wish: &Wish) -> Result<Ended, String> {
             Ok(ended.pop_within(LAST_WORDS).unwrap_or(Ended::Interrupted))
         }
         Some(done) => Ok(done),
+    }
+}
+
+/// Lets a helper update imagewatch's own container, if that is due. Returns a line for the caller.
+fn hand_over(refresher: &Refresher) -> Option<String> {
+    match refresher.hand_over_itself() {
+        Ok(false) => None,
+        Ok(true) => Some("imagewatch itself is updated by imagewatch.helper now".to_owned()),
+        Err(error) => Some(format!("imagewatch itself is not updated: {error}")),
     }
 }
 

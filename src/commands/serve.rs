@@ -23,6 +23,7 @@ use crate::journal::Board;
 use crate::journal::Down;
 use crate::journal::History;
 use crate::journal::Metrics;
+use crate::journal::Standing;
 use crate::journal::Step;
 use crate::logging::debug;
 use crate::notify::Host;
@@ -33,7 +34,10 @@ use crate::thread::Outlet;
 use crate::thread::queue;
 use crate::thread::start;
 use crate::time::print_duration;
+use crate::update::Backlog;
 use crate::update::Jobs;
+use crate::update::Refresher;
+use crate::update::Server;
 use crate::update::Worker;
 use crate::watch::FirstSight;
 use crate::watch::Schedule;
@@ -83,7 +87,7 @@ impl Running {
     pub fn start(config: &Config, deadlines: Deadlines) -> std::result::Result<Self, String> {
         let parts = Parts::of(config, deadlines)?;
         let (jobs, worker) = Jobs::new();
-        let finished = parts.spawn_worker(config, worker)?;
+        let finished = parts.spawn_worker(config, worker, jobs.backlog())?;
         let address = match config.listen {
             Some(address) => Some(parts.spawn_admin(config, address, &jobs)?),
             None => None,
@@ -165,6 +169,7 @@ impl Parts {
         &self,
         config: &Config,
         worker: Worker,
+        backlog: Backlog,
     ) -> std::result::Result<Outlet<()>, String> {
         let (board, shutdown) = (Arc::clone(&self.board), Arc::clone(&self.wiring.shutdown));
         let (refresher, history) = (
@@ -207,9 +212,12 @@ impl Parts {
                 // The recovery goes first, because a container may be down; the preflight can wait.
                 || {
                     refresher.keep_earlier();
-                    recovery.is_needed_again(&refresher, &down, &|step| {
+                    let on = |step: &Step| {
                         record(step);
-                    }) | preflight.is_needed_again(&refresher)
+                    };
+                    recovery.is_needed_again(&refresher, &down, &on)
+                        | tend_itself(&refresher, &board, &backlog, &on)
+                        | preflight.is_needed_again(&refresher)
                 },
             );
         };
@@ -308,4 +316,23 @@ impl Parts {
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::result::Result<(), String> {
     start(name, Box::new(work)).map_err(|error| format!("thread {name}: {error}"))
+}
+
+/// Looks after the update of the own container. Returns whether to be called again a moment later.
+fn tend_itself(
+    refresher: &Refresher,
+    board: &Board,
+    backlog: &Backlog,
+    on: &dyn Fn(&Step),
+) -> bool {
+    refresher.tend_itself(&Server {
+        is_free: &|| backlog.is_empty() && !board.is_in_round(),
+        on,
+        rejected: &|reference, reason| {
+            board.update(reference, |entry| {
+                entry.state = Standing::Rejected;
+                entry.last_error = Some(reason.to_owned());
+            });
+        },
+    })
 }

@@ -8,6 +8,7 @@ use crate::journal::History;
 use crate::registry::Registry;
 use crate::swap::Acceptance;
 use crate::thread::Shutdown;
+use crate::update::Itself;
 use crate::update::Origins;
 use crate::update::Permissions;
 use crate::update::Refresher;
@@ -87,6 +88,7 @@ impl Wiring {
             releases: Releases::default(),
             replaced: Arc::default(),
             permissions: Permissions::default(),
+            itself: Itself::default(),
             said: Mutex::default(),
         };
         Self {

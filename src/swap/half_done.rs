@@ -3,7 +3,7 @@
 use super::record::Aside;
 use super::record::Record;
 use super::record::is_aside;
-use super::record::is_transient_name;
+use super::record::marks_swap;
 use super::record::name_before;
 use super::undo::Pair;
 use crate::engine::Summary;
@@ -13,7 +13,7 @@ use std::collections::HashSet;
 #[must_use]
 pub fn needs_recovery(list: &[Summary]) -> bool {
     let pairs = open_pairs(list);
-    let tells = |one: &Summary| is_transient_name(one.name()) && !is_replaced(list, &pairs, one);
+    let tells = |one: &Summary| marks_swap(one.name()) && !is_replaced(list, &pairs, one);
     list.iter().any(tells) || !pairs.is_empty()
 }
 

@@ -27,7 +27,9 @@ mod ending;
 mod exchange;
 mod files;
 mod half_done;
+mod hand_over;
 mod health;
+mod helper;
 mod itself;
 mod lock;
 mod needs;
@@ -58,6 +60,15 @@ pub use lock::Attempt;
 pub use lock::Lock;
 pub(crate) use lock::NAME as LOCK_NAME;
 pub use lock::explain;
+
+pub use helper::COMMAND;
+pub use helper::Helper;
+pub use helper::OwnUpdate;
+pub use helper::Said;
+pub use helper::Stage;
+pub use helper::is_itself;
+pub use helper::own_container;
+pub use helper::why_itself_stays;
 
 pub use difference::Change;
 pub use difference::changes;
@@ -103,6 +114,7 @@ use crate::labels::TRANSACTION;
 use crate::thread::Shutdown;
 use exchange::Exchanged;
 use files::Copies;
+use never_replaced::managed_by_others;
 use plan::Origin;
 use record::Record;
 use recover_one::remove_unstartable;
@@ -220,6 +232,8 @@ pub struct Swap<'a> {
     /// Called at each phase, with a container's name and one of `create`, `stop`, `start`, `accept`,
     /// `undo`.
     pub phase: &'a dyn Fn(&str, &'static str),
+    /// Called when a successor is not accepted, before the old container is put back.
+    pub failed: &'a dyn Fn(Blame),
     /// Called with the downtime once all successors are accepted, before the old containers are removed.
     /// A process that is killed after the removal leaves no trace of the swap.
     pub accepted: &'a dyn Fn(Option<Duration>),
@@ -285,6 +299,7 @@ impl Swap<'_> {
             }
             Err((part, failure)) => {
                 (self.phase)(parts[0].old.name(), "undo");
+                (self.failed)(failure.blame);
                 self.roll_back(&members, &mut pairs, stop, part, failure)
             }
         }
@@ -306,7 +321,8 @@ impl Swap<'_> {
     /// When the Engine cannot be asked.
     #[cold]
     fn left_alone(&self, container: &Container) -> Result<Option<String>> {
-        let reason = never_replaced::left_alone(container, self.engine)?;
+        let must_stay = must_stay(container, self.engine)?;
+        let reason = must_stay.or_else(|| managed_by_others(container));
         if reason.is_some() || !self.about.is_podman() {
             return Ok(reason.map(str::to_owned));
         }

@@ -7,6 +7,8 @@ use super::Swap;
 use super::dependencies::Bond;
 use super::dependencies::Dependency;
 use super::dependencies::dependencies_of;
+use super::helper::is_itself;
+use super::helper::why_itself_stays;
 use super::record::is_up;
 use super::record::name_of_aside;
 use super::successor::Moved;
@@ -31,6 +33,9 @@ impl Swap<'_> {
     /// # Errors
     /// When the Engine cannot be asked.
     pub fn why_not(&self, container: &Container) -> Result<Option<String>> {
+        if is_itself(container, self.engine)? {
+            return Ok(why_itself_stays(container).map(str::to_owned));
+        }
         let left_alone = self.left_alone(container)?;
         if left_alone.is_some() {
             return Ok(left_alone);

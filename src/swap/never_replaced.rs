@@ -1,5 +1,7 @@
 //! Containers that imagewatch never replaces, each with the reason.
 
+use super::helper::is_itself;
+use super::helper::why_itself_stays;
 use super::itself;
 use crate::engine::Container;
 use crate::engine::Endpoint;
@@ -39,17 +41,20 @@ pub fn must_stay(container: &Container, engine: &Engine) -> Result<Option<&'stat
     Ok(leads_there.then_some(reason))
 }
 
-/// Why a container is never replaced, if so, as far as its own settings tell.
+/// Why a container is never replaced, if so, as far as its own settings tell. A helper replaces the own container.
 ///
 /// # Errors
 /// See [`must_stay`].
 #[cold]
 pub fn left_alone(container: &Container, engine: &Engine) -> Result<Option<&'static str>> {
+    if is_itself(container, engine)? {
+        return Ok(why_itself_stays(container));
+    }
     let reason = must_stay(container, engine)?;
     Ok(reason.or_else(|| managed_by_others(container)))
 }
 
-fn managed_by_others(container: &Container) -> Option<&'static str> {
+pub(super) fn managed_by_others(container: &Container) -> Option<&'static str> {
     let reason = if container.label("com.docker.swarm.task.id").is_some() {
         "a Swarm task: Swarm replaces it (docker service update)"
     } else if container.label("com.docker.compose.oneoff") == Some("True") {
@@ -148,7 +153,7 @@ fn source(mount: &Value) -> Option<PathBuf> {
 }
 
 /// `/var/run` is `/run` wherever there are containers.
-fn run_folder(path: &Path) -> PathBuf {
+pub(super) fn run_folder(path: &Path) -> PathBuf {
     let rest = path.strip_prefix("/var/run");
     rest.map_or_else(|_| path.to_owned(), |rest| Path::new("/run").join(rest))
 }

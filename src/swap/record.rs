@@ -1,6 +1,7 @@
 //! The record of a swap on the Engine: two names, and a label on the successor. With this record, another process
 //! can finish or undo the swap.
 
+use super::helper::NAME as HELPER;
 use super::lock::NAME as LOCK;
 use crate::engine::Container;
 use crate::engine::State;
@@ -188,9 +189,14 @@ pub(super) fn is_alive(container: &Container) -> bool {
     is_up(container) || container.state() == State::Paused
 }
 
-/// Whether a name is temporary: one that a swap gives, or the lock's.
+/// Whether a name is not an owner's: one that a swap gives, the lock's, or the helper's.
 #[must_use]
 pub fn is_transient_name(name: &str) -> bool {
+    name == HELPER || marks_swap(name)
+}
+
+/// Whether a container of this name shows that a swap is under way, or was.
+pub(super) fn marks_swap(name: &str) -> bool {
     name == LOCK || is_aside(name)
 }
 
@@ -230,6 +236,7 @@ mod tests {
             ("web.iw-new-0123abcd", true),
             ("web.iw-old-0123abcd", true),
             ("imagewatch.claim", true),
+            ("imagewatch.helper", true),
             ("web", false),
             ("web.iw-new-", false),
             ("web.iw-new-0123abcd.x", false),

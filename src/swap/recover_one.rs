@@ -1,6 +1,8 @@
 //! The recovery of one half-done swap: the swap is finished or undone, and reported.
 
 use super::Acceptance;
+use super::Blame;
+use super::Failure;
 use super::Swap;
 use super::acceptance::accept_all;
 use super::dependencies::lives_in;
@@ -54,7 +56,15 @@ pub(super) fn recover_one(
     let was_committed = is_committed(steps, &found)?;
     let (mut reason, mut committed) = (None, was_committed);
     if !committed && found.iter().all(Found::has_taken_over) {
-        reason = why_not_accepted(steps, list, acceptance, members);
+        reason = why_not_accepted(steps, list, acceptance, members).map(|failure| {
+            if failure.blame == Blame::Image {
+                on(&Step::Swap {
+                    container: members[0].record.name.clone(),
+                    phase: "undo",
+                });
+            }
+            failure.reason
+        });
         committed = reason.is_none();
     }
     refuse_own_container(itself, members, committed, reason.as_deref())?;
@@ -127,7 +137,7 @@ fn why_not_accepted(
     list: &[Summary],
     acceptance: Acceptance,
     members: &[Pair],
-) -> Option<String> {
+) -> Option<Failure> {
     let accept = |pair: &Pair| {
         let accepted = if serves_for_long(list, &pair.new) {
             acceptance.await_standing(steps, &pair.new)
@@ -138,7 +148,7 @@ fn why_not_accepted(
     };
     let (part, failure) = accept_all(steps, members, &accept).err()?;
     log::warn!("{}: {}", members[part].record.name, failure.reason);
-    Some(failure.reason)
+    Some(failure)
 }
 
 /// Undoes the swap. Old containers that are removed meanwhile are made again.
@@ -152,6 +162,7 @@ fn undo_found(
     let turn = Turn::alone();
     let swap = Swap {
         phase: &|_, _| {},
+        failed: &|_| {},
         accepted: &|_| {},
         engine: steps.engine,
         shutdown: steps.shutdown,

@@ -25,7 +25,7 @@ use super::lock::NAME as LOCK;
 use super::put_back::bring_back;
 use super::record::Aside;
 use super::record::Record;
-use super::record::is_transient_name;
+use super::record::marks_swap;
 use super::record::name_before;
 use super::recover_one::recover_one;
 use super::steps::Steps;
@@ -124,7 +124,7 @@ pub fn recover(
 fn image_for_lock(engine: &Engine, list: &[Summary]) -> Result<Option<crate::engine::Image>> {
     for one in list
         .iter()
-        .filter(|one| is_transient_name(one.name()) || Record::of_summary(one).is_some())
+        .filter(|one| marks_swap(one.name()) || Record::of_summary(one).is_some())
         .filter(|one| one.name() != LOCK)
     {
         if let Some(container) = engine.find(one.id())? {

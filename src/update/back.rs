@@ -58,7 +58,8 @@ impl Refresher {
             tagged,
         };
         self.update_pulled(order, vec![pulled], None, &mut outcomes, on);
-        if left.is_some() && outcomes.report.recreated.is_empty() {
+        let is_own = back.containers.iter().any(|name| self.is_own_update(name));
+        if left.is_some() && outcomes.report.recreated.is_empty() && !is_own {
             self.put_back_skipped(reference, before);
             self.history.save();
         }

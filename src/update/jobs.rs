@@ -177,6 +177,19 @@ impl Drop for Place {
     }
 }
 
+/// The callers' jobs. It keeps no worker waiting for orders, as [`Jobs`] does.
+#[derive(Debug)]
+pub struct Backlog(Arc<JobList>);
+
+impl Backlog {
+    /// Whether no caller's job waits or runs.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let is_over = |job: &JobEntry| matches!(job.state, Stage::Done | Stage::Failed);
+        self.0.lock().iter().all(is_over)
+    }
+}
+
 /// Takes orders. Cheap to clone.
 #[derive(Clone)]
 pub struct Jobs {
@@ -220,6 +233,12 @@ impl Jobs {
             listener,
         });
         id
+    }
+
+    /// Returns the callers' jobs, to ask whether one waits.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        Backlog(Arc::clone(&self.list))
     }
 
     /// Returns a job by its id, if the job is still remembered.

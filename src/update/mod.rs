@@ -11,6 +11,7 @@ mod companions;
 mod compare;
 mod earlier;
 mod find;
+mod itself;
 mod jobs;
 mod lifecycle;
 mod local_images;
@@ -24,6 +25,7 @@ mod neighbours;
 mod newer;
 mod order;
 mod origin;
+mod own_outcome;
 mod permissions;
 mod permit;
 mod pull;
@@ -51,7 +53,11 @@ pub use find::names_and_references;
 pub use lifecycle::has_any;
 pub use local_images::LocalImages;
 
+pub use itself::Itself;
+pub use itself::Server;
+
 pub use jobs::Answer;
+pub use jobs::Backlog;
 pub use jobs::Jobs;
 pub use jobs::Listener;
 pub use jobs::MOST_WAITING;
@@ -150,6 +156,8 @@ pub struct Refresher {
     pub replaced: Arc<Replaced>,
     /// Whether the Engine lets through the calls of a swap.
     pub permissions: Permissions,
+    /// The update of the own container.
+    pub itself: Itself,
     /// The reason, by container name, why a container waits for its owner. Each reason is logged once.
     pub said: Mutex<HashMap<String, String>>,
 }

@@ -89,6 +89,14 @@ impl Refresher {
         digest: Option<&Digest>,
         own: &OwnRules,
     ) -> Option<Waiting> {
+        if let Some(reason) = self.itself.why_it_waits(name) {
+            return Some(Waiting {
+                name: name.to_owned(),
+                until: None,
+                reason: reason.to_owned(),
+                is_ripe: false,
+            });
+        }
         let now = SystemTime::now();
         let decisions = self.history.decisions();
         let hold = decisions.hold_on(name, now).map(|held| Hold {

@@ -251,6 +251,14 @@ impl Refresher {
         if self.recreate == Recreate::Remove {
             return self.remove_one(one, image, shared);
         }
+        match swap::is_itself(&one.container, &self.engine) {
+            Ok(true) => return self.note_itself(one, image, shared),
+            Ok(false) => {}
+            Err(error) => {
+                let reason = error.to_string();
+                return (shared.round()).skip(one, image, reason, Told::Skipped);
+            }
+        }
         match self.swap(one, image, shared) {
             Ok(outcome) => self.report_outcome(one, image, outcome, &mut shared.round()),
             Err(error) => {

@@ -130,6 +130,7 @@ impl Refresher {
         };
         let swap = Swap {
             phase: &phase,
+            failed: &|_| {},
             accepted: &accepted,
             engine: &self.engine,
             shutdown: &self.shutdown,
@@ -140,8 +141,7 @@ impl Refresher {
             turn: &turn,
             fetch: &|name, image| self.fetch_again(name, image, on),
         };
-        let is_first = id == one.container.id();
-        let Some(outcome) = self.run_swap(&swap, &parts, is_first)? else {
+        let Some(outcome) = self.run_swap(&swap, &parts, id == one.container.id())? else {
             return Ok(None);
         };
         drop(turn);

@@ -7,6 +7,7 @@
 mod admin;
 mod commands;
 mod first_evening;
+mod itself;
 mod lab;
 mod policy;
 mod private_registry;

@@ -13,6 +13,7 @@ use std::sync::PoisonError;
 use std::time::Instant;
 
 /// Something done to one of a run's calls: the `nth` with this line.
+#[derive(Clone)]
 pub(crate) struct Moment {
     pub(crate) line: String,
     nth: usize,

@@ -5,6 +5,7 @@ mod compose;
 mod few_calls;
 mod hooks_and_cleanup;
 mod inspect_fails;
+mod itself;
 mod labels;
 mod newest_image;
 mod origin;

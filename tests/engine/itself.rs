@@ -1,0 +1,185 @@
+//! The program in a container that updates itself, for several tests.
+
+use crate::engine::lab::Lab;
+use crate::engine::program_in_container::image;
+use crate::engine::program_in_container::process_of;
+use crate::support::docker::Docker;
+use crate::support::engine_proxy::EngineProxy;
+use crate::support::eventually;
+use crate::support::free_port;
+use crate::support::images::ImageSpec;
+use crate::support::images::agent;
+use serde_json::Value;
+use serde_json::json;
+use std::process::Command;
+
+/// The runtime whose image the program is published as.
+const IMAGE: &str = "itself";
+pub(crate) const HELPER: &str = "imagewatch.helper";
+
+/// The program in a container that nobody else's programs see.
+pub(crate) struct Site<'l> {
+    lab: &'l Lab,
+    /// Begins the names of its containers, and is its repository too.
+    key: String,
+    pub(crate) between: EngineProxy,
+    port: u16,
+}
+
+impl Drop for Site<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for name in ["iw", HELPER] {
+                println!("--- the log of {name} ---\n{}", self.log_of(name));
+            }
+        }
+    }
+}
+
+impl<'l> Site<'l> {
+    /// Starts the program of version `v1`, with these variables besides.
+    pub(crate) fn start(lab: &'l Lab, number: usize, env: &[&str], config: &Value) -> Self {
+        let key = lab.name(&format!("{number}-"));
+        let site = Self {
+            between: EngineProxy::part(&lab.docker, &key),
+            port: free_port(),
+            lab,
+            key,
+        };
+        site.publish(&site.version("v1"));
+        lab.pull(&site.runtime());
+        let listen = format!("IMAGEWATCH_LISTEN=127.0.0.1:{}", site.port);
+        let mut all = vec![
+            &*listen,
+            "IMAGE_AUTO_REFRESH=true",
+            "IMAGEWATCH_INTERVAL=1s",
+            "IMAGEWATCH_RUNTIMES=none",
+            "IMAGEWATCH_SELECT=labelled",
+            "IMAGEWATCH_SETTLE=1s",
+            "IMAGEWATCH_LOG=debug",
+        ];
+        all.extend(env);
+        let mut body = config.clone();
+        body["Image"] = json!(lab.reference(&site.runtime()));
+        body["Env"] = json!(all);
+        body["Labels"]["imagewatch.enable"] = json!("true");
+        let host = &mut body["HostConfig"];
+        let socket = site.between.host();
+        let socket = socket.trim_start_matches("unix://");
+        host["Binds"] = json!([format!("{socket}:/var/run/docker.sock")]);
+        host["NetworkMode"] = json!("host");
+        host["RestartPolicy"] = json!({"Name": "unless-stopped"});
+        lab.docker.run(&site.name("iw"), &body);
+        site.await_log("listening on");
+        site
+    }
+
+    fn runtime(&self) -> String {
+        format!("{IMAGE}{}", self.key.trim_end_matches('-'))
+    }
+
+    pub(crate) fn name(&self, name: &str) -> String {
+        format!("{}{name}", self.key)
+    }
+
+    /// The program as an image that says its version.
+    pub(crate) fn version(&self, mark: &str) -> ImageSpec {
+        let mut image = image();
+        image.mark = mark.to_owned();
+        image.with(
+            "Labels",
+            json!({"version": mark, "org.opencontainers.image.version": mark}),
+        )
+    }
+
+    pub(crate) fn publish(&self, image: &ImageSpec) -> String {
+        self.lab.publish(&self.runtime(), image)
+    }
+
+    pub(crate) fn inspect(&self, name: &str) -> Value {
+        self.lab.docker.inspect(&self.name(name))
+    }
+
+    pub(crate) fn runs(&self) -> String {
+        let found = self.inspect("iw");
+        let version = found["Config"]["Labels"]["version"].as_str();
+        version.unwrap_or_default().to_owned()
+    }
+
+    /// The names of its containers.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let names = self.lab.docker.names(&self.key);
+        let own = names.iter().map(|name| name[self.key.len()..].to_owned());
+        own.collect()
+    }
+
+    pub(crate) fn log_of(&self, name: &str) -> String {
+        let path = format!("/containers/{}/logs?stdout=1&stderr=1", self.name(name));
+        let (_, log) = self.lab.docker.ask("GET", &path, b"");
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    #[track_caller]
+    pub(crate) fn await_log(&self, text: &str) {
+        eventually(&format!("{text:?} in the log"), || {
+            self.log_of("iw").contains(text).then_some(())
+        });
+    }
+
+    pub(crate) fn ask(&self, method: &str, target: &str) -> Option<(u16, Value)> {
+        let url = format!("http://127.0.0.1:{}{target}", self.port);
+        let mut answer = match method {
+            "POST" => agent().post(url).send_empty(),
+            _ => agent().get(url).call(),
+        }
+        .ok()?;
+        let body = answer.body_mut().read_to_string().ok()?;
+        Some((
+            answer.status().as_u16(),
+            serde_json::from_str(&body).unwrap_or_default(),
+        ))
+    }
+
+    /// Has its owner restart it.
+    pub(crate) fn restart(&self) {
+        let path = format!("/containers/{}/restart", self.name("iw"));
+        assert_eq!(self.lab.docker.ask("POST", &path, b"").0, 204);
+        eventually("it to be back", || self.ask("GET", "/health").map(drop));
+    }
+
+    /// The latest outcomes, the last first.
+    pub(crate) fn history(&self) -> Vec<Value> {
+        let (_, status) = self.ask("GET", "/admin/status").unwrap_or_default();
+        status["history"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Waits until this version serves under its name, and nothing is left over but what may stay.
+    #[track_caller]
+    pub(crate) fn await_end(&self, version: &str, stays: &[&str]) {
+        eventually(
+            &format!("{version}, and nothing else: {:?}", self.names()),
+            || {
+                let mut names = self.names();
+                names.retain(|name| !stays.contains(&&**name));
+                let is_healthy = self
+                    .ask("GET", "/health")
+                    .is_some_and(|(status, _)| status == 200);
+                (names == ["iw"] && self.runs() == version && is_healthy).then_some(())
+            },
+        );
+        let found = self.inspect("iw");
+        assert_eq!(found["State"]["Running"], true);
+        assert_eq!(
+            found["HostConfig"]["RestartPolicy"]["Name"],
+            "unless-stopped"
+        );
+    }
+}
+
+/// Kills the first process of a container, if it has one.
+pub(crate) fn kill(docker: &Docker, name: &str) {
+    if let Some(folder) = process_of(docker, name) {
+        let pid = folder.file_name().expect("a number").to_owned();
+        let _ = Command::new("kill").arg("-9").arg(pid).status();
+    }
+}

@@ -1,0 +1,224 @@
+//! Killed at any moment of the update of its own container, imagewatch runs in the end: once, under its name.
+
+use crate::engine::itself::HELPER;
+use crate::engine::itself::Site;
+use crate::engine::itself::kill;
+use crate::engine::lab::Lab;
+use crate::engine::swap::every_moment::Moment;
+use crate::engine::swap::every_moment::is_change;
+use crate::engine::swap::every_moment::moments;
+use crate::engine::swap::every_moment::share;
+use crate::support::engine_proxy::Action;
+use crate::support::eventually;
+use crate::support::images::ImageSpec;
+use serde_json::Value;
+use serde_json::json;
+use std::collections::HashSet;
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+/// How many updates are disturbed side by side.
+const SITES: usize = 4;
+/// Without a state folder, the next process follows only what it catches up with.
+const ENV: [&str; 1] = ["IMAGEWATCH_CATCH_UP=true"];
+
+/// Whose process is killed.
+const VICTIMS: [&[&str]; 3] = [&[HELPER], &["iw"], &[HELPER, "iw"]];
+
+type Next = fn(&Site) -> ImageSpec;
+
+fn good(site: &Site) -> ImageSpec {
+    site.version("v2")
+}
+
+fn bad(site: &Site) -> ImageSpec {
+    let entrypoint = json!(["/imagewatch", "no-such-command"]);
+    site.version("v2").with("Entrypoint", entrypoint)
+}
+
+/// The calls that change something, in an update that nobody disturbs.
+fn undisturbed(lab: &Lab, next: Next, check: fn(&Site)) -> Vec<String> {
+    let site = Site::start(lab, 0, &ENV, &json!({}));
+    let before = site.between.lines().len();
+    site.publish(&next(&site));
+    check(&site);
+    let mut lines = site.between.lines().split_off(before);
+    lines.retain(|line| is_change(line) && !line.contains("/images/create"));
+    lines
+}
+
+/// Kills each of the victims at each moment.
+fn kill_at_every_moment(next: Next, check: fn(&Site)) {
+    let Some(lab) = Lab::parted() else { return };
+    let lines = undisturbed(&lab, next, check);
+    println!("{lines:#?}");
+    let all = moments(&lines, &[Action::HoldBefore], &[Action::HoldAfter]);
+    let all = all.into_iter().enumerate().flat_map(|(index, moment)| {
+        // Two moments of each call.
+        let caller = match index / 2 < of_server(&lines) {
+            true => "iw",
+            false => HELPER,
+        };
+        VICTIMS.map(|victims| (moment.clone(), victims, victims.contains(&caller)))
+    });
+    let jobs: VecDeque<_> = share(all.collect()).into_iter().enumerate().collect();
+    let jobs = Mutex::new(jobs);
+    let lock = |jobs: &Mutex<VecDeque<_>>| {
+        jobs.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
+    };
+    let failures = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..SITES {
+            scope.spawn(|| {
+                while let Some((number, (moment, victims, is_held))) = lock(&jobs) {
+                    let begun = Instant::now();
+                    let job = || disturb(&lab, number + 1, next, check, &moment, victims, is_held);
+                    let is_well = catch_unwind(AssertUnwindSafe(job)).is_ok();
+                    let what = format!("{victims:?} killed, {moment}");
+                    println!("{:.1?} {what}: {is_well}", begun.elapsed());
+                    if !is_well {
+                        failures
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .push(what);
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    assert!(
+        failures.is_empty(),
+        "{} failed: {failures:#?}",
+        failures.len()
+    );
+}
+
+/// How many of the first calls are the old server's, which makes and starts the helper.
+fn of_server(lines: &[String]) -> usize {
+    let made = lines.iter().position(|line| line.contains(HELPER));
+    let made = made.expect("a helper");
+    let start = lines[made..]
+        .iter()
+        .position(|line| line.ends_with("/start"));
+    made + start.expect("its start") + 1
+}
+
+/// Whoever makes a call and is not killed gets its answer.
+fn disturb(
+    lab: &Lab,
+    number: usize,
+    next: Next,
+    check: fn(&Site),
+    moment: &Moment,
+    victims: &[&str],
+    is_held: bool,
+) {
+    let since = now();
+    let site = Site::start(lab, number, &ENV, &json!({}));
+    let docker = lab.docker.clone();
+    let victims: Vec<String> = victims.iter().map(|name| site.name(name)).collect();
+    let (place, action) = moment.plan();
+    let (sender, done) = channel();
+    let kill_all = move || victims.iter().for_each(|name| kill(&docker, name));
+    match action {
+        _ if is_held => site.between.at(place, action, move |_| {
+            kill_all();
+            let _ = sender.send(());
+        }),
+        Action::HoldBefore => {
+            let action = Action::First(Arc::new(kill_all));
+            site.between
+                .at(place, action, move |_| sender.send(()).unwrap_or_default());
+        }
+        _ => {
+            let action = Action::Then(Arc::new(kill_all));
+            site.between
+                .at(place, action, move |_| sender.send(()).unwrap_or_default());
+        }
+    }
+    site.publish(&next(&site));
+    // A moment of the new imagewatch may come late.
+    let came = done.recv_timeout(Duration::from_secs(60));
+    assert!(
+        came.is_ok(),
+        "no such call: {moment} in {:#?}",
+        site.between.lines()
+    );
+    check(&site);
+    if site.runs() == "v1" {
+        let starts = starts_of_v2(lab, &site, since);
+        assert!(starts <= 1, "the image was started {starts} times");
+    }
+}
+
+/// How often a container of the newer image was started, as far as the Engine remembers.
+fn starts_of_v2(lab: &Lab, site: &Site, since: u64) -> usize {
+    let filters = "%7B%22type%22%3A%5B%22container%22%5D%2C%22event%22%3A%5B%22start%22%5D%7D";
+    let path = format!(
+        "/events?since={since}&until={}&filters={filters}",
+        now() + 1
+    );
+    let (_, lines) = lab.docker.ask("GET", &path, b"");
+    let lines = String::from_utf8_lossy(&lines).into_owned();
+    let id_of = |line: &str| {
+        let event: Value = serde_json::from_str(line).unwrap_or_default();
+        let of = &event["Actor"]["Attributes"];
+        let is_it = of["version"] == "v2" && of["name"] == site.name("iw");
+        let id = event["Actor"]["ID"].as_str().filter(|_| is_it)?;
+        Some(id.to_owned())
+    };
+    // The Engine starts it again as long as it is not rolled back.
+    let ids = lines.lines().filter_map(id_of);
+    ids.collect::<HashSet<String>>().len()
+}
+
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.expect("after 1970").as_secs()
+}
+
+/// A successor that is killed before it is accepted looks like one that crashed.
+fn is_v2(site: &Site) {
+    let told = eventually("what came of it", || {
+        Some(site.history().first()?["outcome"].as_str()?.to_owned())
+    });
+    if told == "rolled_back" {
+        let (_, status) = site.ask("GET", "/admin/status").unwrap_or_default();
+        let reason = status["history"][0]["reason"].as_str().unwrap_or_default();
+        assert!(reason.starts_with("it exited with code 137"), "{reason}");
+        return site.await_end("v1", &[HELPER]);
+    }
+    assert_eq!(told, "recreated");
+    site.await_end("v2", &[]);
+}
+
+fn is_back(site: &Site) {
+    eventually("the roll-back", || {
+        (site.history().first()?["outcome"] == "rolled_back").then_some(())
+    });
+    site.await_end("v1", &[HELPER]);
+}
+
+#[test]
+fn a_kill_at_any_moment_of_its_own_update_leaves_one_imagewatch() {
+    kill_at_every_moment(good, is_v2);
+}
+
+#[test]
+fn a_kill_at_any_moment_of_its_own_roll_back_leaves_the_old_one() {
+    kill_at_every_moment(bad, is_back);
+}
