@@ -154,15 +154,20 @@ fn main() {
     if !has_compose {
         run_all(&bench);
     }
-    let program = Program::start(&[
-        ("DOCKER_HOST", &format!("unix://{}", bench.socket)),
+    let binary = std::env::var("LAB_BINARY");
+    let binary = binary.as_deref();
+    let binary = binary.unwrap_or(env!("CARGO_BIN_EXE_imagewatch"));
+    let (host, parallel) = (format!("unix://{}", bench.socket), CONTAINERS.to_string());
+    let vars = [
+        ("DOCKER_HOST", &*host),
         ("IMAGEWATCH_PREFIX", &bench.prefix),
         ("IMAGEWATCH_SELECT", "all"),
         ("IMAGEWATCH_RUNTIMES", "none"),
         ("IMAGEWATCH_SETTLE", SETTLE),
-        ("IMAGEWATCH_PARALLEL", &CONTAINERS.to_string()),
+        ("IMAGEWATCH_PARALLEL", &parallel),
         ("ADMIN_TOKEN", ""),
-    ]);
+    ];
+    let program = Program::start_binary(binary, &vars);
     let (mut bare, mut ours, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         bare.push(bench.measure(|| {
