@@ -64,8 +64,9 @@ impl Reply {
 
 /// Sends the answer. If the client has left, only the debug log says so.
 pub(super) fn respond(request: Request, reply: Reply) {
-    let mut response =
-        Response::from_string(format!("{}\n", reply.body)).with_status_code(reply.status);
+    let mut body = reply.body;
+    body.push('\n');
+    let mut response = Response::from_string(body).with_status_code(reply.status);
     let headers = [
         ("Content-Type", reply.kind),
         ("Cache-Control", "no-store"),

@@ -8,6 +8,8 @@ use crate::journal::AllDecisions;
 use crate::journal::Held;
 use crate::journal::Snapshot;
 use crate::journal::Standing;
+use crate::journal::Waiting;
+use crate::reference::Reference;
 use crate::update::Seen;
 use serde::Serialize;
 use serde::Serializer;
@@ -63,49 +65,52 @@ impl Admin {
         &self,
         snapshot: &Snapshot,
         held: &[Held],
-    ) -> Result<Vec<Value>, String> {
+    ) -> Result<Vec<Shown>, String> {
         let seen = self.refresher.selection.seen(&self.engine);
         let seen = seen.map_err(|error| error.to_string())?;
         let images = self.images(&seen).map_err(|error| error.to_string())?;
         let behind = self.behind(snapshot, &seen);
         let waiting = snapshot.references.iter().flat_map(|entry| &entry.waiting);
         let waiting: HashMap<&str, _> = waiting.map(|one| (one.name.as_str(), one)).collect();
-        let entry = |one: &Seen| {
-            let mut entry = json!({
-                "name": one.name,
-                "image": one.image_name,
-                "image_id": one.image_id,
-                "state": one.state,
-            });
-            if let Some(held) = held.iter().find(|held| held.container == one.name) {
-                entry["held"] = json!(held);
-            }
+        let entry = |one: Seen| {
+            let held = held.iter().find(|held| held.container == one.name);
+            let held = held.cloned();
+            let (mut image_created, mut image_digests, mut version) = (None, None, None);
             if let Some(image) = images.get(one.image_id.as_str()) {
-                entry["image_created"] = json!(image.created());
-                if let Some(version) = image.provenance().version {
-                    entry["version"] = json!(version);
-                }
-                entry["image_digests"] = match &one.made_from {
-                    Ok(reference) => json!(image.digests_of(reference).collect::<Vec<_>>()),
-                    Err(_) => json!([]),
-                };
+                image_created = Some(image.created().to_owned());
+                version = image.provenance().version;
+                image_digests = Some(match &one.made_from {
+                    Ok(reference) => image.digests_of(reference).map(str::to_owned).collect(),
+                    Err(_) => Vec::new(),
+                });
             }
-            match &one.made_from {
-                Ok(reference) => {
-                    let reference = reference.to_string();
-                    if let Some(waiting) = waiting.get(one.name.as_str()) {
-                        entry["waiting"] = json!(waiting);
-                    }
-                    if let Some(behind) = behind.get(reference.as_str()) {
-                        entry["behind"] = json!(behind.contains(&one.name));
-                    }
-                    entry["image"] = json!(reference);
-                }
-                Err(reason) => entry["left_alone"] = json!(reason),
+            let behind = one
+                .made_from
+                .as_ref()
+                .ok()
+                .and_then(|from| behind.get(from));
+            let waiting = waiting
+                .get(one.name.as_str())
+                .filter(|_| one.made_from.is_ok());
+            let (image, left_alone) = match &one.made_from {
+                Ok(reference) => (reference.to_string(), None),
+                Err(reason) => (one.image_name, Some(reason.clone())),
+            };
+            Shown {
+                behind: behind.map(|behind| behind.contains(&one.name)),
+                held,
+                image,
+                image_created,
+                image_digests,
+                image_id: one.image_id,
+                left_alone,
+                waiting: waiting.map(|waiting| (*waiting).clone()),
+                name: one.name,
+                state: one.state,
+                version,
             }
-            entry
         };
-        let entries = seen.iter().map(entry).collect();
+        let entries = seen.into_iter().map(entry).collect();
         let mut kept = self.images.lock().unwrap_or_else(PoisonError::into_inner);
         kept.extend(images.into_values());
         Ok(entries)
@@ -143,11 +148,11 @@ impl Admin {
     /// Returns, for each reference, the containers that run another image than its registry had at the last
     /// look-up. The last survey tells. A new one is made, if there is time, where it does not know the digest or an image.
     #[cold]
-    fn behind<'s>(&self, snapshot: &'s Snapshot, seen: &[Seen]) -> HashMap<&'s str, Vec<String>> {
-        let mut of: HashMap<String, Vec<&Seen>> = HashMap::new();
+    fn behind(&self, snapshot: &Snapshot, seen: &[Seen]) -> HashMap<Reference, Vec<String>> {
+        let mut of: HashMap<&Reference, Vec<&Seen>> = HashMap::new();
         for one in seen.iter().filter(|one| !one.stays_stopped) {
             if let Ok(reference) = &one.made_from {
-                of.entry(reference.to_string()).or_default().push(one);
+                of.entry(reference).or_default().push(one);
             }
         }
         let (mut behind, begun) = (HashMap::new(), Instant::now());
@@ -158,7 +163,10 @@ impl Admin {
             ) else {
                 continue;
             };
-            let users = of.remove(&entry.reference).unwrap_or_default();
+            let Ok(reference) = entry.reference.parse() else {
+                continue;
+            };
+            let users = of.remove(&reference).unwrap_or_default();
             let known = users.iter().map(|one| entry.is_behind(&one.image_id));
             let names = match (entry.state, known.collect::<Option<Vec<bool>>>()) {
                 (Standing::Current | Standing::Absent, _) => Vec::new(),
@@ -168,8 +176,7 @@ impl Admin {
                 }
                 (_, None) if begun.elapsed() > SURVEYING => continue,
                 (_, None) => {
-                    let (Ok(reference), Ok(digest)) = (entry.reference.parse(), digest.parse())
-                    else {
+                    let Ok(digest) = digest.parse() else {
                         continue;
                     };
                     let Ok(survey) = self.refresher.survey(&reference, &digest, seen) else {
@@ -179,10 +186,34 @@ impl Admin {
                     survey.behind.into_iter().map(|one| one.name).collect()
                 }
             };
-            behind.insert(entry.reference.as_str(), names);
+            behind.insert(reference, names);
         }
         behind
     }
+}
+
+/// A container in the status.
+#[derive(Serialize)]
+pub(super) struct Shown {
+    /// Whether it runs another image than its registry has, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
+    pub image: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_created: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_digests: Option<Vec<String>>,
+    pub image_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_alone: Option<String>,
+    pub name: String,
+    pub state: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
 }
 
 /// The status. It is written as it is, because a copy of thousands of entries as one value would take long.
@@ -191,7 +222,7 @@ struct Status<'a> {
     engine: Value,
     snapshot: Snapshot,
     decisions: AllDecisions,
-    containers: Vec<Value>,
+    containers: Vec<Shown>,
 }
 
 impl Serialize for Status<'_> {

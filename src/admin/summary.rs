@@ -2,9 +2,9 @@
 
 use super::Admin;
 use super::reply::Reply;
+use super::status::Shown;
 use crate::journal::Standing;
 use crate::journal::Watched;
-use serde_json::Value;
 use serde_json::json;
 use std::collections::HashMap;
 
@@ -20,16 +20,15 @@ struct Numbers {
 
 impl Numbers {
     /// Counts a container, as the status shows it. A container that nothing is known about is not counted.
-    fn count(&mut self, container: &Value, references: &HashMap<&str, &Watched>) {
-        let image = container["image"].as_str().unwrap_or_default();
-        let Some(entry) = references.get(image) else {
+    fn count(&mut self, container: &Shown, references: &HashMap<&str, &Watched>) {
+        let Some(entry) = references.get(container.image.as_str()) else {
             return;
         };
         let has_failed = entry.last_error.is_some()
             && matches!(entry.state, Standing::Current | Standing::Unknown);
-        let number = match container["behind"].as_bool() {
+        let number = match container.behind {
             _ if has_failed => &mut self.failed,
-            Some(true) if !container["waiting"].is_null() => &mut self.waiting,
+            Some(true) if container.waiting.is_some() => &mut self.waiting,
             Some(true) if entry.state == Standing::Rejected => &mut self.rejected,
             Some(true) => &mut self.outdated,
             Some(false) => &mut self.current,

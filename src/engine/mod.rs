@@ -219,6 +219,7 @@ impl Engine {
             let reason = one_line(&format!("not a list of containers ({error})"));
             Error::malformed(request, reason)
         })?;
+        drop(bytes);
         sort(&mut list, |one, other| one.created() > other.created());
         self.remember_names(&list);
         Ok(list)
@@ -229,10 +230,11 @@ impl Engine {
         if names.len() > list.len() + MOST_GONE {
             names.clear();
         }
-        names.extend(
-            list.iter()
-                .map(|one| (one.id().to_owned(), one.name().to_owned())),
-        );
+        for one in list {
+            if names.get(one.id()).is_none_or(|known| known != one.name()) {
+                names.insert(one.id().to_owned(), one.name().to_owned());
+            }
+        }
     }
 
     /// The last name of a container that is gone, if an earlier list or an event of the Engine shows it.

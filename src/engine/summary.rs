@@ -167,6 +167,29 @@ fn is_kept(name: &str) -> bool {
     name == DEPENDS_ON || labels::is_kept(name)
 }
 
+/// The name of a label, if the label is kept. Compose gives a container ten others.
+struct KeptName(Option<String>);
+
+impl<'de> Deserialize<'de> for KeptName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl Visitor<'_> for Reader {
+            type Value = KeptName;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<KeptName, E> {
+                Ok(KeptName(is_kept(name).then(|| name.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(Reader)
+    }
+}
+
 /// The labels that are kept.
 #[derive(Debug, Clone, Default)]
 struct Labels(Vec<(String, String)>);
@@ -189,8 +212,8 @@ impl<'de> Deserialize<'de> for Labels {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Labels, A::Error> {
                 let mut labels = Labels::default();
-                while let Some(name) = map.next_key::<String>()? {
-                    if is_kept(&name) {
+                while let Some(KeptName(name)) = map.next_key()? {
+                    if let Some(name) = name {
                         labels.0.push((name, map.next_value()?));
                     } else {
                         map.next_value::<IgnoredAny>()?;

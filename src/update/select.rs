@@ -136,7 +136,11 @@ impl Selection {
         let mut seen = Vec::new();
         let mut inspector = Inspector::of(engine);
         let half_done = half_done(list);
-        for summary in by_name(list).filter(|summary| self.may_be_managed(summary)) {
+        for summary in by_name(list) {
+            let wishes = Wishes::of(&mut summary.labels());
+            if !self.may_manage(summary, &wishes) {
+                continue;
+            }
             let mut name = summary.image_name().to_owned();
             let has_lost_tag = is_hidden(summary);
             let mut unknown = None;
@@ -154,7 +158,6 @@ impl Selection {
                     Err(error) => unknown = Some(format!("it cannot be looked at: {error}")),
                 }
             }
-            let wishes = Wishes::of(&mut summary.labels());
             let made_from = match unknown {
                 Some(reason) => Err(reason),
                 None => made_from(&name, summary.image_id()),
@@ -248,7 +251,10 @@ impl Selection {
             .image_names
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        image_names.insert(summary.id().to_owned(), image_name.to_owned());
+        let known = image_names.get(summary.id());
+        if known.is_none_or(|known| known != image_name) {
+            image_names.insert(summary.id().to_owned(), image_name.to_owned());
+        }
     }
 
     /// Returns the image name of a container, if an earlier list showed it.
@@ -263,12 +269,15 @@ impl Selection {
     /// Whether the list allows that a container is managed. This saves inspecting each of hundreds of containers.
     #[must_use]
     pub fn may_be_managed(&self, summary: &Summary) -> bool {
+        self.may_manage(summary, &Wishes::of(&mut summary.labels()))
+    }
+
+    fn may_manage(&self, summary: &Summary, wishes: &Wishes) -> bool {
         let name = summary.name();
-        let wishes = Wishes::of(&mut summary.labels());
         let workspace = self.select.workspaces && name.starts_with(&self.prefix);
         !is_transient_name(name)
             && wishes.enabled != Enabled::No
-            && (workspace || self.selects_any_image(&wishes))
+            && (workspace || self.selects_any_image(wishes))
     }
 
     /// Whether a container is selected whatever its image. A container whose label cannot be read is selected too,
