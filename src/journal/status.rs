@@ -16,6 +16,7 @@ use crate::reference::Target;
 use crate::time::print_duration;
 use crate::time::rfc3339;
 use serde::Serialize;
+use serde::Serializer;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -111,11 +112,16 @@ pub struct Refreshed {
     pub asked_by: &'static str,
     /// The worst outcome of its images.
     pub outcome: Worst,
-    /// The report of the refresh.
-    pub report: Report,
+    /// The report of the refresh. It may have thousands of names.
+    #[serde(serialize_with = "as_report")]
+    pub report: Arc<Report>,
     /// The reason why the containers could not be listed, or why the refresh ended early.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+fn as_report<S: Serializer>(report: &Arc<Report>, serializer: S) -> Result<S::Ok, S::Error> {
+    report.as_ref().serialize(serializer)
 }
 
 /// The state of the watcher, of each watched reference, and of the last refreshes.

@@ -77,7 +77,7 @@ pub(super) struct Round<'r, 'o> {
     pub(super) extent: Extent,
     pub(super) works: &'r mut [Work<'o>],
     /// The place in `works`, by reference.
-    pub(super) index: HashMap<Reference, usize>,
+    pub(super) index: HashMap<&'o Reference, usize>,
     /// Pairs of image ids, older and newest, and whether both images are equal but for the id.
     pub(super) equal_images: HashMap<(String, String), bool>,
     /// Older images that were inspected, the ones that containers run.
@@ -113,7 +113,7 @@ impl<'r, 'o> Round<'r, 'o> {
         let numbered = works.iter().enumerate();
         let replaced = works.iter().filter_map(|work| work.tried.clone());
         let replaced = replaced.collect();
-        let index = numbered.map(|(number, work)| (work.target.reference.clone(), number));
+        let index = numbered.map(|(number, work)| (&work.target.reference, number));
         Self {
             extent,
             index: index.collect(),

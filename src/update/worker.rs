@@ -208,14 +208,14 @@ fn show_run(board: &Board, started: SystemTime, asker: Asker, answer: &Answer) -
         ),
         Err(reason) => (Worst::Failed, Report::default(), Some(reason.clone())),
     };
-    let shared = Arc::new(report.clone());
+    let report = Arc::new(report);
     board.refreshed(Refreshed {
         started: rfc3339(started),
         finished: rfc3339(SystemTime::now()),
         asked_by: asker.name(),
         outcome,
-        report,
+        report: Arc::clone(&report),
         error,
     });
-    shared
+    report
 }
