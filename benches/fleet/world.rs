@@ -172,7 +172,7 @@ impl<'a> World<'a> {
             let has_failed = instance.has_failed;
             instance.order = in_order(0..REFERENCES, |one| has_failed[*one]);
             instance.place = 0;
-            Turn::new(instance.hosts, HOST)
+            Turn::new(instance.hosts, HOST, 1)
         });
         let Some(&reference) = instance.order.get(instance.place) else {
             return self.end_round(who, now);

@@ -326,7 +326,7 @@ fn agent(roots: RootCerts) -> Agent {
         .timeout_connect(Some(CONNECT_TIMEOUT))
         .timeout_recv_response(Some(ANSWER_TIMEOUT))
         .timeout_global(Some(TOTAL_TIMEOUT))
-        .max_idle_connections_per_host(1)
+        .max_idle_connections_per_host(2)
         .build();
     connect::agent(config)
 }

@@ -16,7 +16,7 @@ const BROKEN: usize = 4;
 /// So many look-ups of one host follow each other without a pause. Further look-ups are [`PACE`] apart, so
 /// that hundreds of references do not look like an attack. Quay allows a few requests per second and address,
 /// with bursts. Docker Hub allows some thousands per minute.
-const BURST: usize = 20;
+pub(super) const BURST: usize = 20;
 /// The pause between look-ups after the first [`BURST`].
 pub(super) const PACE: Duration = Duration::from_millis(50);
 /// The same for a command that somebody waits for, and that comes from one box and not from a fleet.
@@ -27,7 +27,7 @@ pub(super) const PACE_BY_HAND: Duration = Duration::from_millis(10);
 pub struct Turn<'a> {
     hosts: &'a Hosts,
     host: &'a str,
-    /// The number of look-ups that are over.
+    /// The number of look-ups that are over, with those of the other turn's part of the burst.
     over: usize,
     /// The number of look-ups in a row that were left unanswered.
     silent: usize,
@@ -38,13 +38,13 @@ pub struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    /// Begins the turn of `host`.
+    /// Begins the turn of `host`, or one of so many that it has at the same time.
     #[must_use]
-    pub const fn new(hosts: &'a Hosts, host: &'a str) -> Self {
+    pub const fn new(hosts: &'a Hosts, host: &'a str, turns: usize) -> Self {
         Self {
             hosts,
             host,
-            over: 0,
+            over: BURST - BURST / turns,
             silent: 0,
             broken: 0,
             answered: false,
@@ -138,7 +138,7 @@ mod tests {
             (found(), 0),
         ] {
             let (hosts, start) = (Hosts::default(), Instant::now());
-            let mut turn = Turn::new(&hosts, HOST);
+            let mut turn = Turn::new(&hosts, HOST, 1);
             turn.note(&outcome, start);
             for after in 0..70 {
                 let may_ask = turn.may_ask(start + seconds(after));
@@ -159,7 +159,7 @@ mod tests {
             ([vec![found()], vec![refused(502, None); 4]].concat(), true),
         ] {
             let hosts = Hosts::default();
-            let mut turn = Turn::new(&hosts, HOST);
+            let mut turn = Turn::new(&hosts, HOST, 1);
             for outcome in &outcomes {
                 turn.note(outcome, now);
             }
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn a_host_that_was_given_up_is_asked_again_in_its_next_turn() {
         let (hosts, now) = (Hosts::default(), Instant::now());
-        let mut turn = Turn::new(&hosts, HOST);
+        let mut turn = Turn::new(&hosts, HOST, 1);
         for _ in 0..2 {
             turn.note(&unreachable(), now);
         }
@@ -178,13 +178,13 @@ mod tests {
             let refusal = turn.may_ask(now).expect_err("given up");
             turn.note(&Err(refusal), now);
         }
-        assert!(Turn::new(&hosts, HOST).may_ask(now).is_ok());
+        assert!(Turn::new(&hosts, HOST, 1).may_ask(now).is_ok());
     }
 
     #[test]
     fn many_look_ups_are_paced_and_few_are_not() {
         let (hosts, now) = (Hosts::default(), Instant::now());
-        let mut turn = Turn::new(&hosts, HOST);
+        let mut turn = Turn::new(&hosts, HOST, 1);
         for number in 0..50 {
             assert_eq!(turn.pause(now).is_zero(), number < BURST, "{number}");
             turn.note(&found(), now);

@@ -482,3 +482,42 @@ fn ghcr_is_reached_by_name_through_a_proxy_with_its_own_login() {
     assert_eq!(ghcr.lines().len(), 4);
     assert_eq!(ghcr.connections(), 1, "one TLS session");
 }
+
+/// A far registry answers each of two connections while the other one waits.
+#[test]
+fn many_look_ups_that_somebody_waits_for_are_spread_over_two_connections() {
+    const COUNT: u32 = 60;
+    const LATENCY: Duration = Duration::from_millis(40);
+    let server = Server::tcp(|_| {
+        std::thread::sleep(LATENCY);
+        found('a')
+    });
+    let reference = |number| format!("{}/acme/api{number}:latest", server.host());
+    let references: Vec<Reference> = (0..COUNT)
+        .map(|number| reference(number).parse().expect("valid"))
+        .collect();
+    let mut names = Vec::new();
+    let begun = Instant::now();
+    registry().by_hand().digests(&references, |one, outcome| {
+        assert_eq!(outcome.expect("a digest").to_string(), digest('a'));
+        names.push(one.to_string());
+    });
+    let elapsed = begun.elapsed();
+    println!("{COUNT} look-ups took {elapsed:.1?}");
+    names.sort();
+    let mut expected: Vec<String> = references.iter().map(Reference::to_string).collect();
+    expected.sort();
+    assert_eq!(names, expected);
+    assert_eq!(server.connections(), 2);
+    assert!(
+        elapsed < LATENCY * COUNT,
+        "as long as one connection: {elapsed:?}"
+    );
+    // Few of them are no reason for a second connection.
+    registry()
+        .by_hand()
+        .digests(&references[..20], |_, outcome| {
+            outcome.expect("a digest");
+        });
+    assert_eq!(server.connections(), 3);
+}
