@@ -22,7 +22,6 @@ const START: &str = "POST /containers/{id}/start";
 const ALLOW: &str = " (the socket proxy or authorization plugin has to allow ";
 
 /// The error for a refusal: the Engine's `{"message": …}`, or the words of a proxy in front of it.
-#[cold]
 pub(super) fn refused(request: &str, answer: Response<Body>) -> Error {
     let status = answer.status().as_u16();
     let words = http::read_words(answer);

@@ -18,7 +18,6 @@ use ureq::http::Response;
 use ureq::http::Uri;
 
 /// Checks and returns the URL that `from` names in its answer to `request`.
-#[cold]
 pub(super) fn follow(client: &Client, from: &Uri, target: &str, request: &str) -> Result<Uri> {
     let to = parse_uri(&Method::GET, target).map_err(|_| {
         Error::malformed(

@@ -88,7 +88,6 @@ pub fn recover_once(engine: &Engine, acceptance: Acceptance, shutdown: &Shutdown
 ///
 /// # Errors
 /// When the Engine cannot be asked. A failure of one swap does not stop the others.
-#[cold]
 pub fn recover(
     engine: &Engine,
     acceptance: Acceptance,
