@@ -35,7 +35,7 @@ printf '#!/bin/sh\nexit 0\n' >"$WORK/rust/bin/apk"
 cat >"$WORK/rust/bin/cargo" <<'SH'
 #!/bin/sh
 [ "$*" = "build --locked --release" ] || exit 1
-for file in Cargo.toml Cargo.lock .cargo/config.toml src/main.rs tests/tests.rs benches/downtime.rs; do
+for file in Cargo.toml Cargo.lock build.rs .cargo/config.toml .cargo/rare.ld src/main.rs tests/tests.rs benches/downtime.rs; do
   [ -f $file ] || exit 1
 done
 mkdir -p target/release && cp /prebuilt target/release/imagewatch
