@@ -11,7 +11,7 @@ const MOST: usize = 20;
 
 #[test]
 fn one_update_takes_few_engine_calls() {
-    let Some(lab) = Lab::parted() else { return };
+    let Some(lab) = Lab::alone() else { return };
     if lab.leaves_out("asks its own API besides") {
         return;
     }
@@ -20,7 +20,7 @@ fn one_update_takes_few_engine_calls() {
     let policy = json!({"RestartPolicy": {"Name": "unless-stopped"}});
     let body = json!({"Image": lab.reference("hermes"), "HostConfig": policy});
     lab.docker.run(&lab.name("1"), &body);
-    let between = EngineProxy::part(&lab.docker, &lab.prefix);
+    let between = EngineProxy::whole(&lab.docker);
     let program = lab.program("hermes", &[("DOCKER_HOST", &between.host())]);
     program.refresh("");
     lab.publish("hermes", &good("v2"));
