@@ -138,9 +138,9 @@ all_tests_on() {
   engine_tests "$1" "${DISTURBANCES[@]}"
 }
 
-# What there is time for in one run, with room for a slow machine: two of the engines, one of them without
-# what takes long (fidelity, the soak, storms, outages, for which a test has the Engine to itself), the other with a
-# twelfth of the disturbances, of which there are some 400. Another day, another choice.
+# What there is time for in one run, with room for a slow machine: two of the engines, one of them without what takes
+# long (fidelity, and most tests that have the Engine to themselves: the soak, storms, outages, prunes, updates side by
+# side), the other with a twelfth of the disturbances, of which there are some 500. Another day, another choice.
 DAY=$((10#$(date +%j)))
 today() {
   local count=${#TURNS[@]}
@@ -152,7 +152,7 @@ tests_of_the_day() {
   read -r one other < <(today)
   engine_tests "$one" "${CALM[@]}"
   engine_tests "$other" "${CALM[@]}" --skip engine::swap::successor --skip engine::soak --skip engine::storm \
-    --skip engine::watch::outage
+    --skip engine::watch::outage --skip engine::swap::prune --skip engine::update::side_by_side
   LAB_SHARE=$((DAY / ${#TURNS[@]} % 12 + 1))/12 engine_tests "$one" "${DISTURBANCES[@]}"
 }
 

@@ -1,7 +1,5 @@
 //! Containers that imagewatch never replaces, each with the reason.
 
-use super::helper::is_itself;
-use super::helper::why_itself_stays;
 use super::itself;
 use crate::engine::Container;
 use crate::engine::Endpoint;
@@ -41,15 +39,12 @@ pub fn must_stay(container: &Container, engine: &Engine) -> Result<Option<&'stat
     Ok(leads_there.then_some(reason))
 }
 
-/// Why a container is never replaced, if so, as far as its own settings tell. A helper replaces the own container.
+/// Why a container is never replaced by this process, if so, as far as its own settings tell.
 ///
 /// # Errors
 /// See [`must_stay`].
 #[cold]
 pub fn left_alone(container: &Container, engine: &Engine) -> Result<Option<&'static str>> {
-    if is_itself(container, engine)? {
-        return Ok(why_itself_stays(container));
-    }
     let reason = must_stay(container, engine)?;
     Ok(reason.or_else(|| managed_by_others(container)))
 }

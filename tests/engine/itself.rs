@@ -70,7 +70,8 @@ impl<'l> Site<'l> {
         host["NetworkMode"] = json!("host");
         host["RestartPolicy"] = json!({"Name": "unless-stopped"});
         lab.docker.run(&site.name("iw"), &body);
-        site.await_log("listening on");
+        // From now on a tag that moves is followed.
+        site.await_log(": seeded with");
         site
     }
 

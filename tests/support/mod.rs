@@ -136,8 +136,15 @@ pub(crate) fn pulled_image(id: &str, path: &str) -> Value {
     json!({"Id": id, "RepoDigests": [format!("{name}@{digest}")]})
 }
 
-/// A loopback port that nobody listens on.
+/// A free loopback port below those that the kernel gives to whoever asks for any. Whoever connects gets such a port
+/// too.
 pub(crate) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let offset = (std::process::id() * 64 + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        let port = u16::try_from(20_000 + offset).expect("below 32,000");
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }

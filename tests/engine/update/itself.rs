@@ -54,7 +54,7 @@ fn an_image_that_does_not_come_up_is_tried_once_and_told() {
     let told = site.history();
     assert_eq!(told.len(), 1, "{told:?}");
     let reason = told[0]["reason"].as_str().unwrap_or_default();
-    assert_eq!(reason, "it exited with code 2 within 1 s", "{told:?}");
+    assert!(reason.starts_with("it exited"), "{told:?}");
     // Neither the process that told it nor the next one tries it again.
     let started = || site.inspect("iw")["State"]["StartedAt"].clone();
     let is_known = || {
