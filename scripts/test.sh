@@ -27,7 +27,9 @@ ENGINES=(docker-20.10 docker-28.5 podman-5.8 podman-4.3)
 # Those that take turns in the daily run. Podman 4.3 takes twice as long: `full` and the workflow run it.
 TURNS=(docker-20.10 docker-28.5 podman-5.8)
 # Tests that disturb a swap at each of its moments: the longest, and kept from the others.
-DISTURBANCES=(engine::swap::kill engine::swap::fault)
+DISTURBANCES=(engine::swap::kill:: engine::swap::fault)
+# The same of the program's own container. On an Engine of its own, because its images and its load are large.
+OWN_DISTURBANCES=(engine::swap::kill_itself)
 # A filter matches anywhere in a name: `wire::engine` has to be left out by name.
 CALM=(engine:: --skip wire:: --skip engine::swap::kill --skip engine::swap::fault)
 export RUST_BACKTRACE=0 CARGO_TERM_COLOR=never
@@ -136,6 +138,7 @@ engine_tests() {
 all_tests_on() {
   engine_tests "$1" "${CALM[@]}"
   engine_tests "$1" "${DISTURBANCES[@]}"
+  engine_tests "$1" "${OWN_DISTURBANCES[@]}"
 }
 
 # What there is time for in one run, with room for a slow machine: two of the engines, one of them without what takes
@@ -156,7 +159,10 @@ tests_of_the_day() {
   engine_tests "$one" "${CALM[@]}" ${LEFT_OUT[DAY % 2]}
   engine_tests "$other" "${CALM[@]}" --skip engine::swap::successor --skip engine::soak --skip engine::storm \
     --skip engine::watch::outage --skip engine::swap::prune --skip engine::update::side_by_side
-  LAB_SHARE=$((DAY / ${#TURNS[@]} % 18 + 1))/18 engine_tests "$one" "${DISTURBANCES[@]}"
+  export LAB_SHARE=$((DAY / ${#TURNS[@]} % 18 + 1))/18
+  engine_tests "$one" "${DISTURBANCES[@]}"
+  engine_tests "$one" "${OWN_DISTURBANCES[@]}"
+  unset LAB_SHARE
 }
 
 # It mostly waits for the network and the disk.
