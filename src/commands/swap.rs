@@ -25,6 +25,7 @@ use crate::swap::Stage;
 use crate::swap::Swap;
 use crate::swap::Turn;
 use crate::thread::Shutdown;
+use crate::thread::start;
 use signal_hook::iterator::Signals;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -66,14 +67,12 @@ pub fn swap(config: &Config) -> Result<(), String> {
     };
     let shutdown = Arc::new(Shutdown::default());
     let for_signals = Arc::clone(&shutdown);
-    let thread = std::thread::Builder::new().name("signals".to_owned());
-    thread
-        .spawn(move || {
-            if signals.forever().next().is_some() {
-                for_signals.close();
-            }
-        })
-        .map_err(|error| format!("thread signals: {error}"))?;
+    let close = move || {
+        if signals.forever().next().is_some() {
+            for_signals.close();
+        }
+    };
+    start("signals", Box::new(close)).map_err(|error| format!("thread signals: {error}"))?;
     let work = Work {
         engine: &engine,
         config,

@@ -273,11 +273,10 @@ impl Container {
         text(&self.json["State"]["FinishedAt"])
     }
 
-    /// Whether this container was created after another one. (The Engine omits zeros at the end of a second's fraction.)
+    /// Whether this container was created after another one.
     #[must_use]
     pub fn is_younger_than(&self, other: &Self) -> bool {
-        let created = |one: &Self| text(&one.json["Created"]).trim_end_matches('Z').to_owned();
-        created(self) > created(other)
+        is_later(text(&self.json["Created"]), text(&other.json["Created"]))
     }
 
     /// Whether the container was ever started.
@@ -356,6 +355,12 @@ impl Container {
     pub fn restart_policy(&self) -> Value {
         self.json["HostConfig"]["RestartPolicy"].clone()
     }
+}
+
+/// Whether a time of the Engine is later than another one. (It omits zeros at the end of a second's fraction.)
+#[must_use]
+pub fn is_later(one: &str, other: &str) -> bool {
+    one.trim_end_matches('Z') > other.trim_end_matches('Z')
 }
 
 /// Whether an outline has a label of this name: ours, Watchtower's, and Compose's about dependencies.

@@ -31,6 +31,7 @@ pub use archive::PathKind;
 pub use archive::PathStat;
 pub use container::Container;
 pub use container::State;
+pub use container::is_later;
 pub use endpoint::Endpoint;
 pub use events::Event;
 pub use image::Image;

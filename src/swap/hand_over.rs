@@ -41,6 +41,7 @@ const RIGHTS: [&str; 8] = [
     "SecurityOpt",
     "UsernsMode",
 ];
+
 impl Swap<'_> {
     /// Creates and starts the helper that updates the own container.
     ///

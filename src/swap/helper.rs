@@ -21,7 +21,9 @@ use crate::engine::Container;
 use crate::engine::Engine;
 use crate::engine::Removal;
 use crate::engine::State;
+use crate::engine::is_later;
 use crate::error::Result;
+use crate::json;
 use crate::labels::HELPER;
 use serde_json::Value;
 use serde_json::json;
@@ -51,7 +53,7 @@ pub struct OwnUpdate {
 impl OwnUpdate {
     /// Reads a label. The result is `None` if the label holds no update.
     fn parse(label: &str) -> Option<Self> {
-        let json: Value = serde_json::from_str(label).ok()?;
+        let json: Value = json::parse(label).ok()?;
         let text = |key: &str| json[key].as_str().map(str::to_owned);
         Some(Self {
             name: text("name")?,
@@ -63,9 +65,10 @@ impl OwnUpdate {
     }
 
     pub(super) fn to_label(&self) -> String {
-        json!({"v": 1, "name": self.name, "from": self.from, "to": self.to, "digest": self.digest,
-               "by": self.back_by})
-        .to_string()
+        json::print(
+            &json!({"v": 1, "name": self.name, "from": self.from, "to": self.to, "digest": self.digest,
+                    "by": self.back_by}),
+        )
     }
 }
 
@@ -117,13 +120,13 @@ impl Said {
     /// The line. JSON, so that it differs from a line of the log.
     #[must_use]
     pub fn line(&self) -> String {
-        json!({"reason": self.reason, "downtime_seconds": self.downtime_seconds}).to_string()
+        json::print(&json!({"reason": self.reason, "downtime_seconds": self.downtime_seconds}))
     }
 
     /// Finds the line in the last lines of a log.
     fn find(lines: &str) -> Self {
         let read = |line: &str| {
-            let json: Value = serde_json::from_str(line).ok()?;
+            let json: Value = json::parse(line).ok()?;
             json.get("downtime_seconds")?;
             Some(Self {
                 reason: json["reason"].as_str().map(str::to_owned),
@@ -194,8 +197,7 @@ impl Helper {
     /// Whether the helper ended after this container was started, which then has to report its end.
     #[must_use]
     pub fn ended_after_start_of(&self, own: &Container) -> bool {
-        let fraction = |time: &str| time.trim_end_matches('Z').to_owned();
-        fraction(self.container.finished_at()) > fraction(own.started_at())
+        is_later(self.container.finished_at(), own.started_at())
     }
 
     /// What the helper said at its end.

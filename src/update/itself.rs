@@ -51,6 +51,7 @@ pub struct Server<'a> {
 /// The state of the update of the own container.
 #[derive(Debug, Default)]
 pub struct Itself {
+    /// Only the thread that does refreshes takes it, so that nobody waits while the Engine is asked.
     own: Mutex<Own>,
     /// The name of the own container, from the note of an update to its end.
     noted: Mutex<Option<String>>,
