@@ -194,7 +194,10 @@ impl<'l> Workspace<'l> {
         let script = format!("echo {mark} > /tmp/mark; {serve}");
         // A volume that older images do not have: it goes with a successor that is not accepted.
         let volume = format!("/extra-{mark}");
+        // No workspace has another one's images: if all names of an image move at the same time, Docker with
+        // containerd's store loses it, though containers run it.
         let image = ImageSpec::new(&mark)
+            .with("Labels", json!({"version": mark, "workspace": self.key}))
             .with("Cmd", json!(["/bin/busybox", "sh", "-c", script]))
             .with("Volumes", json!({ volume: {} }));
         self.lab.publish(&self.runtime(), &image);
