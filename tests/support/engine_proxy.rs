@@ -29,6 +29,8 @@ pub(crate) enum Place {
     Holding(&'static str, usize),
     /// Whatever it is.
     Any(usize),
+    /// Whatever changes something.
+    Change(usize),
 }
 
 impl Place {
@@ -38,8 +40,10 @@ impl Place {
             Self::Exactly(text, _) => *line == text,
             Self::Holding(text, _) => format!("{line} ").contains(text),
             Self::Any(_) => true,
+            Self::Change(_) => !line.starts_with("GET "),
         };
-        let (Self::Exactly(_, nth) | Self::Holding(_, nth) | Self::Any(nth)) = self;
+        let (Self::Exactly(_, nth) | Self::Holding(_, nth) | Self::Any(nth) | Self::Change(nth)) =
+            self;
         lines.last().is_some_and(|last| is_meant(&last))
             && lines.iter().filter(is_meant).count() == *nth
     }

@@ -7,6 +7,7 @@ mod fault;
 mod files;
 mod itself;
 mod kill;
+mod kill_among_others;
 mod kill_itself;
 mod left_down;
 mod needs;

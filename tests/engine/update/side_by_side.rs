@@ -194,3 +194,57 @@ fn a_stop_waits_for_all_that_have_begun() {
     let running = |name: &&str| lab.inspect(name)["State"]["Running"] == Value::Bool(true);
     assert!(FOUR.iter().all(running));
 }
+
+/// All eight begun swaps go on to their end.
+#[test]
+fn a_stop_with_eight_in_acceptance_finishes_all_of_them() {
+    let Some(lab) = Lab::new() else { return };
+    run_all(&lab, &EIGHT);
+    let mut program = lab.program(&EIGHT.join(","), &[LONG]);
+    publish_all(&lab, &EIGHT, "v2");
+    order(&program);
+    await_all_in_acceptance(&lab, "v2");
+    program.signal("TERM");
+    let (status, _) = program.await_exit();
+    assert!(status.success(), "{}", program.log());
+    assert!(all_are_at(&lab, &EIGHT, "v2"), "{}", program.log());
+    assert_eq!(
+        program.log().matches("recreated container=").count(),
+        EIGHT.len()
+    );
+}
+
+/// The Engine's restart ends every container. Those that it starts again are taken for good, or put back.
+#[test]
+fn a_restart_of_the_engine_with_several_in_acceptance_loses_none() {
+    let Some(lab) = Lab::in_charge() else { return };
+    for runtime in FOUR {
+        lab.publish(runtime, &good("v1"));
+        lab.pull(runtime);
+        let body = json!({"Image": lab.reference(runtime),
+                          "HostConfig": {"RestartPolicy": {"Name": "always"}}});
+        lab.docker.run(&lab.name(runtime), &body);
+    }
+    let program = lab.program(&FOUR.join(","), &[LONG]);
+    publish_all(&lab, &FOUR, "v2");
+    order(&program);
+    eventually("all wait to be accepted", || {
+        let runs = |runtime: &&str| {
+            lab.version(runtime) == "v2" && lab.inspect(runtime)["State"]["Running"] == true
+        };
+        (lab.names().len() == 2 * FOUR.len() && FOUR.iter().all(runs)).then_some(())
+    });
+    lab.do_to_engine("restart");
+    eventually("each runs under its name, and nothing is left", || {
+        let runs = |runtime: &&str| lab.inspect(runtime)["State"]["Running"] == true;
+        (lab.names() == FOUR && FOUR.iter().all(runs)).then_some(())
+    });
+    let versions = FOUR.map(|runtime| lab.version(runtime));
+    assert!(versions.iter().all(|one| one == "v1" || one == "v2"));
+    assert!(!program.log().contains("rolled back"), "{}", program.log());
+    for runtime in FOUR {
+        let policy = &lab.inspect(runtime)["HostConfig"]["RestartPolicy"]["Name"];
+        assert_eq!(policy, "always", "{runtime}");
+    }
+    assert_eq!(program.ask("GET", "/health").0, 200);
+}
