@@ -45,7 +45,6 @@ pub use summary::Summary;
 
 use crate::error::Error;
 use crate::error::Result;
-use crate::error::one_line;
 use crate::http;
 use crate::logging::debug;
 use crate::sort::sort;
@@ -212,15 +211,9 @@ impl Engine {
     /// Every container, stopped ones too, the newest first (`GET /containers/json`). The list is sorted here, because
     /// Podman lists containers in any order. Containers of the same second stay in the Engine's order.
     pub fn containers(&self) -> Result<Vec<Summary>> {
-        let request = self.named(&Method::GET, LIST);
         let call = Call::new(Method::GET, LIST, self.deadlines.call);
-        let bytes = self.read(&call, LIST_LIMIT)?;
-        let mut list: Vec<Summary> = serde_json::from_slice(&bytes).map_err(|error| {
-            // The error quotes the text that it found, which may have any length.
-            let reason = one_line(&format!("not a list of containers ({error})"));
-            Error::malformed(request, reason)
-        })?;
-        drop(bytes);
+        let mut list: Vec<Summary> = Vec::new();
+        self.read_objects(&call, LIST_LIMIT, &mut |one| list.push(one))?;
         sort(&mut list, |one, other| one.created() > other.created());
         self.remember_names(&list);
         Ok(list)

@@ -8,7 +8,6 @@ use serde::Deserializer;
 use serde::de::IgnoredAny;
 use serde::de::MapAccess;
 use serde::de::Visitor;
-use std::collections::HashMap;
 use std::fmt;
 
 /// A label that is kept besides those of `labels`.
@@ -19,8 +18,9 @@ const DEPENDS_ON: &str = "com.docker.compose.depends_on";
 #[serde(rename_all = "PascalCase")]
 pub struct Summary {
     id: String,
-    #[serde(default)]
-    names: Option<Vec<String>>,
+    /// Without the Engine's slash, the own name first.
+    #[serde(default, deserialize_with = "own_first")]
+    names: Vec<String>,
     #[serde(default)]
     image: Option<String>,
     #[serde(default, rename = "ImageID")]
@@ -48,7 +48,7 @@ struct HostConfig {
 #[serde(rename_all = "PascalCase")]
 struct NetworkSettings {
     #[serde(default)]
-    networks: Option<HashMap<String, Endpoint>>,
+    networks: Option<Networks>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -56,6 +56,47 @@ struct NetworkSettings {
 struct Endpoint {
     #[serde(default)]
     aliases: Option<Vec<String>>,
+}
+
+/// Reads the names of a container. Its own name is asked for again and again when a list is sorted.
+fn own_first<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let mut names = Option::<Vec<String>>::deserialize(deserializer)?.unwrap_or_default();
+    for name in &mut names {
+        let slashes = name.len() - name.trim_start_matches('/').len();
+        name.drain(..slashes);
+    }
+    if let Some(own) = names.iter().position(|name| !name.contains('/')) {
+        names.swap(0, own);
+    }
+    Ok(names)
+}
+
+/// The networks by name, in the order of the list.
+#[derive(Debug, Clone)]
+struct Networks(Vec<(String, Endpoint)>);
+
+impl<'de> Deserialize<'de> for Networks {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Networks;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("networks")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Networks, A::Error> {
+                let mut networks = Vec::new();
+                while let Some(one) = map.next_entry()? {
+                    networks.push(one);
+                }
+                Ok(Networks(networks))
+            }
+        }
+
+        deserializer.deserialize_map(Reader)
+    }
 }
 
 impl Summary {
@@ -68,12 +109,7 @@ impl Summary {
     /// The container's own name: the one without a second slash. Names with a second slash are links.
     #[must_use]
     pub fn name(&self) -> &str {
-        let names = self.names.iter().flatten();
-        let names = names.map(|name| name.trim_start_matches('/'));
-        let mut own = names.clone().filter(|name| !name.contains('/'));
-        own.next()
-            .or_else(|| names.clone().next())
-            .unwrap_or(&self.id)
+        self.names.first().unwrap_or(&self.id)
     }
 
     /// The id of the container's image.
@@ -119,20 +155,16 @@ impl Summary {
         aliases.flatten().map(String::as_str)
     }
 
-    fn endpoints(&self) -> impl Iterator<Item = (&String, &Endpoint)> {
+    fn endpoints(&self) -> impl Iterator<Item = &(String, Endpoint)> {
         let settings = self.network_settings.as_ref();
         let networks = settings.and_then(|settings| settings.networks.as_ref());
-        networks.into_iter().flatten()
+        networks.into_iter().flat_map(|networks| &networks.0)
     }
 
     /// The names of the containers that are linked to this one. A link is listed as `/consumer/alias`.
     pub fn consumers(&self) -> impl Iterator<Item = &str> {
-        let names = self.names.iter().flatten();
-        names.filter_map(|name| {
-            name.trim_start_matches('/')
-                .split_once('/')
-                .map(|(one, _)| one)
-        })
+        let links = self.names.iter();
+        links.filter_map(|name| name.split_once('/').map(|(one, _)| one))
     }
 
     /// The time of creation, in seconds since 1970.

@@ -10,8 +10,11 @@ use super::request::Call;
 use super::request::Deadline;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::one_line;
 use crate::http;
 use crate::json;
+use crate::json::Broken;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::time::Duration;
 use std::time::Instant;
@@ -68,18 +71,41 @@ impl Engine {
             http::read_body(&self.named(&call.method, call.path), answer, limit)
         });
         if call.method == Method::GET {
-            self.remember(call.path, &outcome);
+            self.remember(call.path, outcome.as_ref().err());
         }
         outcome
     }
 
+    /// Makes a GET and hands over the objects of its answer, an array, one at a time.
+    pub(super) fn read_objects<T: DeserializeOwned>(
+        &self,
+        call: &Call,
+        limit: u64,
+        take: &mut dyn FnMut(T),
+    ) -> Result<()> {
+        let request = self.named(&call.method, call.path);
+        let outcome = self.call(call).and_then(|answer| {
+            let body = answer.into_body().into_with_config().limit(limit);
+            json::objects(&mut body.reader(), take).map_err(|broken| match broken {
+                Broken::Source(error) => http::read_failure(&request, &error),
+                // The reason quotes the text that was found, which may have any length.
+                Broken::Text(reason) => {
+                    let reason = one_line(&format!("not a list ({reason})"));
+                    Error::malformed(request, reason)
+                }
+            })
+        });
+        self.remember(call.path, outcome.as_ref().err());
+        outcome
+    }
+
     /// Remembers a call without an answer until it gets one; see `unanswered`.
-    fn remember(&self, path: &str, outcome: &Result<Vec<u8>>) {
+    fn remember(&self, path: &str, failure: Option<&Error>) {
         let mut unanswered = lock(&self.unanswered);
-        let is_unanswered = match outcome {
-            Err(error) if error.is_refusal() => path == LIST,
-            Err(error) => error.is_unreachable(),
-            Ok(_) => false,
+        let is_unanswered = match failure {
+            Some(error) if error.is_refusal() => path == LIST,
+            Some(error) => error.is_unreachable(),
+            None => false,
         };
         if is_unanswered {
             *unanswered = Some(path.to_owned());
