@@ -33,6 +33,7 @@ for engine in "${ENGINES[@]}"; do
   # shellcheck disable=SC2064 # which one it is now
   trap "scripts/lab/lab.sh down '$engine'" EXIT
   LAB_ENGINE=$LAB_ENGINE cargo bench --locked --quiet --bench downtime
+  LAB_ENGINE=$LAB_ENGINE cargo bench --locked --quiet --bench itself
   LAB_ENGINE=$LAB_ENGINE LAB_COMPOSE=$(scripts/lab/lab.sh compose) cargo bench --locked --quiet --bench many
   scripts/lab/lab.sh down "$engine"
   trap - EXIT
