@@ -2,8 +2,8 @@
 #
 # Everything there is to check, on a Debian 12 machine, as root:
 #
-#   scripts/test.sh            all of it, but on two of the engines, and of the longest tests a
-#                              part: another choice each day, in twenty minutes
+#   scripts/test.sh            all of it, but on one of the engines, and a third on another one; of
+#                              the longest tests a part: another choice each day, in half an hour
 #   scripts/test.sh full       all of it on every engine, in an hour
 #   scripts/test.sh quick      only what needs neither an engine nor the static build
 #   scripts/test.sh engine ENGINE [ARGUMENT...]
@@ -27,7 +27,7 @@ ENGINES=(docker-20.10 docker-28.5 podman-5.8 podman-4.3)
 # Those that take turns in the daily run. Podman 4.3 takes twice as long: `full` and the workflow run it.
 TURNS=(docker-20.10 docker-28.5 podman-5.8)
 # Tests that disturb a swap at each of its moments: the longest, and kept from the others.
-DISTURBANCES=(engine::swap::kill:: engine::swap::fault)
+DISTURBANCES=(engine::swap::kill:: engine::swap::kill_among_others engine::swap::fault)
 # The same of the program's own container. On an Engine of its own, because its images and its load are large.
 OWN_DISTURBANCES=(engine::swap::kill_itself)
 # A filter matches anywhere in a name: `wire::engine` has to be left out by name.
@@ -112,6 +112,20 @@ keep_build() {
   export KEPT LAB_BINARY=$LABS/imagewatch
 }
 
+# A build of the first version that updates itself, if its commit is here: what one version has begun the other one ends.
+EARLIER=780959c4525a73925096220a9e3f993c21b39f34
+build_earlier() {
+  step "an earlier version"
+  if ! git cat-file -e "$EARLIER" 2>/dev/null; then
+    echo 'left out: its commit is not in this clone'
+    return
+  fi
+  mkdir "$LABS/earlier"
+  git archive "$EARLIER" | tar -x -C "$LABS/earlier"
+  cargo build --quiet --locked --manifest-path "$LABS/earlier/Cargo.toml" --target-dir "$LABS/earlier/target"
+  export LAB_EARLIER_BINARY=$LABS/earlier/target/debug/imagewatch
+}
+
 # Inside its network: the tests that cargo test's arguments choose.
 inside() {
   local engine=$1 socket tls
@@ -141,27 +155,32 @@ all_tests_on() {
   engine_tests "$1" "${OWN_DISTURBANCES[@]}"
 }
 
-# What there is time for in one run, with room for a slow machine: two of the engines, one of them without what takes
-# long (fidelity, and most tests that have the Engine to themselves: the soak, storms, outages, prunes, updates side by
-# side), the other with half of that and an eighteenth of the disturbances, of which there are some 560. Another day,
-# another choice.
+# What there is time for in one run, with room for a slow machine: on one of the engines half of what takes long
+# (most tests that have the Engine to themselves: the soak, storms, outages, prunes), and an eighteenth of the
+# disturbances, of which there are some 560; on another one a third of the other tests. Another day, another choice.
 DAY=$((10#$(date +%j)))
+OWN_TURNS=(engine::swap::kill_itself:: engine::swap::kill_itself_and_all)
 LEFT_OUT=('--skip engine::soak --skip engine::watch::outage' '--skip engine::storm --skip engine::swap::prune')
+THIRDS=(
+  'engine::swap:: --skip engine::swap::kill --skip engine::swap::fault --skip engine::swap::successor --skip engine::swap::prune'
+  'engine::update:: engine::watch:: --skip engine::watch::outage --skip engine::update::side_by_side'
+  'engine:: --skip engine::swap:: --skip engine::update:: --skip engine::watch:: --skip engine::soak --skip engine::storm'
+)
 today() {
   local count=${#TURNS[@]}
   echo "${TURNS[DAY % count]} ${TURNS[(DAY + 1) % count]}"
 }
 
 tests_of_the_day() {
-  local one other
+  local one other turn=$((DAY / ${#TURNS[@]}))
   read -r one other < <(today)
   # shellcheck disable=SC2086 # several words
   engine_tests "$one" "${CALM[@]}" ${LEFT_OUT[DAY % 2]}
-  engine_tests "$other" "${CALM[@]}" --skip engine::swap::successor --skip engine::soak --skip engine::storm \
-    --skip engine::watch::outage --skip engine::swap::prune --skip engine::update::side_by_side
-  export LAB_SHARE=$((DAY / ${#TURNS[@]} % 18 + 1))/18
+  # shellcheck disable=SC2086 # several words
+  engine_tests "$other" ${THIRDS[turn % 3]} --skip wire::
+  export LAB_SHARE=$((turn % 18 + 1))/18
   engine_tests "$one" "${DISTURBANCES[@]}"
-  engine_tests "$one" "${OWN_DISTURBANCES[@]}"
+  engine_tests "$one" "${OWN_TURNS[DAY % 2]}"
   unset LAB_SHARE
 }
 
@@ -255,6 +274,7 @@ step 'unit and wire tests'
 # Most of them wait for peers. The static binary is attacked below.
 cargo test --locked -- --test-threads 6 --skip wire::admin::attack
 if [[ ${1-} == full ]]; then
+  build_earlier
   for engine in "${ENGINES[@]}"; do all_tests_on "$engine"; done
 else
   tests_of_the_day
