@@ -1,4 +1,4 @@
-//! How long imagewatch's own published port does not answer while it updates itself, beside a bare stop and start of the
+//! How long imagewatch's own port does not answer while it updates itself, beside a bare stop and start of the
 //! same container.
 //!
 //! `scripts/bench.sh` runs it against a private Engine, with the static binary. Both are measured in turns in one run, so
@@ -16,14 +16,12 @@ use std::net::TcpStream;
 use std::time::Duration;
 use std::time::Instant;
 use support::docker::Docker;
-use support::eventually;
 use support::free_port;
 use support::images::ImageSpec;
 use support::images::Registry;
+use support::patiently;
 
 const ROUNDS: usize = 9;
-/// The port within the container.
-const PORT: &str = "8080/tcp";
 
 fn main() {
     let (Ok(socket), Ok(binary)) = (std::env::var("LAB_ENGINE"), std::env::var("LAB_BINARY"))
@@ -55,9 +53,9 @@ fn main() {
         b"",
     );
     let port = free_port();
+    let listen = format!("IMAGEWATCH_LISTEN=127.0.0.1:{port}");
     let env = [
-        "IMAGEWATCH_LISTEN=0.0.0.0:8080",
-        "ADMIN_TOKEN=of-the-bench",
+        &listen,
         "IMAGE_AUTO_REFRESH=true",
         "IMAGEWATCH_INTERVAL=1s",
         "IMAGEWATCH_RUNTIMES=none",
@@ -65,11 +63,12 @@ fn main() {
         "IMAGEWATCH_SETTLE=1s",
     ];
     let body = json!({
-        "Image": format!("{repository}:latest"), "Env": env, "ExposedPorts": {PORT: {}},
+        "Image": format!("{repository}:latest"), "Env": env,
         "Labels": {"imagewatch.enable": "true"},
         "HostConfig": {
             "Binds": [format!("{socket}:/var/run/docker.sock")],
-            "PortBindings": {PORT: [{"HostIp": "127.0.0.1", "HostPort": port.to_string()}]},
+            // The registry is on the loopback.
+            "NetworkMode": "host",
             "RestartPolicy": {"Name": "unless-stopped"},
         },
     });
@@ -80,7 +79,7 @@ fn main() {
         std::thread::sleep(Duration::from_secs(3));
         let version = publish(round);
         own.push(longest_silence(port, || {
-            eventually("its update", || {
+            patiently("its update", || {
                 let runs = docker.inspect(&name)["Config"]["Labels"]["version"] == *version;
                 let is_over = docker.inspect("imagewatch.helper") == Value::Null;
                 (runs && is_over).then_some(())

@@ -5,13 +5,17 @@ use crate::engine::program_in_container::image;
 use crate::engine::program_in_container::process_of;
 use crate::support::docker::Docker;
 use crate::support::engine_proxy::EngineProxy;
-use crate::support::eventually;
 use crate::support::free_port;
 use crate::support::images::ImageSpec;
 use crate::support::images::agent;
+use crate::support::patiently;
+use crate::support::tidy;
 use serde_json::Value;
 use serde_json::json;
+use std::collections::HashSet;
 use std::process::Command;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 /// The runtime whose image the program is published as.
 const IMAGE: &str = "itself";
@@ -32,13 +36,37 @@ impl Drop for Site<'_> {
             for name in ["iw", HELPER] {
                 println!("--- the log of {name} ---\n{}", self.log_of(name));
             }
+            let lines = self.between.lines();
+            let last = &lines[lines.len().saturating_sub(60)..];
+            let (names, last) = (self.names(), last.join("\n"));
+            println!("--- containers {names:?}, the last calls ---\n{last}");
         }
+        // A hundred that look for a newer image every second take all of the machine.
+        tidy(|| {
+            let docker = &self.lab.docker;
+            for name in docker.names(&self.key) {
+                docker.remove(&name);
+            }
+        });
     }
 }
 
 impl<'l> Site<'l> {
     /// Starts the program of version `v1`, with these variables besides.
     pub(crate) fn start(lab: &'l Lab, number: usize, env: &[&str], config: &Value) -> Self {
+        let site = Self::new(lab, number);
+        lab.docker.run(&site.name("iw"), &site.body(env, config));
+        site.await_start();
+        site
+    }
+
+    /// Version `v1` is here, and nothing runs yet.
+    pub(crate) fn new(lab: &'l Lab, number: usize) -> Self {
+        Self::of(lab, number, image())
+    }
+
+    /// The same of another build.
+    pub(crate) fn of(lab: &'l Lab, number: usize, first: ImageSpec) -> Self {
         let key = lab.name(&format!("{number}-"));
         let site = Self {
             between: EngineProxy::part(&lab.docker, &key),
@@ -46,9 +74,14 @@ impl<'l> Site<'l> {
             lab,
             key,
         };
-        site.publish(&site.version("v1"));
+        site.publish(&site.labelled(first, "v1"));
         lab.pull(&site.runtime());
-        let listen = format!("IMAGEWATCH_LISTEN=127.0.0.1:{}", site.port);
+        site
+    }
+
+    /// What its container is created with.
+    pub(crate) fn body(&self, env: &[&str], config: &Value) -> Value {
+        let listen = format!("IMAGEWATCH_LISTEN=127.0.0.1:{}", self.port);
         let mut all = vec![
             &*listen,
             "IMAGE_AUTO_REFRESH=true",
@@ -60,19 +93,24 @@ impl<'l> Site<'l> {
         ];
         all.extend(env);
         let mut body = config.clone();
-        body["Image"] = json!(lab.reference(&site.runtime()));
+        body["Image"] = json!(self.lab.reference(&self.runtime()));
         body["Env"] = json!(all);
         body["Labels"]["imagewatch.enable"] = json!("true");
         let host = &mut body["HostConfig"];
-        let socket = site.between.host();
-        let socket = socket.trim_start_matches("unix://");
-        host["Binds"] = json!([format!("{socket}:/var/run/docker.sock")]);
+        if host["Binds"].is_null() {
+            let socket = self.between.host();
+            let socket = socket.trim_start_matches("unix://");
+            host["Binds"] = json!([format!("{socket}:/var/run/docker.sock")]);
+        }
         host["NetworkMode"] = json!("host");
         host["RestartPolicy"] = json!({"Name": "unless-stopped"});
-        lab.docker.run(&site.name("iw"), &body);
-        // From now on a tag that moves is followed.
-        site.await_log(": seeded with");
-        site
+        body
+    }
+
+    /// From then on a tag that moves is followed.
+    #[track_caller]
+    pub(crate) fn await_start(&self) {
+        self.await_log(": seeded with");
     }
 
     fn runtime(&self) -> String {
@@ -85,11 +123,16 @@ impl<'l> Site<'l> {
 
     /// The program as an image that says its version.
     pub(crate) fn version(&self, mark: &str) -> ImageSpec {
-        let mut image = image();
+        self.labelled(image(), mark)
+    }
+
+    /// The same of another build.
+    pub(crate) fn labelled(&self, mut image: ImageSpec, mark: &str) -> ImageSpec {
         image.mark = mark.to_owned();
         image.with(
             "Labels",
-            json!({"version": mark, "org.opencontainers.image.version": mark}),
+            // Docker with containerd's store can lose an image whose names all move at the same time.
+            json!({"version": mark, "org.opencontainers.image.version": mark, "site": self.key}),
         )
     }
 
@@ -122,7 +165,7 @@ impl<'l> Site<'l> {
 
     #[track_caller]
     pub(crate) fn await_log(&self, text: &str) {
-        eventually(&format!("{text:?} in the log"), || {
+        patiently(&format!("{text:?} in the log"), || {
             self.log_of("iw").contains(text).then_some(())
         });
     }
@@ -141,11 +184,32 @@ impl<'l> Site<'l> {
         ))
     }
 
+    /// How many of its containers of this version were started, as far as the Engine remembers. The Engine starts
+    /// each again as long as it is not rolled back.
+    pub(crate) fn started(&self, version: &str, since: u64) -> usize {
+        let filters = "%7B%22type%22%3A%5B%22container%22%5D%2C%22event%22%3A%5B%22start%22%5D%7D";
+        let path = format!(
+            "/events?since={since}&until={}&filters={filters}",
+            now() + 1
+        );
+        let (_, lines) = self.lab.docker.ask("GET", &path, b"");
+        let lines = String::from_utf8_lossy(&lines).into_owned();
+        let id_of = |line: &str| {
+            let event: Value = serde_json::from_str(line).unwrap_or_default();
+            let of = &event["Actor"]["Attributes"];
+            let is_it = of["version"] == version && of["name"] == self.name("iw");
+            let id = event["Actor"]["ID"].as_str().filter(|_| is_it)?;
+            Some(id.to_owned())
+        };
+        let ids: HashSet<String> = lines.lines().filter_map(id_of).collect();
+        ids.len()
+    }
+
     /// Has its owner restart it.
     pub(crate) fn restart(&self) {
         let path = format!("/containers/{}/restart", self.name("iw"));
         assert_eq!(self.lab.docker.ask("POST", &path, b"").0, 204);
-        eventually("it to be back", || self.ask("GET", "/health").map(drop));
+        patiently("it to be back", || self.ask("GET", "/health").map(drop));
     }
 
     /// The latest outcomes, the last first.
@@ -157,7 +221,7 @@ impl<'l> Site<'l> {
     /// Waits until this version serves under its name, and nothing is left over but what may stay.
     #[track_caller]
     pub(crate) fn await_end(&self, version: &str, stays: &[&str]) {
-        eventually(
+        patiently(
             &format!("{version}, and nothing else: {:?}", self.names()),
             || {
                 let mut names = self.names();
@@ -175,6 +239,12 @@ impl<'l> Site<'l> {
             "unless-stopped"
         );
     }
+}
+
+/// The time in seconds since 1970.
+pub(crate) fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.expect("after 1970").as_secs()
 }
 
 /// Kills the first process of a container, if it has one.

@@ -19,16 +19,20 @@ pub(crate) const IMAGE: &str = "least";
 /// An image with the program and what that cannot do without: nothing if it is static, else the loader
 /// and libraries of this machine.
 pub(crate) fn image() -> ImageSpec {
-    let folder = Folder::new();
     let built = std::env::var("LAB_BINARY");
-    let built = built.unwrap_or_else(|_| env!("CARGO_BIN_EXE_imagewatch").to_owned());
+    image_of(&built.unwrap_or_else(|_| env!("CARGO_BIN_EXE_imagewatch").to_owned()))
+}
+
+/// The same of another build.
+pub(crate) fn image_of(built: &str) -> ImageSpec {
+    let folder = Folder::new();
     let stripped = folder.path().join("imagewatch");
     let status = Command::new("strip")
         .arg("-o")
-        .args([&stripped, Path::new(&built)])
+        .args([&stripped, Path::new(built)])
         .status();
     assert!(status.expect("strip").success());
-    let ldd = Command::new("ldd").arg(&built).output().expect("ldd");
+    let ldd = Command::new("ldd").arg(built).output().expect("ldd");
     let libraries = String::from_utf8(ldd.stdout).expect("UTF-8");
     let libraries = libraries
         .split_whitespace()

@@ -3,6 +3,7 @@
 
 use crate::docs::listed_calls;
 use crate::docs::proxy_pattern;
+use crate::engine::itself::Site;
 use crate::engine::lab::Lab;
 use crate::engine::lab::good;
 use crate::support::haproxy::Allowed;
@@ -280,4 +281,22 @@ fn the_recipes_for_socket_proxies_are_enough() {
         let (_, report) = program.refresh("");
         assert_eq!(report["recreated"], json!([lab.name("1")]), "{report}");
     }
+}
+
+#[test]
+fn behind_a_proxy_it_updates_itself_with_the_documented_calls() {
+    let Some(lab) = Lab::parted() else { return };
+    let site = Site::new(&lab, 1);
+    let socket = site.between.host();
+    let socket = Path::new(socket.trim_start_matches("unix://"));
+    let calls = listed_calls();
+    let calls = calls.iter().map(|(method, path)| (&**method, &**path));
+    let proxy = Haproxy::start(socket, &Allowed::calls(calls));
+    let host = format!("DOCKER_HOST={}", proxy.host());
+    // Nothing but the way to the proxy is its own.
+    let body = site.body(&[&host], &json!({"HostConfig": {"Binds": []}}));
+    lab.docker.run(&site.name("iw"), &body);
+    site.await_start();
+    site.publish(&site.version("v2"));
+    site.await_end("v2", &[]);
 }

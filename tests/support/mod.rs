@@ -80,16 +80,25 @@ pub(crate) fn tidy(up: impl FnOnce()) {
 
 /// Looks again and again until there is something to see; for things that send no event.
 #[track_caller]
-pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    within(Duration::from_secs(60), what, look)
+}
+
+/// The same for what takes a loaded machine minutes.
+#[track_caller]
+#[allow(dead_code, reason = "for tests with an Engine")]
+pub(crate) fn patiently<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    within(Duration::from_secs(240), what, look)
+}
+
+#[track_caller]
+fn within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(
-            begun.elapsed() < Duration::from_secs(60),
-            "waited in vain: {what}"
-        );
+        assert!(begun.elapsed() < patience, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -144,12 +144,14 @@ fn a_successor_finishes_its_own_swap_and_never_undoes_it() {
         assert_eq!(lab.inspect("iw")["State"]["Running"], true);
         assert_eq!(lab.names(), ["1", "iw", &*aside]);
         // Whoever is outside of it can.
-        let outside = lab.program("hermes", &[]);
+        let mut outside = lab.program("hermes", &[]);
         outside.await_line("a swap was found half done and is undone now");
         assert_eq!(lab.inspect("iw")["Config"]["Labels"]["half"], "old");
         assert_eq!(lab.inspect("iw")["State"]["Running"], true);
         assert_eq!(lab.names(), ["1", "iw"]);
-        drop(outside);
+        // If it were killed before it gives back the lock, those in another PID namespace would wait for it.
+        outside.signal("TERM");
+        outside.await_exit();
         lab.docker.stop(&lab.name("iw"));
         rename("iw", &aside);
     }

@@ -54,7 +54,9 @@ impl<'l> Trio<'l> {
         self.generation += 1;
         let mark = format!("v{}", self.generation);
         for name in self.names() {
-            self.lab.publish(&name, &good(&mark));
+            // No two have the same image: if its names move at the same time, Docker with containerd's store loses it.
+            let labels = json!({"version": mark, "name": name});
+            self.lab.publish(&name, &good(&mark).with("Labels", labels));
         }
         mark
     }

@@ -3,17 +3,16 @@
 use crate::engine::itself::HELPER;
 use crate::engine::itself::Site;
 use crate::engine::itself::kill;
+use crate::engine::itself::now;
 use crate::engine::lab::Lab;
 use crate::engine::swap::every_moment::Moment;
 use crate::engine::swap::every_moment::is_change;
 use crate::engine::swap::every_moment::moments;
 use crate::engine::swap::every_moment::share;
 use crate::support::engine_proxy::Action;
-use crate::support::eventually;
 use crate::support::images::ImageSpec;
-use serde_json::Value;
+use crate::support::patiently;
 use serde_json::json;
-use std::collections::HashSet;
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
@@ -23,30 +22,28 @@ use std::sync::PoisonError;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 use std::time::Instant;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
 
 /// How many updates are disturbed side by side.
 const SITES: usize = 4;
 /// Without a state folder, the next process follows only what it catches up with.
-const ENV: [&str; 1] = ["IMAGEWATCH_CATCH_UP=true"];
+pub(super) const ENV: [&str; 1] = ["IMAGEWATCH_CATCH_UP=true"];
 
 /// Whose process is killed.
 const VICTIMS: [&[&str]; 3] = [&[HELPER], &["iw"], &[HELPER, "iw"]];
 
-type Next = fn(&Site) -> ImageSpec;
+pub(super) type Next = fn(&Site) -> ImageSpec;
 
-fn good(site: &Site) -> ImageSpec {
+pub(super) fn good(site: &Site) -> ImageSpec {
     site.version("v2")
 }
 
-fn bad(site: &Site) -> ImageSpec {
+pub(super) fn bad(site: &Site) -> ImageSpec {
     let entrypoint = json!(["/imagewatch", "no-such-command"]);
     site.version("v2").with("Entrypoint", entrypoint)
 }
 
 /// The calls that change something, in an update that nobody disturbs.
-fn undisturbed(lab: &Lab, next: Next, check: fn(&Site)) -> Vec<String> {
+pub(super) fn undisturbed(lab: &Lab, next: Next, check: fn(&Site)) -> Vec<String> {
     let site = Site::start(lab, 0, &ENV, &json!({}));
     let before = site.between.lines().len();
     site.publish(&next(&site));
@@ -158,7 +155,7 @@ fn disturb(
     }
     site.publish(&next(&site));
     // A moment of the new imagewatch may come late.
-    let came = done.recv_timeout(Duration::from_secs(60));
+    let came = done.recv_timeout(Duration::from_secs(180));
     assert!(
         came.is_ok(),
         "no such call: {moment} in {:#?}",
@@ -166,40 +163,14 @@ fn disturb(
     );
     check(&site);
     if site.runs() == "v1" {
-        let starts = starts_of_v2(lab, &site, since);
+        let starts = site.started("v2", since);
         assert!(starts <= 1, "the image was started {starts} times");
     }
 }
 
-/// How often a container of the newer image was started, as far as the Engine remembers.
-fn starts_of_v2(lab: &Lab, site: &Site, since: u64) -> usize {
-    let filters = "%7B%22type%22%3A%5B%22container%22%5D%2C%22event%22%3A%5B%22start%22%5D%7D";
-    let path = format!(
-        "/events?since={since}&until={}&filters={filters}",
-        now() + 1
-    );
-    let (_, lines) = lab.docker.ask("GET", &path, b"");
-    let lines = String::from_utf8_lossy(&lines).into_owned();
-    let id_of = |line: &str| {
-        let event: Value = serde_json::from_str(line).unwrap_or_default();
-        let of = &event["Actor"]["Attributes"];
-        let is_it = of["version"] == "v2" && of["name"] == site.name("iw");
-        let id = event["Actor"]["ID"].as_str().filter(|_| is_it)?;
-        Some(id.to_owned())
-    };
-    // The Engine starts it again as long as it is not rolled back.
-    let ids = lines.lines().filter_map(id_of);
-    ids.collect::<HashSet<String>>().len()
-}
-
-fn now() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.expect("after 1970").as_secs()
-}
-
 /// A successor that is killed before it is accepted looks like one that crashed.
-fn is_v2(site: &Site) {
-    let told = eventually("what came of it", || {
+pub(super) fn is_v2(site: &Site) {
+    let told = patiently("what came of it", || {
         let last = site.history().first()?["outcome"].as_str()?.to_owned();
         // The server may undo what a killed helper left, and tells that. The helper goes on.
         (last != "skipped").then_some(last)
@@ -214,8 +185,8 @@ fn is_v2(site: &Site) {
     site.await_end("v2", &[]);
 }
 
-fn is_back(site: &Site) {
-    eventually("the roll-back", || {
+pub(super) fn is_back(site: &Site) {
+    patiently("the roll-back", || {
         (site.history().first()?["outcome"] == "rolled_back").then_some(())
     });
     site.await_end("v1", &[HELPER]);

@@ -9,6 +9,7 @@ mod itself;
 mod kill;
 mod kill_among_others;
 mod kill_itself;
+mod kill_itself_and_all;
 mod left_down;
 mod needs;
 mod not_running;

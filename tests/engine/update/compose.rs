@@ -1,5 +1,6 @@
 //! A project of Docker Compose is updated, and Compose finds nothing to do afterwards.
 
+use crate::engine::itself::Site;
 use crate::engine::lab::Lab;
 use crate::engine::lab::good;
 use crate::support::Folder;
@@ -189,6 +190,36 @@ fn compose_finds_nothing_to_do_after_an_update() {
     let listed = project.compose(&["ps", "--all", "--quiet"]);
     assert_eq!(listed.lines().count(), 19, "{listed}");
     project.compose(&["down", "--volumes"]);
+    assert_eq!(project.ids(), BTreeMap::new());
+}
+
+#[test]
+fn compose_finds_nothing_to_do_after_imagewatch_has_updated_itself() {
+    let Some(lab) = Lab::parted() else { return };
+    if lab.leaves_out("is not what Compose is made for") {
+        return;
+    }
+    let site = Site::new(&lab, 1);
+    let body = site.body(&[], &json!({}));
+    let service = json!({
+        "container_name": site.name("iw"), "image": body["Image"], "environment": body["Env"],
+        "labels": body["Labels"], "volumes": body["HostConfig"]["Binds"], "network_mode": "host",
+        "restart": "unless-stopped",
+    });
+    let file = json!({"services": {"imagewatch": service}});
+    let Some(project) = Project::of(&lab, &file) else {
+        return;
+    };
+    project.compose(&["up", "-d"]);
+    site.await_start();
+    site.publish(&site.version("v2"));
+    site.await_end("v2", &[]);
+    let updated = project.ids();
+    let said = project.compose(&["up", "-d"]);
+    assert_eq!(project.ids(), updated, "{said}");
+    let said = project.compose(&["pull"]) + &project.compose(&["up", "-d", "--wait"]);
+    assert_eq!(project.ids(), updated, "{said}");
+    project.compose(&["down"]);
     assert_eq!(project.ids(), BTreeMap::new());
 }
 
