@@ -52,6 +52,11 @@ pub enum Kind {
     Unreachable,
     /// The peer's answer makes no sense.
     Malformed,
+    /// The image needs a signature and has none that counts.
+    Unverified {
+        /// Whether there is a signature, but no good one.
+        is_bad: bool,
+    },
     /// The host was not asked in this round, because it left other requests unanswered.
     GivenUp,
     /// The host was not asked, because it asked for a pause, or needs one.
@@ -128,6 +133,17 @@ impl Error {
         Self::new(Kind::PutOff { until }, host.into(), reason.into())
     }
 
+    /// The image (`NAME@DIGEST`) needs a signature by one of the keys. If `is_bad`, it has others.
+    pub fn unverified(image: impl Into<String>, is_bad: bool) -> Self {
+        let words = if is_bad {
+            "badly signed: no signature is good and by a key of IMAGEWATCH_VERIFY"
+        } else {
+            "unsigned: no signature was found (by referrers, or by the tags sha256-… and sha256-….sig)"
+        };
+        let kind = Kind::Unverified { is_bad };
+        Self::new(kind, image.into(), words.to_owned())
+    }
+
     fn new(kind: Kind, subject: String, words: String) -> Self {
         Self(Box::new(Parts {
             kind,
@@ -140,6 +156,11 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> &Kind {
         &self.0.kind
+    }
+
+    /// The text, request, host or image that the error is about.
+    pub(crate) fn subject(&self) -> &str {
+        &self.0.subject
     }
 
     /// The reason, or the peer's own words.
@@ -234,7 +255,9 @@ impl fmt::Display for Error {
             Kind::Refused { status, .. } | Kind::NotStarted { status, .. } => {
                 write!(f, "{subject}: {status} {words}")
             }
-            Kind::Unreachable | Kind::Malformed => write!(f, "{subject}: {words}"),
+            Kind::Unreachable | Kind::Malformed | Kind::Unverified { .. } => {
+                write!(f, "{subject}: {words}")
+            }
             Kind::GivenUp => write!(f, "{subject}: not asked, because {words}"),
             Kind::PutOff { until } => write!(
                 f,

@@ -91,7 +91,7 @@ const KNOWN: [(&str, Form); 20] = [
     (MODE, Form::Mode),
     (WINDOW, Form::Window),
     (MIN_AGE, Form::MinAge),
-    (VERIFY, Form::OnlyOff),
+    (VERIFY, Form::Switch),
     (NEWER, Form::Newer),
     (ROLLBACK, Form::Switch),
     (PRE_UPDATE, Form::Command),
@@ -157,6 +157,8 @@ pub struct Wishes {
     pub window: Option<Window>,
     /// How long its tag must have pointed at a digest; `None` if no label says it.
     pub min_age: Option<Duration>,
+    /// Whether its image needs a signature; `None` if no label says it.
+    pub verify: Option<bool>,
     /// How far away a newer version may be for its owner to hear of it.
     pub newer: Option<Level>,
     /// One text for each label without an effect, with the reason.
@@ -169,7 +171,7 @@ impl Wishes {
     pub fn of<'a>(labels: &mut dyn Iterator<Item = (&'a str, &'a str)>) -> Self {
         let (mut enable, mut their_enable) = (Enabled::Unsaid, Enabled::Unsaid);
         let (mut mode, mut monitor_only, mut newer) = (None, None, None);
-        let (mut open, mut min_age) = (None, None);
+        let (mut open, mut min_age, mut verify) = (None, None, None);
         let mut remarks = Remarks::default();
         for (name, value) in labels {
             match name {
@@ -180,6 +182,7 @@ impl Wishes {
                 WATCHTOWER_MONITOR_ONLY => monitor_only = switch(value),
                 WINDOW => open = window(value),
                 MIN_AGE => min_age = time(value),
+                VERIFY => verify = switch(value),
                 _ => {}
             }
             remarks.add(name, value);
@@ -199,6 +202,7 @@ impl Wishes {
             unclear: joined(remarks.unclear),
             window: open,
             min_age,
+            verify,
             newer,
             idle: remarks.idle,
         }
@@ -358,7 +362,7 @@ mod tests {
         for (name, bad, good) in [
             (ENABLE, &["ture", ""][..], &["on"][..]),
             (MODE, &["monitor", "", "none"], &["update"]),
-            (VERIFY, &["never", "true"], &["false", "0"]),
+            (VERIFY, &["never", ""], &["false", "true"]),
             (NEWER, &["all", "true"], &["minor", "'Major'"]),
             (ROLLBACK, &["never"], &["no"]),
             (

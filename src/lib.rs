@@ -4,7 +4,7 @@
 //!
 //! # The map
 //!
-//! The code is in eleven rooms on floors. A room imports only from floors below its own (`tests/architecture.rs`).
+//! The code is in twelve rooms on floors. A room imports only from floors below its own (`tests/architecture.rs`).
 //!
 //! ```text
 //! 7  commands                     serve, check, refresh, plan, healthcheck, owner, and common parts
@@ -12,7 +12,7 @@
 //! 5  update                       orders, queue, selection, pulls, updates
 //! 4  swap                         one container replaced, and put back if needed
 //! 3  engine  registry  notify     clients without policy; messages
-//! 2  journal  policy               record of events; whether an update is applied now
+//! 2  journal  policy  trust        record of events; whether an update is applied now; signatures
 //!    http  credentials             connections; logins
 //! 1  reference  provenance  labels  version  error  logging  secret  thread  text  time  process
 //! ```
@@ -62,6 +62,7 @@ pub mod swap;
 mod text;
 pub mod thread;
 pub mod time;
+pub mod trust;
 pub mod update;
 pub mod version;
 pub mod watch;

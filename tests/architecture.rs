@@ -22,6 +22,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("http", 2),
     ("journal", 2),
     ("policy", 2),
+    ("trust", 2),
     ("engine", 3),
     ("notify", 3),
     ("registry", 3),

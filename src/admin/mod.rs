@@ -219,6 +219,7 @@ impl Admin {
             &self.registry.put_offs(),
             self.history.rejected().list().len(),
             self.down.list().len(),
+            &self.refresher.verified.counts(),
         );
         Reply::text(FORMAT, &page)
     }

@@ -103,6 +103,26 @@ impl Backend for LiveBackend {
         self.refresher.survey(reference, digest, seen)
     }
 
+    fn verify(&self, target: &Target, digest: &Digest, seen: &[Seen]) -> Option<Verdict> {
+        let reference = &target.reference;
+        let error = self.refresher.vet(reference, digest, seen).err()?;
+        match self.refresher.unverified(target, &error) {
+            Some((verdict, event)) => {
+                if let Some(event) = event {
+                    (self.tell)(&Step::Outcome(event));
+                }
+                Some(verdict)
+            }
+            None => {
+                let reason = error.to_string();
+                if self.refresher.is_news_of(&reference.to_string(), &reason) {
+                    log::warn!("{}: its signature is not known: {reason}", target.name);
+                }
+                Some(Verdict::Retry(reason))
+            }
+        }
+    }
+
     fn end_round(&self) {
         self.refresher.learn_versions(&self.board);
         let mut newer = self.newer.lock().unwrap_or_else(PoisonError::into_inner);

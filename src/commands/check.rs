@@ -3,6 +3,8 @@
 use super::wiring::Wiring;
 use crate::config::Config;
 use crate::engine::Image;
+use crate::error::Error;
+use crate::error::Kind;
 use crate::journal::History;
 use crate::journal::Standing;
 use crate::journal::Survey;
@@ -54,7 +56,7 @@ pub struct Row {
     /// A newer version under another tag, and the version in use.
     #[serde(serialize_with = "newest", skip_serializing_if = "Option::is_none")]
     pub newer: Option<Newer>,
-    /// The error of the registry.
+    /// The error of the registry, or why the image is not pulled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -98,7 +100,6 @@ pub fn check(config: &Config) -> Result<Table, String> {
 /// Looks up every watched reference, for a server too.
 #[cold]
 pub(super) fn look(refresher: &Refresher) -> Result<Table, String> {
-    let say = |error: crate::error::Error| error.to_string();
     let seen = refresher.selection.seen(&refresher.engine).map_err(say)?;
     let targets = refresher.watched(&seen);
     let references: Vec<Reference> = targets.iter().map(|t| t.reference.clone()).collect();
@@ -145,7 +146,7 @@ fn summarise(seen: &[Seen], rows: &[Row]) -> String {
     for row in rows {
         match row.state {
             Standing::Failed => unknown.push(row.name.clone()),
-            Standing::Outdated | Standing::Waiting if row.behind.is_empty() => {
+            standing if standing.is_behind() && row.behind.is_empty() => {
                 behind.push(row.name.clone())
             }
             _ => behind.extend(row.behind.iter().cloned()),
@@ -164,10 +165,8 @@ fn row(
     images: &LocalImages,
 ) -> crate::error::Result<Row> {
     let reference = &target.reference;
-    let of: Vec<&Seen> = seen
-        .iter()
-        .filter(|one| one.made_from.as_ref() == Ok(reference))
-        .collect();
+    let is_of_it = |one: &&Seen| one.made_from.as_ref() == Ok(reference);
+    let of: Vec<&Seen> = seen.iter().filter(is_of_it).collect();
     let mut digests = HashSet::new();
     let ids = of.iter().map(|one| one.image_id.as_str());
     for id in ids.collect::<HashSet<_>>() {
@@ -181,6 +180,7 @@ fn row(
     }
     let running_digests = in_order(digests);
     let (mut behind, mut waiting, mut versions) = (Vec::new(), Vec::new(), Versions::default());
+    let mut refused = None;
     let state = match &outcome {
         Err(_) if refresher.is_local(reference).unwrap_or(false) => Standing::Local,
         Err(_) => Standing::Failed,
@@ -189,16 +189,19 @@ fn row(
             waiting = refresher.waiting(target, digest, seen, &survey);
             let waits = survey.waits(&waiting);
             versions = with_version(refresher, reference, digest, &survey);
+            let would_pull = survey.standing == Standing::Outdated && !survey.is_pulled;
+            let vetted = would_pull.then(|| refresher.vet(reference, digest, seen));
+            refused = vetted.and_then(Result::err);
             behind.extend(survey.behind.into_iter().map(|one| one.name));
-            if waits {
-                Standing::Waiting
-            } else {
-                survey.standing
+            match &refused {
+                Some(error) => unverified(error),
+                None if waits => Standing::Waiting,
+                None => survey.standing,
             }
         }
     };
     let (registry_digest, error) = match outcome {
-        Ok(digest) => (Some(digest.to_string()), None),
+        Ok(digest) => (Some(digest.to_string()), refused.map(say)),
         Err(_) if state == Standing::Local => (None, None),
         Err(reason) => (None, Some(reason)),
     };
@@ -215,6 +218,19 @@ fn row(
         newer: None,
         error,
     })
+}
+
+/// The state of an image that may not be pulled.
+fn unverified(error: &Error) -> Standing {
+    match error.kind() {
+        Kind::Unverified { is_bad: true } => Standing::BadlySigned,
+        Kind::Unverified { .. } => Standing::Unsigned,
+        _ => Standing::Failed,
+    }
+}
+
+fn say(error: Error) -> String {
+    error.to_string()
 }
 
 fn in_order(texts: HashSet<String>) -> Vec<String> {
@@ -257,7 +273,8 @@ impl Table {
     /// Whether anything is outdated, also if its update waits.
     #[must_use]
     pub fn is_outdated(&self) -> bool {
-        self.has(Standing::Outdated) || self.has(Standing::Waiting)
+        let mut rows = self.references.iter();
+        rows.any(|row| row.state.is_behind() && row.state != Standing::Rejected)
     }
 
     /// Whether a look-up failed.

@@ -53,6 +53,23 @@ impl DryRun {
         text
     }
 
+    /// Adds the pull of an image, or the reason why it is not pulled. Returns whether it is.
+    fn add_pull(
+        &mut self,
+        wiring: &Wiring,
+        reference: &Reference,
+        digest: &Digest,
+        seen: &[Seen],
+    ) -> bool {
+        let name = reference.to_string();
+        let vetted = wiring.refresher.vet(reference, digest, seen);
+        match &vetted {
+            Ok(()) => self.would_pull.push(name),
+            Err(error) => self.failed.push(Reasoned::new(&name, error.to_string())),
+        }
+        vetted.is_ok()
+    }
+
     /// Adds the effect on one reference whose registry has `digest`.
     fn add(
         &mut self,
@@ -78,9 +95,8 @@ impl DryRun {
             Vec::new()
         };
         let is_pulled = survey.is_pulled || survey.waits(&waiting);
-        if !is_pulled && (is_named || !is_local) {
-            self.would_pull.push(reference.to_string());
-        }
+        let wants_pull = !is_pulled && (is_named || !is_local);
+        let may_come = !wants_pull || self.add_pull(wiring, reference, digest, seen);
         let rejection = survey.rejection.as_ref();
         let rejection = rejection.filter(|_| extent != Extent::Force);
         let of_it = seen
@@ -100,6 +116,7 @@ impl DryRun {
             }
             let waits = waiting.iter().find(|other| other.name == name);
             let reason = match (rejection, waits) {
+                _ if !may_come => Some("its image is not pulled".to_owned()),
                 (Some(reason), _) => Some(format!("this image was rejected: {reason}")),
                 (None, Some(waiting)) => Some(waiting.in_words()),
                 (None, None) => why_not(wiring, one)?,

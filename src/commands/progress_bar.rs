@@ -190,7 +190,9 @@ fn line(event: &Event) -> String {
     let (subject, image) = (event.subject(), &event.image);
     let (reason, _) = headline(event.reason.as_deref().unwrap_or_default());
     match event.outcome {
-        Outcome::PullFailed => format!("{image}: not pulled: {reason}"),
+        Outcome::PullFailed | Outcome::Unsigned | Outcome::BadlySigned => {
+            format!("{image}: not pulled: {reason}")
+        }
         Outcome::Behind => format!("{subject}: behind {image}, left to you"),
         Outcome::Recreated | Outcome::Restored => match event.downtime_seconds {
             Some(seconds) => format!("{subject}: recreated, down for {} s", tenths(seconds)),

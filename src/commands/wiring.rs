@@ -14,6 +14,7 @@ use crate::update::Permissions;
 use crate::update::Refresher;
 use crate::update::Releases;
 use crate::update::Selection;
+use crate::update::Verified;
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -69,7 +70,8 @@ impl Wiring {
             catalogue: config.runtimes.clone(),
             selection: Selection::new(config.select, &config.prefix, &config.runtimes)
                 .with_stopped(config.include_stopped)
-                .with_mode(config.mode),
+                .with_mode(config.mode)
+                .with_keys(config.trust.has_keys()),
             cleanup: config.cleanup,
             fetches_ahead: config.window_pull,
             keep: config.keep,
@@ -85,6 +87,8 @@ impl Wiring {
             rejected: Arc::clone(history.rejected()),
             history: Arc::clone(history),
             rules: config.rules.clone(),
+            trust: config.trust.clone(),
+            verified: Verified::default(),
             releases: Releases::default(),
             replaced: Arc::default(),
             permissions: Permissions::default(),

@@ -7,6 +7,7 @@ mod filter;
 mod host;
 mod peers;
 mod policy;
+mod trust;
 mod value;
 mod vars;
 
@@ -21,6 +22,7 @@ use crate::reference::Target;
 use crate::secret::Secret;
 use crate::time::Zone;
 use crate::time::print_duration;
+use crate::trust::Trust;
 use crate::update::Recreate;
 use crate::update::Select;
 use std::ffi::OsString;
@@ -141,6 +143,15 @@ pub const VARIABLES: &[Variable] = &[
         "127.0.0.1:8080",
         "address of the admin endpoint; off for none",
     ),
+    secret(
+        "IMAGEWATCH_VERIFY",
+        "PEM public keys, one of which must have signed an image before it is pulled",
+    ),
+    plain(
+        "IMAGEWATCH_VERIFY_FOR",
+        "",
+        "beginnings of the names that need a signature, e.g. ghcr.io/acme/; all if unset",
+    ),
     secret("ADMIN_TOKEN", "bearer token of the admin endpoint"),
     secret("GHCR_USER", "user name for ghcr.io"),
     secret("GHCR_TOKEN", "access token for ghcr.io"),
@@ -241,6 +252,8 @@ pub struct Config {
     pub rules: Rules,
     /// Whether images are pulled before their window opens.
     pub window_pull: bool,
+    /// Which images need a signature.
+    pub trust: Trust,
     /// The time zone of the window and of shown times.
     pub zone: Zone,
     /// How many containers may wait to be accepted at the same time, at least 1.

@@ -25,8 +25,8 @@ use std::time::Duration;
 /// The largest `IMAGEWATCH_PARALLEL`. Each container that waits has a thread.
 const MOST_PARALLEL: usize = 64;
 
-/// Variables that restrict updates, and that this version does not support.
-const RESTRICTIONS: [&str; 2] = ["IMAGEWATCH_VERIFY", "IMAGEWATCH_VERIFY_FOR"];
+/// A variable that restricts updates, and that this version does not support.
+const RESTRICTION: &str = "IMAGEWATCH_VERIFY_IDENTITY";
 
 /// The largest `IMAGEWATCH_KEEP`.
 const MOST_KEPT: usize = 20;
@@ -50,6 +50,7 @@ pub(super) fn read(
             &[("swap", Recreate::Swap), ("remove", Recreate::Remove)],
         ),
         rules: vars.rules(),
+        trust: vars.trust(),
         window_pull: vars.switch("IMAGEWATCH_WINDOW_PULL"),
         zone: vars.zone(),
         cleanup: vars.switch("IMAGEWATCH_CLEANUP"),
@@ -245,13 +246,12 @@ impl Vars {
         Some(address)
     }
 
-    /// Refuses variables of a later version that restrict updates. This version would ignore the restriction.
+    /// Refuses a variable of another build that restricts updates. This build would ignore the restriction.
     fn refuse_restrictions(&mut self) {
-        for name in RESTRICTIONS {
-            if let Some(value) = self.given(name) {
-                let words = "it to be unset: this version cannot restrict updates so";
-                self.problem(name, &value, words);
-            }
+        if let Some(value) = self.given(RESTRICTION) {
+            let words =
+                "it to be unset: this build checks signatures by keys only (IMAGEWATCH_VERIFY)";
+            self.problem(RESTRICTION, &value, words);
         }
     }
 
@@ -267,7 +267,7 @@ impl Vars {
     /// Warns of unknown variables. Without the warning, a misspelt name would silently leave the default.
     fn warn_of_unknown(&mut self) {
         for name in &self.names("IMAGEWATCH_") {
-            let is_known = known(name) || RESTRICTIONS.contains(&name.as_str());
+            let is_known = known(name) || name == RESTRICTION;
             if !is_known {
                 self.warnings
                     .push(match nearest(name, VARIABLES.iter().map(|row| row.name)) {
@@ -567,15 +567,62 @@ mod tests {
 
     #[test]
     fn a_restriction_that_cannot_be_kept_is_refused() {
-        for name in RESTRICTIONS {
-            let refused = format!(
-                "{name}=\"x\": expected it to be unset: this version cannot restrict updates so"
-            );
-            assert_eq!(problems(&[(name, "x")]), [refused]);
-            good(&[(name, "")]);
-        }
+        let refused = format!(
+            "{RESTRICTION}=\"x\": expected it to be unset: this build checks signatures by keys only (IMAGEWATCH_VERIFY)"
+        );
+        assert_eq!(problems(&[(RESTRICTION, "x")]), [refused]);
+        good(&[(RESTRICTION, "")]);
         assert_eq!(good(&[("IMAGEWATCH_MODE", "notify")]).mode, Consent::Notify);
         assert_eq!(good(&[]).mode, Consent::Update);
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_used_is_a_problem_and_not_shown() {
+        let vectors = include_str!("../../tests/support/trust_vectors.json");
+        let vectors: serde_json::Value = serde_json::from_str(vectors).expect("JSON");
+        let key = |name: &str| vectors["keys"][name].as_str().expect("a key").to_owned();
+        let (good_key, p521) = (key("ed25519"), key("p521"));
+        let given = ("IMAGEWATCH_VERIFY", &*good_key);
+        let names = "IMAGEWATCH_VERIFY_FOR";
+        let config = good(&[given, (names, "ghcr.io/acme/, localhost:5000/x")]);
+        let concerns = |name: &str| config.trust.concerns(&name.parse().expect("valid"));
+        assert!(concerns("ghcr.io/acme/app") && concerns("localhost:5000/xy"));
+        assert!(!concerns("nginx"));
+        assert!(!good(&[]).trust.has_keys());
+        let file = std::env::temp_dir().join(format!("imagewatch-key-{}", std::process::id()));
+        std::fs::write(&file, &good_key).expect("writable");
+        let path = file.to_str().expect("UTF-8");
+        assert!(good(&[("IMAGEWATCH_VERIFY_FILE", path)]).trust.has_keys());
+        std::fs::remove_file(&file).expect("removable");
+        for (vars, expected) in [
+            (
+                vec![("IMAGEWATCH_VERIFY", &*p521)],
+                "IMAGEWATCH_VERIFY=\"***\": expected PEM public keys of the kinds P-256, P-384, Ed25519 or RSA (2048 to \
+                 8192 bits), but key 1 is a P-521 key, which is not supported",
+            ),
+            (
+                vec![(names, "ghcr.io/acme/")],
+                "IMAGEWATCH_VERIFY_FOR=\"ghcr.io/acme/\": expected IMAGEWATCH_VERIFY to be set as well",
+            ),
+        ] {
+            assert_eq!(problems(&vars), [expected]);
+        }
+        for prefix in [
+            "acme/app",
+            "nginx",
+            "ghcr.io",
+            "ghcr.io/Acme/",
+            "index.docker.io/x",
+            "ghcr.io/*",
+        ] {
+            let words = problems(&[given, (names, prefix)]);
+            let start =
+                format!("{names}={prefix:?}: expected beginnings of names with their registry");
+            assert!(
+                words.len() == 1 && words[0].starts_with(&start),
+                "{words:?}"
+            );
+        }
     }
 
     #[test]

@@ -72,13 +72,17 @@ pub enum Outcome {
     Newer,
     /// The container runs the image again that it ran before, because its owner asked for that.
     Restored,
+    /// The image needs a signature, and has none for a while. The event is about an image.
+    Unsigned,
+    /// The image needs a signature, and has none that is good. The event is about an image.
+    BadlySigned,
     /// The owner decided about a container or an image. The reason says what: a hold, a skipped image, or the end of one.
     Decided,
 }
 
 impl Outcome {
     /// Each outcome and its name. `LeftAlone` has the name of `Skipped`; in JSON the two differ in `failed`.
-    pub const ALL: [(Self, &str); 11] = [
+    pub const ALL: [(Self, &str); 13] = [
         (Self::Recreated, "recreated"),
         (Self::RolledBack, "rolled_back"),
         (Self::PullFailed, "pull_failed"),
@@ -89,6 +93,8 @@ impl Outcome {
         (Self::Back, "back"),
         (Self::Newer, "newer"),
         (Self::Restored, "restored"),
+        (Self::Unsigned, "unsigned"),
+        (Self::BadlySigned, "badly_signed"),
         (Self::Decided, "decided"),
     ];
 
@@ -161,6 +167,14 @@ impl Event {
             ..Self::of(Outcome::PullFailed, "", image)
         }
         .because(reason)
+    }
+
+    /// An event of an image that was not pulled, because it needs a signature.
+    #[must_use]
+    pub fn unverified(image: &str, digest: &str, is_bad: bool, reason: &str) -> Self {
+        let outcome = [Outcome::Unsigned, Outcome::BadlySigned][usize::from(is_bad)];
+        let event = Self::pull_failed(image, reason).to(digest);
+        Self { outcome, ..event }
     }
 
     /// An event of a newer version of `image`.
@@ -257,6 +271,9 @@ impl Event {
                 }
             }
             Outcome::PullFailed => log::warn!("{subject} could not be pulled: {reason}"),
+            Outcome::Unsigned | Outcome::BadlySigned => {
+                log::warn!("not pulled image={image} new={new}: {reason}");
+            }
             Outcome::Skipped => {
                 log::warn!("not recreated container={subject}, left as it is: {reason}");
             }

@@ -272,12 +272,13 @@ impl History {
         });
     }
 
-    /// Whether the same newer version of the same image is remembered, perhaps from an earlier process.
+    /// Whether the same news of the same image is remembered, perhaps from an earlier process.
     #[must_use]
     pub fn knows(&self, step: &Step) -> bool {
         let is_same = |one: &Entry, event: &Event| {
             one.event.outcome == event.outcome
                 && one.event.image == event.image
+                && one.event.new == event.new
                 && one.event.new_version == event.new_version
         };
         step.event()

@@ -33,6 +33,8 @@ const OTHER_HOSTS: &str = "other";
 const LOOKUPS: [&str; 5] = ["ok", "refused", "unreachable", "put_off", "malformed"];
 /// The outcomes of a swap.
 const SWAPS: [&str; 3] = ["recreated", "rolled_back", "failed"];
+/// The outcomes of a verification.
+pub const VERIFICATIONS: [&str; 4] = ["verified", "unsigned", "badly_signed", "failed"];
 /// Upper bounds of the histogram of downtimes: milliseconds, and the same in seconds as text.
 const BUCKETS: [(u64, &str); 9] = [
     (250, "0.25"),
@@ -70,7 +72,7 @@ impl Metrics {
             Err(Kind::Refused { .. } | Kind::NotStarted { .. }) => 1,
             Err(Kind::Unreachable | Kind::GivenUp) => 2,
             Err(Kind::PutOff { .. }) => 3,
-            Err(Kind::Malformed | Kind::Reference) => 4,
+            Err(Kind::Malformed | Kind::Reference | Kind::Unverified { .. }) => 4,
         };
         let mut counters = self.lock();
         let lookups = &mut counters.lookups;
@@ -98,6 +100,8 @@ impl Metrics {
             | Outcome::Behind
             | Outcome::Back
             | Outcome::Newer
+            | Outcome::Unsigned
+            | Outcome::BadlySigned
             | Outcome::Decided => return,
         };
         let mut counters = self.lock();
@@ -108,7 +112,7 @@ impl Metrics {
     }
 
     /// Prints all metrics, in alphabetical order. `rejected` and `down` are the numbers of rejected images and of
-    /// containers that are down.
+    /// containers that are down; `verifications` those of [`VERIFICATIONS`].
     #[must_use]
     pub fn render(
         &self,
@@ -116,6 +120,7 @@ impl Metrics {
         put_offs: &[PutOff],
         rejected: usize,
         down: usize,
+        verifications: &[u64; VERIFICATIONS.len()],
     ) -> String {
         let counters = self.lock();
         let mut page = Page::default();
@@ -139,6 +144,13 @@ impl Metrics {
         page.counter("rounds_total", "Rounds of the watcher since the start.");
         page.sample("", &[], snapshot.watcher.rounds);
         counters.render_swaps(&mut page);
+        page.counter(
+            "verifications_total",
+            "Searches for the signature of an image, by outcome.",
+        );
+        for (outcome, count) in VERIFICATIONS.iter().zip(verifications) {
+            page.sample("", &[("outcome", outcome)], *count);
+        }
         render_watcher(snapshot, &mut page);
         page.text()
     }
@@ -206,7 +218,11 @@ fn render_references(snapshot: &Snapshot, page: &mut Page) {
         // update waits is as its owner wants it.
         let outdated = matches!(
             entry.state,
-            Standing::Outdated | Standing::Refreshing | Standing::Rejected
+            Standing::Outdated
+                | Standing::Unsigned
+                | Standing::BadlySigned
+                | Standing::Refreshing
+                | Standing::Rejected
         );
         let labels = [("name", &*entry.name), ("reference", &*entry.reference)];
         page.sample("", &labels, u64::from(outdated));
@@ -281,7 +297,7 @@ mod tests {
     }
 
     fn render(metrics: &Metrics, board: &Board) -> String {
-        metrics.render(&board.snapshot(), &[], 0, 0)
+        metrics.render(&board.snapshot(), &[], 0, 0, &[0; 4])
     }
 
     /// Asserts that the page has each of these lines.

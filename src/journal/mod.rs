@@ -49,6 +49,7 @@ pub use put_off::PutOff;
 
 pub use metrics::FORMAT;
 pub use metrics::Metrics;
+pub use metrics::VERIFICATIONS;
 
 pub use history::History;
 

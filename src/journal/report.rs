@@ -40,7 +40,12 @@ impl Report {
             Outcome::RolledBack | Outcome::Down => self.rolled_back.push(reasoned()),
             Outcome::Skipped | Outcome::LeftAlone => self.skipped.push(reasoned()),
             Outcome::Behind => self.skipped.push(Reasoned::new(name, ONLY_NOTIFY)),
-            Outcome::PullFailed | Outcome::Back | Outcome::Newer | Outcome::Decided => {}
+            Outcome::PullFailed
+            | Outcome::Unsigned
+            | Outcome::BadlySigned
+            | Outcome::Back
+            | Outcome::Newer
+            | Outcome::Decided => {}
         }
     }
 

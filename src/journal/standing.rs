@@ -19,6 +19,10 @@ pub enum Standing {
     /// The registry has another digest than a container runs, or than was pulled. An index that moved for other
     /// platforms only is `Current` again once it was pulled.
     Outdated,
+    /// The registry has another digest, which needs a signature and has none.
+    Unsigned,
+    /// The registry has another digest, which needs a signature. None of those that it has is good.
+    BadlySigned,
     /// The registry has another digest, which waits for its minimum age, its window, or its owner.
     Waiting,
     /// The registry's image did not come up, and is not tried again. The next image will be tried.
@@ -33,8 +37,9 @@ pub enum Standing {
 
 impl Standing {
     /// Each state and its name.
-    pub const ALL: [(Self, &'static str); 9] = [
+    pub const ALL: [(Self, &'static str); 11] = [
         (Self::Absent, "absent"),
+        (Self::BadlySigned, "badly_signed"),
         (Self::Current, "current"),
         (Self::Failed, "failed"),
         (Self::Local, "local"),
@@ -42,6 +47,7 @@ impl Standing {
         (Self::Refreshing, "refreshing"),
         (Self::Rejected, "rejected"),
         (Self::Unknown, "unknown"),
+        (Self::Unsigned, "unsigned"),
         (Self::Waiting, "waiting"),
     ];
 
@@ -49,7 +55,11 @@ impl Standing {
     #[must_use]
     pub fn is_behind(self) -> bool {
         match self {
-            Self::Outdated | Self::Waiting | Self::Rejected => true,
+            Self::Outdated
+            | Self::Unsigned
+            | Self::BadlySigned
+            | Self::Waiting
+            | Self::Rejected => true,
             Self::Unknown
             | Self::Current
             | Self::Refreshing

@@ -88,7 +88,10 @@ impl Worst {
         let is_failed = |verdict: &Verdict| {
             matches!(
                 verdict,
-                Verdict::Retry(_) | Verdict::Later(_) | Verdict::Stale(_)
+                Verdict::Retry(_)
+                    | Verdict::Later(_)
+                    | Verdict::Stale(_)
+                    | Verdict::Unverified { .. }
             )
         };
         if outcomes.list_error.is_some() || verdicts.clone().any(is_failed) {

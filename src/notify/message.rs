@@ -247,6 +247,20 @@ mod tests {
                 "a.b/c:d: the old container runs again.",
             ),
             (
+                Event::unverified(IMAGE, &digest('b'), false, "unsigned: none"),
+                "unsigned",
+                "a.b/c:d is unsigned",
+                "a.b/c:d: sha256:bbbbbbbbbbbb was not pulled, because it is unsigned: none. A signature that comes later \
+                 is used in the next round.",
+            ),
+            (
+                Event::unverified(IMAGE, &digest('b'), true, "badly signed: none"),
+                "badly_signed",
+                "a.b/c:d is badly signed",
+                "a.b/c:d: sha256:bbbbbbbbbbbb was not pulled, because it is badly signed: none. A good signature that \
+                 comes later is used in the next round.",
+            ),
+            (
                 Event::newer(IMAGE, "1.3.9", "1.4.2"),
                 "newer",
                 "1.4.2 exists for a.b/c:d",

@@ -588,7 +588,7 @@ mod tests {
             ),
             (
                 "https://h/s3cr3t?events=updated,s3cr3t",
-                "(`events` takes updated, rolled_back, failed, behind, down, back, newer, restored, decided)",
+                "(`events` takes updated, rolled_back, failed, behind, down, back, newer, restored, unsigned, badly_signed, decided)",
             ),
             ("ntfy://h/t?digest=weekly", "(`digest` takes daily)"),
             ("generic://h/?@Host=x", "(the option `@…` is not known)"),

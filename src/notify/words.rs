@@ -122,6 +122,28 @@ const ROWS: [(Outcome, Words); Outcome::ALL.len()] = [
         },
     ),
     (
+        Outcome::Unsigned,
+        Words {
+            name: "unsigned",
+            level: Level::Warning,
+            tag: "lock",
+            title: "{name} is unsigned",
+            text: "{image}: {new} was not pulled, because it is {reason}. A signature that comes later is used in the \
+                   next round.",
+        },
+    ),
+    (
+        Outcome::BadlySigned,
+        Words {
+            name: "badly_signed",
+            level: Level::Warning,
+            tag: "lock",
+            title: "{name} is badly signed",
+            text: "{image}: {new} was not pulled, because it is {reason}. A good signature that comes later is used in \
+                   the next round.",
+        },
+    ),
+    (
         Outcome::Decided,
         Words {
             name: "decided",

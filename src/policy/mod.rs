@@ -55,6 +55,8 @@ pub struct OwnRules {
     pub min_age: Option<Duration>,
     /// When the container may be updated, if a label says it.
     pub window: Option<Window>,
+    /// Whether its image needs a signature, if a label says it.
+    pub verify: Option<bool>,
 }
 
 impl OwnRules {
@@ -64,6 +66,7 @@ impl OwnRules {
         Self {
             min_age: wishes.min_age,
             window: wishes.window.clone(),
+            verify: wishes.verify,
         }
     }
 }
@@ -402,6 +405,7 @@ mod tests {
         let own = OwnRules {
             min_age: Some(Duration::ZERO),
             window: Some(Window::default()),
+            verify: None,
         };
         let facts = Facts::new(now, &zone, &rules, &own);
         assert_eq!(decide(&facts), Decision::Apply);

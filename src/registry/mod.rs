@@ -12,6 +12,7 @@ mod refusal;
 mod request;
 mod round;
 mod sharing;
+mod signatures;
 mod tags;
 mod token;
 mod turn;
@@ -19,6 +20,7 @@ mod turn;
 pub use challenge::Challenge;
 pub use host_memory::Hosts;
 pub use refusal::refused;
+pub use signatures::Signature;
 pub use turn::Turn;
 
 use crate::credentials::Credentials;

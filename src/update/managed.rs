@@ -54,6 +54,12 @@ pub struct Unreadable {
 }
 
 impl Selection {
+    /// The reason to leave a container alone that asks for a signature, if there is no key.
+    pub(super) fn lacks_key(&self, wishes: &Wishes) -> Option<String> {
+        let lacks = wishes.verify == Some(true) && !self.has_keys;
+        lacks.then(|| "its label imagewatch.verify=true needs IMAGEWATCH_VERIFY".to_owned())
+    }
+
     /// Inspects the containers with these names, if each has a tag to follow.
     ///
     /// # Errors
@@ -67,7 +73,9 @@ impl Selection {
         let mut managed: Vec<Managed> = Vec::new();
         for summary in list {
             let is_wanted = names.iter().any(|wanted| wanted == summary.name());
-            if !is_wanted || blocking_label(&Wishes::of(&mut summary.labels())).is_some() {
+            let wishes = Wishes::of(&mut summary.labels());
+            let is_blocked = blocking_label(&wishes).is_some() || self.lacks_key(&wishes).is_some();
+            if !is_wanted || is_blocked {
                 continue;
             }
             let Some(container) = engine.find(summary.id())? else {
@@ -144,7 +152,7 @@ impl Selection {
                 reference,
                 consent: wishes.consent.unwrap_or(self.mode),
                 rules: OwnRules::of(&wishes),
-                left_alone: wishes.unclear.clone(),
+                left_alone: wishes.unclear.clone().or_else(|| self.lacks_key(&wishes)),
             });
             outline_many(&mut managed);
         }

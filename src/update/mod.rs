@@ -37,6 +37,7 @@ mod side_by_side;
 mod stopped;
 mod survey;
 mod tags;
+mod verify;
 mod worker;
 
 pub use select::Consent;
@@ -80,6 +81,7 @@ pub use permissions::Permissions;
 pub use permit::Permit;
 pub use releases::Releases;
 pub use survey::summary;
+pub use verify::Verified;
 pub use worker::Worker;
 
 use crate::credentials::Credentials;
@@ -101,6 +103,7 @@ use crate::reference::Target;
 use crate::registry::Registry;
 use crate::swap::Acceptance;
 use crate::thread::Shutdown;
+use crate::trust::Trust;
 use choose::NotifyOnly;
 use pull::Pulled;
 use replaced::Replaced;
@@ -150,6 +153,10 @@ pub struct Refresher {
     pub history: Arc<History>,
     /// Minimum age and window of containers whose labels hold none.
     pub rules: Rules,
+    /// Which images need a signature.
+    pub trust: Trust,
+    /// The images that were verified.
+    pub verified: Verified,
     /// What the newest images in their registries tell about themselves.
     pub releases: Releases,
     /// Images that were replaced lately.
@@ -322,10 +329,15 @@ impl Refresher {
     fn survey_again(
         &self,
         order: &Order,
-        digests: Vec<(Reference, Digest)>,
+        mut digests: Vec<(Reference, Digest)>,
         mut here: HashMap<Reference, Image>,
         outcomes: &mut Outcomes,
     ) {
+        for (reference, verdict) in &outcomes.verdicts {
+            if let Verdict::Unverified { digest, .. } = verdict {
+                digests.push((reference.clone(), digest.clone()));
+            }
+        }
         let seen = match self.selection.seen(&self.engine) {
             Ok(seen) if outcomes.list_error.is_none() => Some(by_reference(seen)),
             _ => None,

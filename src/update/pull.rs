@@ -72,6 +72,9 @@ impl Refresher {
                         outcomes.verdicts.push(verdict);
                         continue;
                     }
+                    if self.report_unverified(target, &error, outcomes, on) {
+                        continue;
+                    }
                     log::warn!("{name} could not be pulled: {error}");
                     on(&Step::Outcome(Event::pull_failed(
                         &image,
@@ -124,6 +127,7 @@ impl Refresher {
                 tagged: None,
             }));
         }
+        let digest = self.vouch(images, reference, digest)?;
         self.pull_newest(order, target, (digest, before), on)
             .map(Some)
     }
@@ -146,7 +150,7 @@ impl Refresher {
         let pinned = digest.clone().filter(|_| self.may_tag());
         let is_pinned = pinned.is_some();
         let (image, digest) = match pinned {
-            Some(digest) => self.pull_digest(reference, digest, before.as_ref(), on)?,
+            Some(digest) => self.pull_digest(order, reference, digest, before.as_ref(), on)?,
             // The Engine may know a way to the image that this program does not know.
             None => (self.pull(reference, None, before.as_ref(), on)?, digest),
         };
@@ -186,6 +190,7 @@ impl Refresher {
     /// meanwhile, so the digest is looked up once more after a failure. Returns the image and its digest.
     fn pull_digest(
         &self,
+        order: &Order,
         reference: &Reference,
         digest: Digest,
         before: Option<&Image>,
@@ -202,7 +207,10 @@ impl Refresher {
         match pull(&digest) {
             Ok(image) => Ok((image, Some(digest))),
             Err(error) => match self.registry.digest(reference) {
-                Ok(newer) if newer != digest => Ok((pull(&newer)?, Some(newer))),
+                Ok(newer) if newer != digest => {
+                    self.vouch(&order.images, reference, Some(newer.clone()))?;
+                    Ok((pull(&newer)?, Some(newer)))
+                }
                 _ => Err(error),
             },
         }

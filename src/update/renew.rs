@@ -328,7 +328,7 @@ impl Refresher {
     }
 
     /// Whether the reason to leave a container alone differs from the last one.
-    pub(super) fn is_news_of(&self, name: &str, reason: &str) -> bool {
+    pub fn is_news_of(&self, name: &str, reason: &str) -> bool {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.insert(name.to_owned(), reason.to_owned()).as_deref() != Some(reason)
     }

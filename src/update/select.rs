@@ -83,6 +83,8 @@ pub struct Selection {
     pub(super) with_stopped: bool,
     /// The consent of a container whose labels give none.
     pub(super) mode: Consent,
+    /// Whether a signature can be verified.
+    pub(super) has_keys: bool,
     /// The warnings about labels, by container name. Each warning is logged once, not in every round.
     warned: Arc<Mutex<HashMap<String, Vec<String>>>>,
     /// The image names that containers were created with, by container id. The list does not always show them.
@@ -99,6 +101,7 @@ impl Selection {
             runtimes: runtimes.iter().map(|r| r.reference.clone()).collect(),
             with_stopped: false,
             mode: Consent::Update,
+            has_keys: false,
             warned: Arc::default(),
             image_names: Arc::default(),
         }
@@ -117,6 +120,12 @@ impl Selection {
     #[must_use]
     pub fn with_mode(self, mode: Consent) -> Self {
         Self { mode, ..self }
+    }
+
+    /// The same, with or without keys that verify signatures.
+    #[must_use]
+    pub fn with_keys(self, has_keys: bool) -> Self {
+        Self { has_keys, ..self }
     }
 
     /// Returns every managed container. One list is enough, except for containers whose image is listed by id:
@@ -171,7 +180,7 @@ impl Selection {
                 continue;
             }
             self.warn_of_labels(summary, &wishes);
-            let left_alone = wishes.unclear.clone();
+            let left_alone = wishes.unclear.clone().or_else(|| self.lacks_key(&wishes));
             seen.push(Seen {
                 id: summary.id().to_owned(),
                 name: summary.name().to_owned(),
@@ -206,8 +215,9 @@ impl Selection {
             };
             let wishes = Wishes::of(&mut summary.labels());
             self.warn_of_labels(summary, &wishes);
-            let made_from = match blocking_label(&wishes) {
-                Some(reason) => Err(reason.to_owned()),
+            let reason = blocking_label(&wishes).map(str::to_owned);
+            let made_from = match reason.or_else(|| self.lacks_key(&wishes)) {
+                Some(reason) => Err(reason),
                 None => made_from(container.image_name(), summary.image_id()),
             };
             seen.push(Seen {

@@ -67,6 +67,12 @@ pub trait Backend {
     /// Asks the policy which of these containers may be updated to `digest` now.
     fn permit(&self, target: &Target, digest: &Digest, seen: &[Seen]) -> Permit;
 
+    /// Returns the verdict on an image that may not be pulled, because a signature is missing or not known.
+    fn verify(&self, target: &Target, digest: &Digest, seen: &[Seen]) -> Option<Verdict> {
+        let _ = (target, digest, seen);
+        None
+    }
+
     /// Does what is left to do after the look-ups and refreshes of a round.
     fn end_round(&self) {}
 

@@ -30,6 +30,10 @@ impl<'a, H: Backend> Round<'a, H> {
         }
         let target = &followed.target;
         let permit = (self.backend).permit(target, &digest, &followed.containers);
+        if may_come(&permit) && self.is_unverified(followed, &digest) {
+            return;
+        }
+        let target = &followed.target;
         if permit.waiting.is_empty() {
             log::info!("image-auto-refresh: {} {moved}, refreshing", target.name);
             return self.refresh_all(followed, digest);
@@ -72,6 +76,30 @@ impl<'a, H: Backend> Round<'a, H> {
             log::info!("image-auto-refresh: {name}: refreshing those whose time has come: {list}");
             self.refresh(followed, digest, Some(due));
         }
+    }
+
+    /// Whether the image needs a signature first. A container may run it already, for example after a pull by hand.
+    #[cold]
+    fn is_unverified(&mut self, followed: &mut Followed, digest: &Digest) -> bool {
+        let Followed {
+            target, containers, ..
+        } = &*followed;
+        let Some(verdict) = self.backend.verify(target, digest, containers) else {
+            return false;
+        };
+        let survey = self.survey(followed, digest);
+        let standing = survey.ok().flatten().map(|survey| survey.standing);
+        if standing == Some(Standing::Current) {
+            followed.done();
+            self.remember(followed, digest);
+            return true;
+        }
+        self.board.update(&followed.target.reference, |entry| {
+            entry.waiting.clear();
+            entry.state = Standing::Outdated;
+        });
+        self.board.apply(&followed.target.reference, &verdict, None);
+        true
     }
 
     /// Whether an earlier process rejected the image, and was killed before it remembered the digest.
@@ -160,4 +188,10 @@ impl<'a, H: Backend> Round<'a, H> {
         });
         waiting
     }
+}
+
+/// Whether any container may be updated, now or later.
+fn may_come(permit: &Permit) -> bool {
+    let mut waiting = permit.waiting.iter();
+    !permit.now.is_empty() || permit.waiting.is_empty() || waiting.any(|one| one.until.is_some())
 }

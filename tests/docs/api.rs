@@ -61,6 +61,9 @@ fn event(outcome: Outcome) -> Event {
         Outcome::PullFailed => Event::pull_failed("", ""),
         Outcome::Skipped | Outcome::LeftAlone => event.to("").because(""),
         Outcome::Behind => event.to(""),
+        Outcome::Unsigned | Outcome::BadlySigned => {
+            Event::unverified("", "", outcome == Outcome::BadlySigned, "")
+        }
         Outcome::Down | Outcome::Decided => event.because(""),
         Outcome::Back | Outcome::Newer => event,
     }

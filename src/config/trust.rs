@@ -1,0 +1,46 @@
+//! Reads the keys that must have signed an image, and the names that they are for.
+
+use super::vars::Vars;
+use crate::trust::Trust;
+
+const KEYS: &str = "IMAGEWATCH_VERIFY";
+const NAMES: &str = "IMAGEWATCH_VERIFY_FOR";
+
+impl Vars {
+    pub(super) fn trust(&mut self) -> Trust {
+        let prefixes = self.list(NAMES);
+        for prefix in &prefixes {
+            if !is_prefix(prefix) {
+                let words = "beginnings of names with their registry, such as ghcr.io/acme/ or docker.io/library/nginx:";
+                self.problem(NAMES, prefix, words);
+            }
+        }
+        let before = self.problems.len();
+        let Some(keys) = self.secret(KEYS) else {
+            // A file that cannot be read has its problem already.
+            if !prefixes.is_empty() && self.problems.len() == before {
+                let words = format!("{KEYS} to be set as well");
+                self.problem(NAMES, &prefixes.join(","), words);
+            }
+            return Trust::default();
+        };
+        Trust::new(&keys, prefixes).unwrap_or_else(|reason| {
+            let words = format!(
+                "PEM public keys of the kinds P-256, P-384, Ed25519 or RSA (2048 to 8192 bits), but {reason}"
+            );
+            self.problem(KEYS, "***", words);
+            Trust::default()
+        })
+    }
+}
+
+/// Whether a full name can begin so. A beginning that fits no name would verify nothing, unnoticed.
+fn is_prefix(text: &str) -> bool {
+    let Some((host, rest)) = text.split_once('/') else {
+        return false;
+    };
+    let is_host = host == "localhost" || host.contains(['.', ':']);
+    let fits =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-:/[]".contains(&byte);
+    is_host && host != "index.docker.io" && text.bytes().all(fits) && !rest.starts_with('/')
+}

@@ -1,0 +1,201 @@
+//! The signatures of an image: in its registry, beside the image (OCI distribution spec, "Listing Referrers"; cosign's
+//! tags). Nothing here decides whether a signature is good.
+
+use super::Lookup;
+use super::Page;
+use super::Registry;
+use super::api_host;
+use super::sha256;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::reference::Digest;
+use crate::reference::Reference;
+use serde_json::Value;
+use std::time::Instant;
+
+/// The most manifests that are looked into, and the most layers of each.
+const MOST: usize = 16;
+/// The most requests of one search.
+const MOST_REQUESTS: usize = 48;
+/// The largest list of manifests. An entry takes about 300 bytes.
+const LIST_LIMIT: u64 = 256 * 1024;
+/// The largest manifest and the largest signature that are read. Real ones are below 10 KiB.
+const LIMIT: u64 = 64 * 1024;
+
+/// The type of cosign's classic payload, and the place of its signature.
+const PAYLOAD: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+/// The type of a sigstore bundle.
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+
+/// Something that may be a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signature<'a> {
+    /// The payload of cosign's classic layout, with its signature in base64.
+    Payload(&'a [u8], &'a str),
+    /// A sigstore bundle.
+    Bundle(&'a [u8]),
+}
+
+/// A search for a good signature.
+struct Search<'a> {
+    registry: &'a Registry,
+    reference: &'a Reference,
+    is_good: &'a dyn Fn(Signature) -> Option<bool>,
+    /// How many more requests may be sent.
+    left: usize,
+    /// The manifests that were looked into.
+    seen: Vec<String>,
+    /// Whether there was any signature.
+    has_any: bool,
+    /// The first failure that leaves open whether there are more signatures.
+    trouble: Option<Error>,
+}
+
+impl Registry {
+    /// Passes the signatures of the image with `digest` to `is_good`, until one is. Returns whether one is good, and
+    /// whether there was any. `is_good` returns nothing for a text that signs no image.
+    ///
+    /// # Errors
+    /// If no signature is good, and the registry did not answer every question.
+    #[cold]
+    pub fn signatures(
+        &self,
+        reference: &Reference,
+        digest: &Digest,
+        is_good: &dyn Fn(Signature) -> Option<bool>,
+    ) -> Result<(bool, bool)> {
+        let mut search = Search {
+            registry: self,
+            reference,
+            is_good,
+            left: MOST_REQUESTS,
+            seen: Vec::new(),
+            has_any: false,
+            trouble: None,
+        };
+        let tag = digest.as_str().replacen(':', "-", 1);
+        let found = search.in_list(&format!("referrers/{digest}"))
+            || search.in_list(&format!("manifests/{tag}"))
+            || search.in_manifest(&format!("manifests/{tag}.sig"));
+        match search.trouble {
+            Some(trouble) if !found => Err(trouble),
+            _ => Ok((found, search.has_any)),
+        }
+    }
+}
+
+impl Search<'_> {
+    /// Looks into the manifests of a list. Registries write different types into the list, so the type only decides
+    /// which ones come first.
+    fn in_list(&mut self, path: &str) -> bool {
+        let Some(list) = self.json(path, LIST_LIMIT) else {
+            return false;
+        };
+        let entries = list["manifests"].as_array().map_or(&[][..], Vec::as_slice);
+        for is_first in [true, false] {
+            for entry in entries {
+                let digest = entry["digest"].as_str().unwrap_or_default();
+                let is_bundle = entry["artifactType"] == BUNDLE;
+                let is_new = !self.seen.iter().any(|seen| seen == digest);
+                if is_bundle != is_first || !is_new || self.seen.len() >= MOST {
+                    continue;
+                }
+                self.seen.push(digest.to_owned());
+                if digest.parse::<Digest>().is_ok()
+                    && self.in_manifest(&format!("manifests/{digest}"))
+                {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Looks at the layers of a manifest.
+    fn in_manifest(&mut self, path: &str) -> bool {
+        let Some(manifest) = self.json(path, LIMIT) else {
+            return false;
+        };
+        let layers = manifest["layers"].as_array().map_or(&[][..], Vec::as_slice);
+        for layer in layers.iter().take(MOST) {
+            let signature = layer["annotations"][SIGNATURE].as_str();
+            let is_bundle = layer["mediaType"] == BUNDLE;
+            if !is_bundle && (layer["mediaType"] != PAYLOAD || signature.is_none()) {
+                continue;
+            }
+            self.has_any |= !is_bundle;
+            let digest = layer["digest"].as_str().unwrap_or_default();
+            let is_small = layer["size"].as_u64().is_none_or(|size| size <= LIMIT);
+            if digest.parse::<Digest>().is_err() || !is_small {
+                continue;
+            }
+            let Some(blob) = self.get(&format!("blobs/{digest}"), LIMIT) else {
+                continue;
+            };
+            let signature = match signature {
+                Some(signature) if !is_bundle => Signature::Payload(&blob, signature),
+                _ => Signature::Bundle(&blob),
+            };
+            if sha256(&blob) != digest {
+                continue;
+            }
+            let is_good = (self.is_good)(signature);
+            self.has_any |= is_good.is_some();
+            if is_good == Some(true) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn json(&mut self, path: &str, limit: u64) -> Option<Value> {
+        let body = self.get(path, limit)?;
+        serde_json::from_slice(&body).ok()
+    }
+
+    /// Sends a GET about the repository. A registry without such a file, or without such lists, answers in many ways.
+    fn get(&mut self, path: &str, limit: u64) -> Option<Vec<u8>> {
+        self.left = self.left.checked_sub(1)?;
+        match self.registry.ask_once(self.reference, path, limit) {
+            Ok(page) => Some(page.body),
+            Err(error) => {
+                let is_answer = match error.kind() {
+                    Kind::Refused { status, .. } => {
+                        !matches!(status, 401 | 403 | 408 | 429 | 500..)
+                    }
+                    Kind::Malformed => true,
+                    _ => false,
+                };
+                if !is_answer && self.trouble.is_none() {
+                    self.trouble = Some(error);
+                }
+                None
+            }
+        }
+    }
+}
+
+impl Registry {
+    /// The answer to a GET, with the login that the last look-up used. An answer to a question that a registry may not
+    /// know says nothing about the login.
+    fn ask_once(&self, reference: &Reference, path: &str, limit: u64) -> Result<Page> {
+        let host = api_host(reference.registry());
+        self.hosts.check(host, Instant::now())?;
+        let lookup = Lookup {
+            host: host.to_owned(),
+            path: format!("/v2/{}/{path}", reference.repository()),
+            repository: reference.repository().into(),
+            login: self.credentials.kept_login(reference),
+            is_guest: false,
+            next: &[],
+        };
+        let is_refused = self.credentials.is_refused(reference);
+        let outcome = self.page(lookup, limit, is_refused);
+        if let Err(error) = &outcome {
+            self.hosts.put_off_if_asked(host, error, Instant::now());
+        }
+        outcome
+    }
+}

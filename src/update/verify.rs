@@ -1,0 +1,203 @@
+//! The decision whether an image may be pulled: where its name needs a signature, a good one must be found first.
+//!
+//! The answer is about a digest, and exactly that digest is pulled. `force`, and an owner who names the image, change
+//! nothing here. An image that is here already is not checked.
+
+use super::Images;
+use super::Refresher;
+use super::select::Seen;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::journal::Event;
+use crate::journal::Outcomes;
+use crate::journal::Reasoned;
+use crate::journal::Step;
+use crate::journal::VERIFICATIONS;
+use crate::journal::Verdict;
+use crate::reference::Digest;
+use crate::reference::Reference;
+use crate::reference::Target;
+use crate::registry::Signature;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::SystemTime;
+
+/// A signature comes after the push. A missing one is told after this time.
+const SIGNING: Duration = Duration::from_secs(15 * 60);
+/// How many good images are remembered.
+const MOST_KEPT: usize = 1000;
+
+/// The images that were verified, and the number of each outcome.
+#[derive(Debug, Default)]
+pub struct Verified {
+    good: Mutex<Vec<String>>,
+    counts: [AtomicU64; VERIFICATIONS.len()],
+}
+
+impl Verified {
+    /// How often each of [`VERIFICATIONS`] was the outcome.
+    pub fn counts(&self) -> [u64; VERIFICATIONS.len()] {
+        [0, 1, 2, 3].map(|place: usize| self.counts[place].load(Ordering::Relaxed))
+    }
+
+    fn knows(&self, image: &String) -> bool {
+        let good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
+        good.contains(image)
+    }
+
+    /// Counts the end of a verification, and remembers a good image.
+    fn add(&self, image: &str, outcome: &Result<()>) {
+        let place = match outcome.as_ref().map_err(Error::kind) {
+            Ok(()) => {
+                let mut good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
+                if good.len() >= MOST_KEPT {
+                    good.remove(0);
+                }
+                good.push(image.to_owned());
+                0
+            }
+            Err(Kind::Unverified { is_bad }) => 1 + usize::from(*is_bad),
+            Err(_) => 3,
+        };
+        self.counts[place].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Refresher {
+    /// Checks that the registry has a good signature of the image, if the image needs one. `seen` are the containers
+    /// whose labels count.
+    ///
+    /// # Errors
+    /// [`Kind::Unverified`] if there is none. Any other error leaves the question open.
+    #[cold]
+    pub fn vet(&self, reference: &Reference, digest: &Digest, seen: &[Seen]) -> Result<()> {
+        if self.needs_signature(reference, seen) {
+            self.verify(reference, digest)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// An image needs no signature if the labels of all its containers say so.
+    fn needs_signature(&self, reference: &Reference, seen: &[Seen]) -> bool {
+        let concerns = self.trust.concerns(reference);
+        let of_it = seen
+            .iter()
+            .filter(|one| one.made_from.as_ref() == Ok(reference));
+        let mut needs = of_it.map(|one| one.rules.verify.unwrap_or(concerns));
+        needs
+            .next()
+            .map_or(concerns, |first| first || needs.any(|one| one))
+    }
+
+    fn verify(&self, reference: &Reference, digest: &Digest) -> Result<()> {
+        let image = reference.pinned_to(digest).to_string();
+        if self.verified.knows(&image) {
+            return Ok(());
+        }
+        let is_good = |signature: Signature| match signature {
+            Signature::Payload(payload, signature) => {
+                Some(self.trust.approves_payload(digest, payload, signature))
+            }
+            Signature::Bundle(bundle) => self.trust.approves_bundle(digest, bundle),
+        };
+        let found = self.registry.signatures(reference, digest, &is_good);
+        let outcome = match found {
+            Ok((true, _)) => Ok(()),
+            Ok((false, is_bad)) => Err(Error::unverified(&image, is_bad)),
+            Err(error) => Err(error),
+        };
+        self.verified.add(&image, &outcome);
+        outcome
+    }
+
+    /// The gate before each pull of an order. Returns the digest that may be pulled; nothing stands for the tag.
+    ///
+    /// # Errors
+    /// See [`Self::vet`]. Also if the image cannot be pulled by its digest.
+    pub(super) fn vouch(
+        &self,
+        images: &Images,
+        reference: &Reference,
+        digest: Option<Digest>,
+    ) -> Result<Option<Digest>> {
+        if !self.trust.has_keys() {
+            return Ok(digest);
+        }
+        let list = self.engine.containers()?;
+        let mut seen = self.selection.seen_among(&list, &self.engine)?;
+        if let Some(names) = images.containers() {
+            seen.extend(self.selection.named(&names, &list, &self.engine)?);
+        }
+        if !self.needs_signature(reference, &seen) {
+            return Ok(digest);
+        }
+        let digest = match digest {
+            Some(digest) => digest,
+            None => self.registry.digest(reference)?,
+        };
+        self.verify(reference, &digest)?;
+        if !self.may_tag() {
+            let reason = "it was verified, but the Engine forbids to tag it, so its tag would have to be pulled";
+            return Err(Error::reference(reference.to_string(), reason));
+        }
+        Ok(Some(digest))
+    }
+
+    /// Reports an image that was not pulled, because it needs a signature. Returns false for any other error.
+    #[cold]
+    pub(super) fn report_unverified(
+        &self,
+        target: &Target,
+        error: &Error,
+        outcomes: &mut Outcomes,
+        on: &(dyn Fn(&Step) + Sync),
+    ) -> bool {
+        let Some((verdict, event)) = self.unverified(target, error) else {
+            return false;
+        };
+        if let Some(event) = event {
+            on(&Step::Outcome(event));
+        }
+        let report = &mut outcomes.report;
+        report.failed.push(target.name.clone());
+        let entry = Reasoned::new(&target.name, error.to_string());
+        report.skipped.push(entry);
+        outcomes.verdicts.push((target.reference.clone(), verdict));
+        true
+    }
+
+    /// The verdict on an image without a good signature, and the event that is to be told now.
+    #[cold]
+    pub fn unverified(&self, target: &Target, error: &Error) -> Option<(Verdict, Option<Event>)> {
+        let Kind::Unverified { is_bad } = *error.kind() else {
+            return None;
+        };
+        let pinned: Reference = error.subject().parse().ok()?;
+        let digest = pinned.digest()?.clone();
+        let (reference, now) = (&target.reference, SystemTime::now());
+        let sightings = self.history.sightings();
+        let since = sightings.since(reference, &digest).unwrap_or(now);
+        let is_late = now.duration_since(since).is_ok_and(|age| age >= SIGNING);
+        let (image, reason) = (reference.to_string(), error.words().to_owned());
+        let is_told = is_bad || is_late;
+        let event = Event::unverified(&image, digest.as_str(), is_bad, &reason);
+        let news = format!("{digest} {is_bad} {is_told}");
+        let is_news = self.is_news_of(&image, &news);
+        if is_news && !is_told {
+            log::info!("{image}: {digest} is not pulled yet: {reason}");
+        } else if is_news {
+            event.log();
+        }
+        let verdict = Verdict::Unverified {
+            digest,
+            is_bad,
+            reason,
+        };
+        Some((verdict, Some(event).filter(|_| is_told && is_news)))
+    }
+}
