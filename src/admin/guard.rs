@@ -17,6 +17,7 @@
 
 mod answer;
 mod backend;
+mod body;
 mod connections;
 mod limits;
 mod request;
@@ -55,6 +56,7 @@ pub struct Guard {
     listener: TcpListener,
     address: SocketAddr,
     stopped: Arc<AtomicBool>,
+    has_hooks: bool,
 }
 
 impl Guard {
@@ -69,7 +71,14 @@ impl Guard {
             listener,
             address,
             stopped: Arc::default(),
+            has_hooks: false,
         })
+    }
+
+    /// The same, with or without the longer bodies of push hooks.
+    #[must_use]
+    pub fn with_hooks(self, has_hooks: bool) -> Self {
+        Self { has_hooks, ..self }
     }
 
     /// Returns the address in use. If port 0 was asked for, this holds the real port.
@@ -109,7 +118,7 @@ impl Guard {
             let admitted = self
                 .listener
                 .accept()
-                .and_then(|(client, _)| admit(client, &connections, &backend));
+                .and_then(|(client, _)| admit(client, &connections, &backend, self.has_hooks));
             if let Err(error) = admitted {
                 warning.log(&error);
                 connections.evict_oldest();
@@ -151,22 +160,24 @@ fn admit(
     client: TcpStream,
     connections: &Arc<Connections>,
     backend: &Arc<Backend>,
+    has_hooks: bool,
 ) -> io::Result<()> {
     let deadline = Instant::now() + READ_DEADLINE;
     let connection = Connections::add(connections, client);
     let backend = Arc::clone(backend);
-    let task = Box::new(move || serve_client(connection, deadline, &backend));
+    let task = Box::new(move || serve_client(connection, deadline, &backend, has_hooks));
     start_small("admin-client", CLIENT_STACK, task).inspect_err(|_| connections.shrink())
 }
 
 /// Handles one connection, from its first byte to its last.
-fn serve_client(mut connection: Connection, deadline: Instant, backend: &Backend) {
+fn serve_client(mut connection: Connection, deadline: Instant, backend: &Backend, has_hooks: bool) {
     connection.thread_runs();
     let mut received = Vec::new();
-    let outcome = read_request(&connection.client, &mut received, deadline).and_then(|request| {
-        connection.start_waiting(received.starts_with(b"POST "))?;
-        relay(&connection.client, backend, &request)
-    });
+    let outcome =
+        read_request(&connection.client, &mut received, deadline, has_hooks).and_then(|request| {
+            connection.start_waiting(received.starts_with(b"POST "))?;
+            relay(&connection.client, backend, &request)
+        });
     if let Err(End::Refused(status, reason)) = outcome {
         debug(format_args!(
             "refused an admin request: {reason} status={status}"

@@ -5,6 +5,7 @@
 
 mod check;
 mod guard;
+mod hook;
 mod owner;
 mod page;
 mod query;
@@ -31,6 +32,7 @@ use crate::secret::Secret;
 use crate::thread::Executor;
 use crate::update::Images;
 use crate::update::Jobs;
+use crate::update::Pushes;
 use crate::update::Refresher;
 use reply::Reply;
 use reply::respond;
@@ -52,6 +54,12 @@ const PING_IS_FRESH: Duration = Duration::from_secs(1);
 pub struct Admin {
     /// The token that callers must show; `None` serves this box only.
     pub token: Option<Secret>,
+    /// The secret of push hooks; `None` switches them off.
+    pub hook_secret: Option<Secret>,
+    /// The repositories that something was pushed to.
+    pub pushes: Arc<Pushes>,
+    /// The time of the last wrong proof that was logged.
+    pub last_wrong_proof: Mutex<Option<Instant>>,
     /// The runtimes that the platform names, and their images.
     pub catalogue: Vec<Target>,
     /// The queue that refreshes go into.
@@ -133,6 +141,7 @@ impl Admin {
                     false => self.later(&self.status_executor, request, answer),
                 }
             }
+            Ok(Action::Hook(query)) => self.hook(request, &query),
             Ok(Action::Job(id)) => respond(request, self.job(&id)),
             Ok(Action::Metrics) => respond(request, self.metrics()),
             Ok(Action::Page) => page::respond(request),

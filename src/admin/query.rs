@@ -212,7 +212,7 @@ fn unknown_runtime(name: &str, catalogue: &[Target]) -> Reply {
 }
 
 /// Decodes `+` and `%xx` of a query (WHATWG URL, "application/x-www-form-urlencoded").
-fn decode(text: &str) -> Option<String> {
+pub(super) fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

@@ -15,6 +15,8 @@ use std::net::IpAddr;
 pub(super) const JOBS: &str = "/admin/jobs/";
 /// Path of every container; its name and a verb follow.
 const CONTAINERS: &str = "/admin/containers/";
+/// Path of push hooks.
+pub(super) const HOOK: &str = "/hooks/push";
 /// The type of a stream with one JSON document per line.
 pub(super) const NDJSON: &str = "application/x-ndjson";
 
@@ -39,6 +41,8 @@ pub(super) enum Action {
     Check,
     Metrics,
     Job(String),
+    /// A registry tells of a push. The query may hold a token.
+    Hook(String),
     Refresh(Order, Answering),
     Decide(Wish),
 }
@@ -68,6 +72,11 @@ pub(super) fn action(
     // The page holds no data, so it needs no token.
     if path == "/" {
         return read(asked, Action::Page);
+    }
+    // It has a proof of its own.
+    if path == HOOK {
+        only(asked.method, "POST")?;
+        return Ok(Action::Hook(query.to_owned()));
     }
     authorise(asked, token)?;
     match path {
@@ -172,7 +181,7 @@ fn same_box(asked: &Asked) -> Result<(), Reply> {
 }
 
 /// Compares digests instead of the texts, so that the duration reveals nothing about the texts.
-fn is_equal(shown: &str, token: &str) -> bool {
+pub(super) fn is_equal(shown: &str, token: &str) -> bool {
     let digest = |text: &str| ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     let (shown, token) = (digest(shown), digest(token));
     let differing = shown.as_ref().iter().zip(token.as_ref());

@@ -167,18 +167,8 @@ fn row(
     let reference = &target.reference;
     let is_of_it = |one: &&Seen| one.made_from.as_ref() == Ok(reference);
     let of: Vec<&Seen> = seen.iter().filter(is_of_it).collect();
-    let mut digests = HashSet::new();
-    let ids = of.iter().map(|one| one.image_id.as_str());
-    for id in ids.collect::<HashSet<_>>() {
-        // A container can go on running after its image was removed.
-        let image = images.with_id(id, &refresher.engine)?;
-        digests.insert(image.map_or(id.to_owned(), |image| digest_of(&image, reference)));
-    }
     let here = images.named(reference, &refresher.engine)?;
-    if let (true, Some(image)) = (of.is_empty(), &here) {
-        digests.insert(digest_of(image, reference));
-    }
-    let running_digests = in_order(digests);
+    let running_digests = running(refresher, reference, &of, images, here.as_ref())?;
     let (mut behind, mut waiting, mut versions) = (Vec::new(), Vec::new(), Versions::default());
     let mut refused = None;
     let state = match &outcome {
@@ -187,15 +177,14 @@ fn row(
         Ok(digest) => {
             let survey = refresher.survey_of(reference, digest, seen, here)?;
             waiting = refresher.waiting(target, digest, seen, &survey);
-            let waits = survey.waits(&waiting);
             versions = with_version(refresher, reference, digest, &survey);
             let would_pull = survey.standing == Standing::Outdated && !survey.is_pulled;
-            let vetted = would_pull.then(|| refresher.vet(reference, digest, seen));
-            refused = vetted.and_then(Result::err);
-            behind.extend(survey.behind.into_iter().map(|one| one.name));
+            let vet = || refresher.vet(reference, digest, seen).err();
+            refused = would_pull.then(vet).flatten();
+            behind.extend(survey.behind.iter().map(|one| one.name.clone()));
             match &refused {
                 Some(error) => unverified(error),
-                None if waits => Standing::Waiting,
+                None if survey.waits(&waiting) => Standing::Waiting,
                 None => survey.standing,
             }
         }
@@ -218,6 +207,27 @@ fn row(
         newer: None,
         error,
     })
+}
+
+/// The digests that the containers run. Without containers, the digest of the local image.
+fn running(
+    refresher: &Refresher,
+    reference: &Reference,
+    of: &[&Seen],
+    images: &LocalImages,
+    here: Option<&Image>,
+) -> crate::error::Result<Vec<String>> {
+    let mut digests = HashSet::new();
+    let ids = of.iter().map(|one| &one.image_id);
+    // A container can go on running after its image was removed.
+    for id in ids.collect::<HashSet<_>>() {
+        let image = images.with_id(id, &refresher.engine)?;
+        digests.insert(image.map_or(id.to_owned(), |image| digest_of(&image, reference)));
+    }
+    if let (true, Some(image)) = (of.is_empty(), here) {
+        digests.insert(digest_of(image, reference));
+    }
+    Ok(in_order(digests))
 }
 
 /// The state of an image that may not be pulled.

@@ -36,6 +36,7 @@ use crate::thread::start;
 use crate::time::print_duration;
 use crate::update::Backlog;
 use crate::update::Jobs;
+use crate::update::Pushes;
 use crate::update::Refresher;
 use crate::update::Server;
 use crate::update::Worker;
@@ -50,6 +51,7 @@ use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
+use std::time::Instant;
 
 /// The time for callers to get the report of an interrupted refresh.
 const LAST_WORDS: Duration = Duration::from_millis(300);
@@ -138,6 +140,7 @@ struct Parts {
     history: Arc<History>,
     metrics: Arc<Metrics>,
     down: Arc<Down>,
+    pushes: Arc<Pushes>,
 }
 
 impl Parts {
@@ -160,6 +163,7 @@ impl Parts {
             history,
             metrics: Arc::new(Metrics::default()),
             down: Arc::default(),
+            pushes: Arc::default(),
         })
     }
 
@@ -235,6 +239,9 @@ impl Parts {
             |name: &str| Executor::start(name).map_err(|error| format!("{name}: {error}"));
         let admin = Arc::new(Admin {
             token: config.admin_token.clone(),
+            hook_secret: config.hook_secret.clone(),
+            pushes: Arc::clone(&self.pushes),
+            last_wrong_proof: Mutex::default(),
             catalogue: self.wiring.refresher.catalogue.clone(),
             jobs: jobs.clone(),
             board: Arc::clone(&self.board),
@@ -257,6 +264,7 @@ impl Parts {
         let guard = Guard::bind(address).map_err(|error| {
             format!("IMAGEWATCH_LISTEN={address}: {error} (is another one running?)")
         })?;
+        let guard = guard.with_hooks(config.hook_secret.is_some());
         let address = guard.local_addr();
         log::info!("listening on http://{address}");
         spawn("listener", move || {
@@ -300,15 +308,24 @@ impl Parts {
         );
         let history = Arc::clone(&self.history);
         let mut schedule = Schedule::new(interval);
+        let pushes = Arc::clone(&self.pushes);
         spawn("watcher", move || {
+            let mut next = Instant::now();
             while !shutdown.is_closed() {
-                if catch_unwind(AssertUnwindSafe(|| watcher.tick())).is_err() {
+                let pushed = pushes.wait(next);
+                let look = || match pushed.as_slice() {
+                    [] => watcher.tick(),
+                    pushed => watcher.look_at(pushed),
+                };
+                if catch_unwind(AssertUnwindSafe(look)).is_err() {
                     log::error!("a bug ended this round of the watcher; the next one comes");
                 }
                 history.save();
-                let wait = schedule.pause(random());
-                board.round_finished(wait);
-                std::thread::sleep(wait);
+                if pushed.is_empty() {
+                    let wait = schedule.pause(random());
+                    board.round_finished(wait);
+                    next = Instant::now() + wait;
+                }
             }
         })
     }

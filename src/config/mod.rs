@@ -153,6 +153,10 @@ pub const VARIABLES: &[Variable] = &[
         "beginnings of the names that need a signature, e.g. ghcr.io/acme/; all if unset",
     ),
     secret("ADMIN_TOKEN", "bearer token of the admin endpoint"),
+    secret(
+        "IMAGEWATCH_HOOK_SECRET",
+        "switches push hooks on; what their senders sign with, or send",
+    ),
     secret("GHCR_USER", "user name for ghcr.io"),
     secret("GHCR_TOKEN", "access token for ghcr.io"),
     secret(
@@ -272,6 +276,8 @@ pub struct Config {
     pub listen: Option<SocketAddr>,
     /// The bearer token that callers of the admin endpoint must send.
     pub admin_token: Option<Secret>,
+    /// The secret of push hooks. `None` means that they are off.
+    pub hook_secret: Option<Secret>,
     /// Login for ghcr.io.
     pub ghcr: Option<GhcrLogin>,
     /// The receivers of messages.

@@ -1,12 +1,26 @@
-//! Reads the keys that must have signed an image, and the names that they are for.
+//! Reads the keys that must have signed an image, the names that they are for, and the secret of push hooks.
 
 use super::vars::Vars;
+use crate::secret::Secret;
 use crate::trust::Trust;
 
 const KEYS: &str = "IMAGEWATCH_VERIFY";
 const NAMES: &str = "IMAGEWATCH_VERIFY_FOR";
 
+/// The shortest secret of push hooks, in bytes.
+const SHORTEST: usize = 16;
+
 impl Vars {
+    pub(super) fn hook_secret(&mut self) -> Option<Secret> {
+        const NAME: &str = "IMAGEWATCH_HOOK_SECRET";
+        let secret = self.secret(NAME)?;
+        let is_plain = secret.bytes().all(|byte| byte.is_ascii_graphic());
+        if secret.len() < SHORTEST || !is_plain {
+            self.problem(NAME, "***", "at least 16 printable ASCII characters");
+        }
+        Some(Secret::new(secret))
+    }
+
     pub(super) fn trust(&mut self) -> Trust {
         let prefixes = self.list(NAMES);
         for prefix in &prefixes {

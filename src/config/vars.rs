@@ -66,6 +66,7 @@ pub(super) fn read(
         health_timeout: Some(vars.duration("IMAGEWATCH_HEALTH_TIMEOUT", Duration::ZERO))
             .filter(|limit| !limit.is_zero()),
         admin_token: vars.admin_token(),
+        hook_secret: vars.hook_secret(),
         listen: vars.listen(),
         ghcr: vars.ghcr(),
         receivers: vars.receivers(),

@@ -35,6 +35,21 @@ const LOOKUPS: [&str; 5] = ["ok", "refused", "unreachable", "put_off", "malforme
 const SWAPS: [&str; 3] = ["recreated", "rolled_back", "failed"];
 /// The outcomes of a verification.
 pub const VERIFICATIONS: [&str; 4] = ["verified", "unsigned", "badly_signed", "failed"];
+/// The senders of push hooks.
+pub const HOOK_SENDERS: [&str; 10] = [
+    "unknown",
+    "github",
+    "gitea",
+    "docker_hub",
+    "quay",
+    "distribution",
+    "acr",
+    "ecr",
+    "harbor",
+    "generic",
+];
+/// The outcomes of a push hook.
+const HOOKS: [&str; 3] = ["checked", "ignored", "refused"];
 /// Upper bounds of the histogram of downtimes: milliseconds, and the same in seconds as text.
 const BUCKETS: [(u64, &str); 9] = [
     (250, "0.25"),
@@ -58,6 +73,8 @@ struct Counters {
     lookups: Vec<(String, [u64; LOOKUPS.len()])>,
     /// Swaps by outcome, in the order of [`SWAPS`].
     swaps: [u64; SWAPS.len()],
+    /// Push hooks by sender and outcome, in the order of [`HOOK_SENDERS`] and [`HOOKS`].
+    hooks: [[u64; HOOKS.len()]; HOOK_SENDERS.len()],
     /// The number of downtimes in each of [`BUCKETS`] alone.
     downtimes: [u64; BUCKETS.len()],
     downtime_count: u64,
@@ -86,6 +103,11 @@ impl Metrics {
             free
         });
         lookups[place].1[column] += 1;
+    }
+
+    /// Counts a push hook, by the places of its sender and its outcome.
+    pub fn hooked(&self, sender: usize, outcome: usize) {
+        self.lock().hooks[sender][outcome] += 1;
     }
 
     /// Counts a step that ends a swap.
@@ -132,6 +154,7 @@ impl Metrics {
         );
         page.sample("", &[], down as u64);
         counters.render_downtimes(&mut page);
+        counters.render_hooks(&mut page);
         counters.render_lookups(&mut page);
         render_references(snapshot, &mut page);
         render_refreshes(snapshot, &mut page);
@@ -196,6 +219,18 @@ impl Counters {
         for (host, counts) in &self.lookups {
             for (outcome, count) in LOOKUPS.iter().zip(counts) {
                 page.sample("", &[("host", host), ("outcome", outcome)], *count);
+            }
+        }
+    }
+
+    /// Prints only those that came, and those that were refused.
+    fn render_hooks(&self, page: &mut Page) {
+        page.counter("hooks_total", "Push hooks, by sender and outcome.");
+        for (sender, counts) in HOOK_SENDERS.iter().zip(self.hooks) {
+            for (outcome, count) in HOOKS.iter().zip(counts) {
+                if count > 0 || (*sender, *outcome) == ("unknown", "refused") {
+                    page.sample("", &[("outcome", outcome), ("sender", sender)], count);
+                }
             }
         }
     }

@@ -48,6 +48,7 @@ pub use rejections::Rejections;
 pub use put_off::PutOff;
 
 pub use metrics::FORMAT;
+pub use metrics::HOOK_SENDERS;
 pub use metrics::Metrics;
 pub use metrics::VERIFICATIONS;
 

@@ -133,13 +133,25 @@ impl<H: Backend> Watcher<H> {
     /// Does one round: looks up every reference, and begins a refresh for each tag that moved.
     pub fn tick(&mut self) {
         self.board.round_started();
+        self.round(None);
+    }
+
+    /// Looks up the references of some repositories, between two rounds. No wait that is counted in rounds gets shorter.
+    #[cold]
+    pub fn look_at(&mut self, repositories: &[String]) {
+        self.board.alive();
+        self.round(Some(repositories));
+    }
+
+    fn round(&mut self, only: Option<&[String]>) {
         let trouble = self.look();
         if trouble.is_none() {
             let followed = self.followed.iter();
             self.board
                 .keep_only(followed.map(|one| &one.target.reference));
         }
-        let is_first = trouble.is_none() && !std::mem::replace(&mut self.has_looked, true);
+        let is_first =
+            only.is_none() && trouble.is_none() && !std::mem::replace(&mut self.has_looked, true);
         self.board
             .watch(self.followed.iter().map(|one| &one.target));
         let mut round = Round {
@@ -150,9 +162,13 @@ impl<H: Backend> Watcher<H> {
             behind: Vec::new(),
             unknown: Vec::new(),
             under_way: Vec::new(),
+            is_partial: only.is_some(),
         };
         round.check_local(&mut self.followed);
-        let references = order_of_look_ups(&self.followed);
+        let mut references = order_of_look_ups(&self.followed);
+        if let Some(only) = only {
+            references.retain(|reference| only.contains(&reference.name()));
+        }
         let images = self.followed.len();
         let containers = self.followed.iter().flat_map(|one| &one.containers);
         let containers = containers.filter(|one| one.is_watched()).count();

@@ -51,6 +51,14 @@ impl Waits {
         true
     }
 
+    /// Whether rounds have to pass before this digest is tried.
+    pub(super) fn is_waiting(&self, digest: &Digest) -> bool {
+        let delayed = self.delayed.as_ref();
+        let awaited = self.returns.awaited.as_ref();
+        delayed.is_some_and(|one| one.digest == *digest && one.left > 0)
+            || awaited.is_some_and(|(awaited, left)| awaited == digest && *left > 0)
+    }
+
     /// Puts a digest off after a failed try; tries become ever less frequent. Returns whether this is the first
     /// failure.
     pub(super) fn put_off(&mut self, digest: Digest) -> bool {

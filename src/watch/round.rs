@@ -31,6 +31,8 @@ pub(super) struct Round<'a, H> {
     pub(super) unknown: Vec<String>,
     /// The refreshes that this round began. Look-ups go on meanwhile.
     pub(super) under_way: Vec<UnderWay<'a>>,
+    /// Whether this is a look between two rounds.
+    pub(super) is_partial: bool,
 }
 
 impl<'a, H: Backend> Round<'a, H> {
@@ -122,6 +124,9 @@ impl<'a, H: Backend> Round<'a, H> {
 
     /// Whether to let this round pass without a refresh of the reference.
     fn waits(&self, followed: &mut Followed, digest: &Digest) -> bool {
+        if self.is_partial && followed.waits.is_waiting(digest) {
+            return true;
+        }
         self.goes_back(followed, digest) || followed.skips_round(digest)
     }
 

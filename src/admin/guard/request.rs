@@ -7,7 +7,9 @@ use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
 use std::time::Instant;
 
+use super::body::{Framing, MAX_HOOK, TOO_LONG};
 use super::{End, timed_out};
+use crate::admin::route::HOOK;
 
 const MAX_HEAD: usize = 8 * 1024;
 const MAX_HEADERS: usize = 64;
@@ -19,6 +21,7 @@ pub(super) fn read_request(
     client: &TcpStream,
     received: &mut Vec<u8>,
     deadline: Instant,
+    has_hooks: bool,
 ) -> Result<Vec<u8>, End> {
     let mut seen = 0;
     let end = loop {
@@ -32,12 +35,8 @@ pub(super) fn read_request(
         }
         seen = received.len();
     };
-    let (mut request, length) = rebuild(&received[..end])?;
-    while received.len() < end + length {
-        read_more(client, received, deadline)?;
-    }
-    // Any further bytes are a pipelined request. They are not read, and are lost with the connection.
-    request.extend_from_slice(&received[end..end + length]);
+    let (mut request, framing) = rebuild(&received[..end], has_hooks)?;
+    framing.read(client, received, end, deadline, &mut request)?;
     Ok(request)
 }
 
@@ -97,10 +96,10 @@ fn head_end(received: &[u8], seen: usize) -> Result<Option<usize>, End> {
     Ok(None)
 }
 
-/// Checks the head and writes it anew. Returns the new head and the length of the body.
+/// Checks the head and writes it anew. Returns the new head, without its end, and the framing of the body.
 ///
 /// Only known headers are copied, byte for byte; the rest of the head is dropped.
-fn rebuild(head: &[u8]) -> Result<(Vec<u8>, usize), End> {
+fn rebuild(head: &[u8], has_hooks: bool) -> Result<(Vec<u8>, Framing), End> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
     match parsed.parse(head) {
@@ -122,12 +121,9 @@ fn rebuild(head: &[u8]) -> Result<(Vec<u8>, usize), End> {
     };
     check_line(method, target)?;
     let mut request = format!("{method} {target} HTTP/1.{minor}\r\n").into_bytes();
-    let length = copy_headers(parsed.headers, minor, &mut request)?;
-    if length > 0 {
-        request.extend_from_slice(format!("Content-Length: {length}\r\n").as_bytes());
-    }
-    request.extend_from_slice(b"Connection: close\r\n\r\n");
-    Ok((request, length))
+    let is_hook = has_hooks && method == "POST" && target.split('?').next() == Some(HOOK);
+    let framing = copy_headers(parsed.headers, minor, is_hook, &mut request)?;
+    Ok((request, framing))
 }
 
 /// Checks the request line. A known method that is wrong for its path passes, so that the handler can
@@ -151,17 +147,24 @@ fn check_line(method: &str, target: &str) -> Result<(), End> {
     Ok(())
 }
 
-/// Copies the headers that the handler may see, and returns the length of the body.
+/// Copies the headers that the handler may see, and returns the framing of the body. A push hook has more freedom.
 fn copy_headers(
     headers: &[httparse::Header<'_>],
     minor: u8,
+    is_hook: bool,
     request: &mut Vec<u8>,
-) -> Result<usize, End> {
+) -> Result<Framing, End> {
     let mut seen: Vec<String> = Vec::new();
-    let mut length = 0;
+    let mut framing = Framing::default();
     for header in headers {
         let name = header.name.to_ascii_lowercase();
         match name.as_str() {
+            "transfer-encoding" if is_hook && header.value.eq_ignore_ascii_case(b"chunked") => {
+                framing.is_chunked = true;
+            }
+            "expect" if is_hook && header.value.eq_ignore_ascii_case(b"100-continue") => {
+                framing.is_awaited = true;
+            }
             "transfer-encoding" => {
                 return Err(End::Refused(
                     411,
@@ -169,8 +172,16 @@ fn copy_headers(
                 ));
             }
             "expect" => return Err(End::Refused(417, "Expect is not supported")),
-            "content-length" => length = content_length(header.value)?,
+            "content-length" => framing.length = content_length(header.value, is_hook)?,
             "accept" | "authorization" | "content-type" | "host" | "origin" => {
+                copy_header(header, request)?
+            }
+            "x-hub-signature-256"
+            | "x-gitea-signature"
+            | "x-forgejo-signature"
+            | "x-gitlab-token"
+                if is_hook =>
+            {
                 copy_header(header, request)?
             }
             _ => continue,
@@ -187,7 +198,10 @@ fn copy_headers(
     if minor == 1 && !seen.iter().any(|name| name == "host") {
         return Err(End::Refused(400, "the Host header is missing"));
     }
-    Ok(length)
+    if framing.is_chunked && seen.iter().any(|name| name == "content-length") {
+        return Err(End::Refused(400, "the body has two framings"));
+    }
+    Ok(framing)
 }
 
 /// Copies one header. tiny_http closes the connection on non-ASCII without an answer, so the guard refuses
@@ -202,7 +216,7 @@ fn copy_header(header: &httparse::Header<'_>, request: &mut Vec<u8>) -> Result<(
     Ok(())
 }
 
-fn content_length(value: &[u8]) -> Result<usize, End> {
+fn content_length(value: &[u8], is_hook: bool) -> Result<usize, End> {
     let digits = std::str::from_utf8(value).unwrap_or_default();
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(End::Refused(400, "Content-Length is not a number"));
@@ -211,12 +225,16 @@ fn content_length(value: &[u8]) -> Result<usize, End> {
     digits
         .parse()
         .ok()
-        .filter(|length| *length <= MAX_BODY)
-        .ok_or(End::Refused(413, "the body is longer than 16 KiB"))
+        .filter(|length| *length <= if is_hook { MAX_HOOK } else { MAX_BODY })
+        .ok_or(match is_hook {
+            true => TOO_LONG,
+            false => End::Refused(413, "the body is longer than 16 KiB"),
+        })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::body::end_head;
     use super::*;
 
     /// A copied request is whole and has one meaning: read again, the request is the same.
@@ -263,7 +281,7 @@ mod tests {
             let Some(head) = at_once.map(|end| &input[..end]) else {
                 return;
             };
-            let (request, length) = match rebuild(head) {
+            let (mut request, framing) = match rebuild(head, false) {
                 Ok(rebuilt) => rebuilt,
                 Err(End::Refused(status, reason)) => {
                     assert!((400..=505).contains(&status) && !reason.contains(['"', '\\']));
@@ -271,14 +289,18 @@ mod tests {
                 }
                 Err(End::Gone) => panic!("nobody was asked"),
             };
-            assert!(length <= MAX_BODY);
+            assert!(framing.length <= MAX_BODY);
+            end_head(framing.length, &mut request);
             assert_eq!(
                 end(&request, request.len()),
                 Some(request.len()),
                 "one head"
             );
-            let again = rebuild(&request).ok().expect("fine before, fine now");
-            assert_eq!(again, (request, length));
+            let (mut again, same) = rebuild(&request, false)
+                .ok()
+                .expect("fine before, fine now");
+            end_head(same.length, &mut again);
+            assert_eq!((again, same), (request, framing));
         });
     }
 

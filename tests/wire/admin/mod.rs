@@ -3,6 +3,7 @@
 mod attack;
 mod check;
 mod guard;
+mod hook;
 mod jobs;
 mod owner;
 mod page;
