@@ -108,6 +108,22 @@ impl Registry {
         Front(server)
     }
 
+    /// Another registry with the same images, which tells of each event.
+    pub(crate) fn telling(&self, url: &str, secret: &str) -> Self {
+        let more = format!(
+            "notifications:\n  events:\n    includereferences: true\n  endpoints:\n    - name: imagewatch\n      \
+             url: {url}\n      headers:\n        Authorization: [Bearer {secret}]\n      timeout: 2s\n      \
+             threshold: 3\n      backoff: 1s\n"
+        );
+        let data = self.folder.path().join("data");
+        let folder = Folder::new();
+        Self {
+            server: Distribution::start(&folder, "telling.yml", &data, "127.0.0.1", &more),
+            author: self.author.clone(),
+            folder,
+        }
+    }
+
     /// `127.0.0.1:port`.
     pub(crate) fn host(&self) -> &str {
         &self.server.host
@@ -159,7 +175,13 @@ impl Registry {
         .to_string()
     }
 
-    fn put_manifest(&self, repository: &str, name: &str, kind: &str, manifest: &str) -> String {
+    pub(super) fn put_manifest(
+        &self,
+        repository: &str,
+        name: &str,
+        kind: &str,
+        manifest: &str,
+    ) -> String {
         let answer = agent()
             .put(format!(
                 "http://{}/v2/{repository}/manifests/{name}",
@@ -172,7 +194,7 @@ impl Registry {
         sha256(manifest.as_bytes())
     }
 
-    fn put_blob(&self, repository: &str, bytes: &[u8]) -> String {
+    pub(super) fn put_blob(&self, repository: &str, bytes: &[u8]) -> String {
         let name = sha256(bytes);
         let base = format!("http://{}", self.host());
         let known = agent()

@@ -10,6 +10,7 @@ pub(crate) mod haproxy;
 pub(crate) mod images;
 pub(crate) mod program;
 pub(crate) mod server;
+pub(crate) mod signer;
 pub(crate) mod tls;
 pub(crate) mod token_proxy;
 pub(crate) mod under_attack;

@@ -11,5 +11,6 @@ mod newest_image;
 mod origin;
 mod pulls;
 mod side_by_side;
+mod signed;
 mod stopped;
 mod survey;

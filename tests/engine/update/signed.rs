@@ -1,0 +1,142 @@
+//! Only signed images are pulled, and a push hook brings them soon.
+
+use crate::engine::lab::Lab;
+use crate::engine::lab::good;
+use crate::engine::lab::names;
+use crate::support::engine_proxy::Action;
+use crate::support::engine_proxy::EngineProxy;
+use crate::support::engine_proxy::Place;
+use crate::support::eventually;
+use crate::support::program::Program;
+use crate::support::signer::Layout;
+use crate::support::signer::Signer;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+const SECRET: &str = "0123456789abcdef0123";
+
+fn with_workspace() -> Option<Lab> {
+    let lab = Lab::new()?;
+    lab.publish("hermes", &good(&lab.name("v1")));
+    lab.pull("hermes");
+    lab.workspace("1", "hermes");
+    Some(lab)
+}
+
+fn await_state(program: &Program, state: &str) {
+    eventually(state, || {
+        let (_, status) = program.ask("GET", "/admin/status");
+        (status["references"][0]["state"] == state).then_some(())
+    });
+}
+
+fn await_version(lab: &Lab, version: &str) {
+    eventually(version, || {
+        (lab.version("1") == lab.name(version)).then_some(())
+    });
+}
+
+#[test]
+fn only_a_signed_image_is_pulled_and_a_signature_may_come_later() {
+    let Some(lab) = with_workspace() else { return };
+    let (signer, foreign) = (Signer::new(), Signer::new());
+    let keys = [("IMAGEWATCH_VERIFY", signer.pem())];
+    let keys = keys.each_ref().map(|(name, key)| (*name, key.as_str()));
+    let program = lab.watcher("hermes", &keys);
+    program.await_line("watching 1 container, 1 image; none is behind");
+    for (version, layout) in [("v2", Layout::Classic), ("v3", Layout::Bundle)] {
+        let digest = lab.publish("hermes", &good(&lab.name(version)));
+        await_state(&program, "unsigned");
+        // Neither a name nor force changes that.
+        let (_, report) = program.refresh("?runtime=hermes&force=true");
+        assert_eq!(names(&report, "failed"), ["hermes"], "{report}");
+        let (_, report) = program.ask(
+            "POST",
+            &format!("/v1/update?image={}", lab.reference("hermes")),
+        );
+        assert_eq!(names(&report, "recreated").len(), 0, "{report}");
+        assert_ne!(lab.version("1"), lab.name(version));
+        let name = lab.reference("hermes").replace(":latest", "");
+        let path = format!("/images/{name}@{digest}/json");
+        assert_eq!(lab.docker.ask("GET", &path, &[]).0, 404, "it was pulled");
+        foreign.sign(&lab.registry, "acme/hermes", &digest, layout);
+        await_state(&program, "badly_signed");
+        signer.sign(&lab.registry, "acme/hermes", &digest, layout);
+        await_version(&lab, version);
+        await_state(&program, "current");
+    }
+    let (_, status) = program.ask("GET", "/admin/status");
+    assert_eq!(status["rejected"], serde_json::json!([]), "{status}");
+    assert!(program.has_said("badly signed"));
+}
+
+#[test]
+fn the_signed_image_is_what_runs_although_its_tag_moves_on() {
+    let Some(lab) = Lab::parted() else { return };
+    lab.publish("hermes", &good(&lab.name("v1")));
+    lab.pull("hermes");
+    lab.workspace("1", "hermes");
+    let signer = Signer::new();
+    let digest = lab.publish("hermes", &good(&lab.name("v2")));
+    signer.sign(&lab.registry, "acme/hermes", &digest, Layout::Classic);
+    let between = EngineProxy::part(&lab.docker, &lab.prefix);
+    let (host, key) = (between.host(), signer.pem());
+    let vars = [("DOCKER_HOST", &*host), ("IMAGEWATCH_VERIFY", &*key)];
+    let program = lab.program("hermes", &vars);
+    std::thread::scope(|scope| {
+        // Held until the tag has moved on to an image that nobody signed.
+        let (inlet, outlet) = std::sync::mpsc::channel();
+        let (moved, is_moved) = std::sync::mpsc::channel();
+        let is_moved = std::sync::Mutex::new(is_moved);
+        let wait = Arc::new(move || {
+            let _ = inlet.send(());
+            let _ = is_moved.lock().expect("no panic").recv();
+        });
+        between.at(
+            Place::Holding("/images/create", 1),
+            Action::First(wait),
+            drop,
+        );
+        let lab = &lab;
+        scope.spawn(move || {
+            outlet.recv().expect("a pull");
+            lab.publish("hermes", &good(&lab.name("v3")));
+            moved.send(()).expect("somebody waits");
+        });
+        let (_, report) = program.refresh("");
+        assert_eq!(names(&report, "recreated"), [lab.name("1")], "{report}");
+    });
+    assert_eq!(lab.version("1"), lab.name("v2"));
+    let (_, report) = program.refresh("");
+    assert_eq!(names(&report, "failed"), ["hermes"], "{report}");
+    assert_eq!(lab.version("1"), lab.name("v2"));
+}
+
+#[test]
+fn a_push_that_the_registry_tells_of_runs_within_half_a_minute() {
+    let Some(lab) = with_workspace() else { return };
+    let vars = [
+        ("IMAGEWATCH_INTERVAL", "1h"),
+        ("IMAGEWATCH_HOOK_SECRET", SECRET),
+    ];
+    let program = lab.watcher("hermes", &vars);
+    program.await_line("watching 1 container, 1 image; none is behind");
+    let url = format!("http://{}/hooks/push", program.host());
+    let telling = lab.registry.telling(&url, SECRET);
+    let begun = Instant::now();
+    let image = good(&lab.name("v2"));
+    telling.publish("acme/hermes", "latest", &image);
+    // Many tags that nobody follows, of the same repository.
+    for number in 0..40 {
+        telling.publish("acme/hermes", &format!("t{number}"), &image);
+    }
+    await_version(&lab, "v2");
+    assert!(
+        begun.elapsed() < Duration::from_secs(45),
+        "{:?}",
+        begun.elapsed()
+    );
+    let lookups = program.log().matches("hermes: unchanged").count();
+    assert!(lookups <= 3, "{lookups}");
+}
