@@ -12,6 +12,9 @@ use crate::journal::HOOK_SENDERS;
 use crate::logging::debug;
 use crate::reference::Reference;
 use crate::secret::Secret;
+use crate::text::at;
+use crate::text::list_at;
+use crate::text::text_at;
 use ring::hmac;
 use serde_json::Value;
 use serde_json::json;
@@ -157,44 +160,42 @@ fn parse(is_form: bool, body: &[u8]) -> Option<Value> {
 
 /// The place of the sender in [`HOOK_SENDERS`], and the images of a body that tells of a push.
 fn images(body: &Value) -> (usize, Vec<Named>) {
-    let is_there = |key: &str| !body[key].is_null();
-    let (sender, named) = if body["events"].is_array() {
-        (5, list(&body["events"]).iter().map(of_event).collect())
-    } else if is_there("target") && is_there("request") {
-        (6, vec![of_event(body)])
-    } else if body["detail-type"] == "ECR Image Action" {
-        (7, vec![of_amazon(body)])
-    } else if body["package"]["html_url"].is_string()
-        && body["package"]["package_version"].is_null()
-    {
-        (2, vec![of_gitea(body)])
-    } else if is_there("package") || is_there("registry_package") {
-        (1, vec![of_github(body)])
+    let is_there = |path: &str| !at(body, path).is_null();
+    let one = |image: String| vec![image];
+    let (sender, named) = if is_there("events") {
+        let events = list_at(body, "events").iter();
+        (5, events.map(of_event).collect())
+    } else if is_there("target") {
+        (6, one(of_event(body)))
+    } else if is_there("detail") {
+        (7, one(of_amazon(body)))
+    } else if is_there("package.html_url") && !is_there("package.package_version") {
+        (2, one(of_gitea(body)))
+    } else if is_there("package") {
+        (1, one(of_github(body, at(body, "package"))))
+    } else if is_there("registry_package") {
+        (1, one(of_github(body, at(body, "registry_package"))))
     } else if is_there("push_data") {
-        let is_push = is_tag(&text(&body["push_data"]["tag"]));
-        let name = text(&body["repository"]["repo_name"]);
+        let is_push = is_tag(text_at(body, "push_data.tag"));
         (
             3,
-            vec![if is_push {
-                format!("docker.io/{name}")
-            } else {
-                String::new()
-            }],
+            one(if_so(
+                is_push,
+                ["docker.io", text_at(body, "repository.repo_name"), ""],
+            )),
         )
     } else if is_there("updated_tags") {
-        let is_push = !list(&body["updated_tags"]).is_empty();
+        let is_push = !list_at(body, "updated_tags").is_empty();
         (
             4,
-            vec![if is_push {
-                text(&body["docker_url"])
-            } else {
-                String::new()
-            }],
+            one(if_so(is_push, [text_at(body, "docker_url"), "", ""])),
         )
-    } else if is_there("event_data") || is_there("specversion") {
-        (8, of_harbor(body))
-    } else if body["image"].is_string() {
-        (9, vec![text(&body["image"])])
+    } else if is_there("event_data") {
+        (8, of_harbor(body, "event_data.resources"))
+    } else if is_there("data") {
+        (8, of_harbor(body, "data.resources"))
+    } else if is_there("image") {
+        (9, one(text_at(body, "image").to_owned()))
     } else {
         (0, Vec::new())
     };
@@ -202,84 +203,74 @@ fn images(body: &Value) -> (usize, Vec<Named>) {
     (sender, named.collect())
 }
 
-/// The text in lower case, because references have no other.
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_ascii_lowercase()
-}
-
-fn list(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
-fn is_one_of(value: &Value, words: &[&str]) -> bool {
-    words.contains(&&*text(value))
+/// Joins the parts of a name that are there, or returns nothing if it is not so.
+fn if_so(is_so: bool, parts: [&str; 3]) -> String {
+    let mut name = String::new();
+    for part in parts.into_iter().filter(|part| is_so && !part.is_empty()) {
+        if !name.is_empty() {
+            name.push('/');
+        }
+        name.push_str(part);
+    }
+    name
 }
 
 fn of_amazon(body: &Value) -> String {
-    let detail = &body["detail"];
-    let is_push = detail["action-type"] == "PUSH" && detail["result"] == "SUCCESS";
-    if !is_push || !is_tag(&text(&detail["image-tag"])) {
-        return String::new();
-    }
-    let [account, region] = [&body["account"], &body["region"]].map(text);
-    let name = text(&detail["repository-name"]);
-    format!("{account}.dkr.ecr.{region}.amazonaws.com/{name}")
+    let is_push = text_at(body, "detail.action-type") == "PUSH"
+        && text_at(body, "detail.result") == "SUCCESS"
+        && is_tag(text_at(body, "detail.image-tag"));
+    let (account, region) = (text_at(body, "account"), text_at(body, "region"));
+    let host = [account, ".dkr.ecr.", region, ".amazonaws.com"].concat();
+    if_so(
+        is_push,
+        [&host, text_at(body, "detail.repository-name"), ""],
+    )
 }
 
 fn of_gitea(body: &Value) -> String {
-    let package = &body["package"];
-    let is_new = is_one_of(&package["type"], &["container"]) && body["action"] == "created";
-    if !is_new || !is_tag(&text(&package["version"])) {
-        return String::new();
-    }
-    let url = text(&package["html_url"]);
+    let text = |path| text_at(body, path);
+    let is_push = text("action") == "created"
+        && text("package.type") == "container"
+        && is_tag(text("package.version"));
+    let url = text("package.html_url");
     let host = url.split_once("://").map_or("", |(_, rest)| rest);
     let host = host.split('/').next().unwrap_or_default();
-    let [owner, name] = [&package["owner"]["login"], &package["name"]].map(text);
-    format!("{host}/{owner}/{name}")
+    if_so(
+        is_push,
+        [host, text("package.owner.login"), text("package.name")],
+    )
 }
 
 /// GitHub sends one event for each manifest, and only one of them has a tag. Both of its events have these fields.
-fn of_github(body: &Value) -> String {
-    let either = [&body["package"], &body["registry_package"]];
-    let package = either[usize::from(either[0].is_null())];
-    let version = &package["package_version"];
-    let kinds = [&package["package_type"], &package["ecosystem"]];
-    let is_image = |kind: &&Value| is_one_of(kind, &["container", "docker"]);
-    let is_new = is_one_of(&body["action"], &["published", "updated"]);
-    if !is_new || !kinds.iter().any(is_image) {
-        return String::new();
-    }
-    let url = text(&version["package_url"]);
+fn of_github(body: &Value, package: &Value) -> String {
+    let text = |path| text_at(package, path);
+    let is_one_of =
+        |value: &str, words: [&str; 2]| words.iter().any(|word| value.eq_ignore_ascii_case(word));
+    let is_image = |path| is_one_of(text(path), ["container", "docker"]);
+    let is_push = is_one_of(text_at(body, "action"), ["published", "updated"])
+        && (is_image("package_type") || is_image("ecosystem"));
+    let url = text("package_version.package_url");
     if url.rsplit_once(':').is_some_and(|(_, tag)| is_tag(tag)) {
-        return url;
+        return if_so(is_push, [url, "", ""]);
     }
-    if !is_tag(&text(&version["container_metadata"]["tag"]["name"])) {
-        return String::new();
-    }
-    let [owner, name] = [&package["namespace"], &package["name"]].map(text);
-    format!("ghcr.io/{owner}/{name}")
+    let is_push = is_push && is_tag(text("package_version.container_metadata.tag.name"));
+    if_so(is_push, ["ghcr.io", text("namespace"), text("name")])
 }
 
-fn of_harbor(body: &Value) -> Vec<String> {
-    let kinds = ["push_artifact", "pushimage", "harbor.artifact.pushed"];
-    if !is_one_of(&body["type"], &kinds) {
-        return Vec::new();
-    }
-    let either = [&body["event_data"]["resources"], &body["data"]["resources"]];
-    let resources = either.into_iter().flat_map(list);
-    resources.map(|one| text(&one["resource_url"])).collect()
+fn of_harbor(body: &Value, path: &str) -> Vec<String> {
+    let kinds = ["PUSH_ARTIFACT", "pushImage", "harbor.artifact.pushed"];
+    let is_push = kinds.contains(&text_at(body, "type"));
+    let resources = list_at(body, path).iter();
+    let image = |one| if_so(is_push, [text_at(one, "resource_url"), "", ""]);
+    resources.map(image).collect()
 }
 
 /// The image of an event of distribution, or of Azure: only of a push with a tag. Pulls are told too, and every look-up
 /// is one.
 fn of_event(event: &Value) -> String {
-    let target = &event["target"];
-    if event["action"] != "push" || !is_tag(&text(&target["tag"])) {
-        return String::new();
-    }
-    let (host, name) = (text(&event["request"]["host"]), text(&target["repository"]));
-    format!("{host}/{name}")
+    let is_push = text_at(event, "action") == "push" && is_tag(text_at(event, "target.tag"));
+    let host = text_at(event, "request.host");
+    if_so(is_push, [host, text_at(event, "target.repository"), ""])
 }
 
 /// Whether this is a tag that somebody may follow. Signatures have tags like digests.
@@ -290,8 +281,9 @@ fn is_tag(text: &str) -> bool {
         && !text.starts_with("sha256-")
 }
 
-/// Reads `host/repository`, with a tag or without. A push without a tag is named by its digest, and is nothing new.
+/// Reads `host/repository`, with a tag or without, in any case. A push without a tag is named by its digest, and is nothing new.
 fn named_by(image: &str) -> Option<Named> {
+    let image = &*image.to_ascii_lowercase();
     if image.is_empty() || image.contains('@') {
         return None;
     }
@@ -529,7 +521,7 @@ mod tests {
             ("ghcr.io/acme/app@sha256:00", &[]),
             ("", &[]),
         ] {
-            let named: Vec<Named> = named_by(&image.to_ascii_lowercase()).into_iter().collect();
+            let named: Vec<Named> = named_by(image).into_iter().collect();
             let found = followed_of(&named, &followed);
             let expected: Vec<&Reference> =
                 expected.iter().map(|at: &usize| &followed[*at]).collect();

@@ -11,6 +11,9 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::reference::Digest;
 use crate::reference::Reference;
+use crate::text::at;
+use crate::text::list_at;
+use crate::text::text_at;
 use serde_json::Value;
 use std::time::Instant;
 
@@ -23,6 +26,8 @@ const LIST_LIMIT: u64 = 256 * 1024;
 /// The largest manifest and the largest signature that are read. Real ones are below 10 KiB.
 const LIMIT: u64 = 64 * 1024;
 
+/// The path of the list of manifests that are about another one.
+const REFERRERS: &str = "referrers/";
 /// The type of cosign's classic payload, and the place of its signature.
 const PAYLOAD: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
@@ -76,7 +81,7 @@ impl Registry {
             trouble: None,
         };
         let tag = digest.as_str().replacen(':', "-", 1);
-        let found = search.in_list(&format!("referrers/{digest}"))
+        let found = search.in_list(&format!("{REFERRERS}{digest}"))
             || search.in_list(&format!("manifests/{tag}"))
             || search.in_manifest(&format!("manifests/{tag}.sig"));
         match search.trouble {
@@ -93,11 +98,11 @@ impl Search<'_> {
         let Some(list) = self.json(path, LIST_LIMIT) else {
             return false;
         };
-        let entries = list["manifests"].as_array().map_or(&[][..], Vec::as_slice);
+        let entries = list_at(&list, "manifests");
         for is_first in [true, false] {
             for entry in entries {
-                let digest = entry["digest"].as_str().unwrap_or_default();
-                let is_bundle = entry["artifactType"] == BUNDLE;
+                let digest = text_at(entry, "digest");
+                let is_bundle = text_at(entry, "artifactType") == BUNDLE;
                 let is_new = !self.seen.iter().any(|seen| seen == digest);
                 if is_bundle != is_first || !is_new || self.seen.len() >= MOST {
                     continue;
@@ -118,16 +123,18 @@ impl Search<'_> {
         let Some(manifest) = self.json(path, LIMIT) else {
             return false;
         };
-        let layers = manifest["layers"].as_array().map_or(&[][..], Vec::as_slice);
+        let layers = list_at(&manifest, "layers");
         for layer in layers.iter().take(MOST) {
-            let signature = layer["annotations"][SIGNATURE].as_str();
-            let is_bundle = layer["mediaType"] == BUNDLE;
-            if !is_bundle && (layer["mediaType"] != PAYLOAD || signature.is_none()) {
+            let signature = at(layer, "annotations").get(SIGNATURE);
+            let signature = signature.and_then(Value::as_str);
+            let kind = text_at(layer, "mediaType");
+            let is_bundle = kind == BUNDLE;
+            if !is_bundle && (kind != PAYLOAD || signature.is_none()) {
                 continue;
             }
             self.has_any |= !is_bundle;
-            let digest = layer["digest"].as_str().unwrap_or_default();
-            let is_small = layer["size"].as_u64().is_none_or(|size| size <= LIMIT);
+            let digest = text_at(layer, "digest");
+            let is_small = at(layer, "size").as_u64().is_none_or(|size| size <= LIMIT);
             if digest.parse::<Digest>().is_err() || !is_small {
                 continue;
             }
@@ -161,10 +168,13 @@ impl Search<'_> {
         match self.registry.ask_once(self.reference, path, limit) {
             Ok(page) => Some(page.body),
             Err(error) => {
+                // Some registries forbid a list that they do not know.
+                let is_list = path.starts_with(REFERRERS);
                 let is_answer = match error.kind() {
-                    Kind::Refused { status, .. } => {
-                        !matches!(status, 401 | 403 | 408 | 429 | 500..)
-                    }
+                    Kind::Refused {
+                        status: 401 | 403, ..
+                    } => is_list,
+                    Kind::Refused { status, .. } => !matches!(status, 408 | 429 | 500..),
                     Kind::Malformed => true,
                     _ => false,
                 };

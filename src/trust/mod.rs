@@ -7,6 +7,9 @@ mod key;
 
 use crate::reference::Digest;
 use crate::reference::Reference;
+use crate::text::at;
+use crate::text::list_at;
+use crate::text::text_at;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use key::Key;
@@ -60,9 +63,9 @@ impl Trust {
     pub fn approves_payload(&self, digest: &Digest, payload: &[u8], signature: &str) -> bool {
         self.is_signed(payload, signature)
             && serde_json::from_slice::<Value>(payload).is_ok_and(|payload| {
-                let critical = &payload["critical"];
-                critical["type"] == "cosign container image signature"
-                    && critical["image"]["docker-manifest-digest"] == digest.as_str()
+                let digest_in = text_at(&payload, "critical.image.docker-manifest-digest");
+                let kind = text_at(&payload, "critical.type");
+                kind == "cosign container image signature" && digest_in == digest.as_str()
             })
     }
 
@@ -73,18 +76,20 @@ impl Trust {
     #[cold]
     pub fn approves_bundle(&self, digest: &Digest, bundle: &[u8]) -> Option<bool> {
         let bundle: Value = serde_json::from_slice(bundle).ok()?;
-        let envelope = &bundle["dsseEnvelope"];
-        let (payload, signatures) = (&envelope["payload"], &envelope["signatures"]);
-        let is_one = signatures.as_array().is_some_and(|all| all.len() == 1);
-        let payload = STANDARD.decode(payload.as_str()?).ok()?;
+        let payload = text_at(&bundle, "dsseEnvelope.payload");
+        let payload = STANDARD.decode(payload).ok()?;
         let statement: Value = serde_json::from_slice(&payload).ok()?;
-        if statement["predicateType"] != APPROVAL {
+        if text_at(&statement, "predicateType") != APPROVAL {
             return None;
         }
-        if envelope["payloadType"] != STATEMENT || !is_one {
+        let kind = text_at(&bundle, "dsseEnvelope.payloadType");
+        let [signature] = list_at(&bundle, "dsseEnvelope.signatures") else {
+            return Some(false);
+        };
+        if kind != STATEMENT {
             return Some(false);
         }
-        let signature = signatures[0]["sig"].as_str().unwrap_or_default();
+        let signature = text_at(signature, "sig");
         // DSSE, "Protocol": the signature covers the type and both lengths too.
         let head = format!("DSSEv1 {} {STATEMENT} {} ", STATEMENT.len(), payload.len());
         let is_signed = self.is_signed(&[head.as_bytes(), &payload].concat(), signature);
@@ -103,11 +108,10 @@ impl Trust {
 /// Whether an in-toto statement approves the image with this digest.
 fn is_about(statement: &Value, digest: &Digest) -> bool {
     let hex = digest.as_str().strip_prefix("sha256:");
-    let is_it = |subject: &Value| hex.is_some() && subject["digest"]["sha256"].as_str() == hex;
-    statement["_type"] == "https://in-toto.io/Statement/v1"
-        && statement["subject"]
-            .as_array()
-            .is_some_and(|subjects| subjects.iter().any(is_it))
+    let is_it = |subject: &Value| at(subject, "digest.sha256").as_str() == hex;
+    hex.is_some()
+        && text_at(statement, "_type") == "https://in-toto.io/Statement/v1"
+        && list_at(statement, "subject").iter().any(is_it)
 }
 
 #[cfg(test)]

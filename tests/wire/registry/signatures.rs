@@ -179,6 +179,11 @@ fn a_registry_that_does_not_say_leaves_the_question_open() {
             let mut repository = Repository::default();
             repository.says(place, Answer::new(status, &[], ""));
             let found = repository.ask().0;
+            // A list that a registry does not know may be forbidden.
+            if place == "referrers" && status < 429 {
+                assert_eq!(found, Ok((false, false)), "{status}");
+                continue;
+            }
             let error = found.expect_err("open");
             assert!(error.contains(&status.to_string()), "{error}");
         }
@@ -259,7 +264,7 @@ fn a_refused_question_does_not_spend_the_login() {
     let digest: Digest = DIGEST.parse().expect("a digest");
     for _ in 0..2 {
         let found = registry.signatures(&reference, &digest, &|_| Some(true));
-        assert!(found.is_err_and(|error| error.status() == Some(403)));
+        assert_eq!(found.ok(), Some((false, false)));
     }
     let asked = asked.lock().expect("no panic");
     assert_eq!(
