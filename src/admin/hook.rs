@@ -9,6 +9,7 @@ use super::reply::Reply;
 use super::reply::respond;
 use super::route::is_equal;
 use crate::journal::HOOK_SENDERS;
+use crate::json::parse as parse_json;
 use crate::logging::debug;
 use crate::reference::Reference;
 use crate::secret::Secret;
@@ -155,7 +156,7 @@ fn parse(is_form: bool, body: &[u8]) -> Option<Value> {
     }
     let mut pairs = std::str::from_utf8(body).ok()?.split('&');
     let payload = pairs.find_map(|pair| pair.strip_prefix("payload="))?;
-    crate::json::parse(&decode(payload)?).ok()
+    parse_json(&decode(payload)?).ok()
 }
 
 /// The place of the sender in [`HOOK_SENDERS`], and the images of a body that tells of a push.
