@@ -5,6 +5,7 @@
 //! twice. No message holds a secret: a request is named by method and URL, never by header. The words of
 //! a peer are cut, and stripped of control and invisible characters, before they get here.
 
+use crate::reference::Digest;
 use crate::time::rfc3339;
 use std::fmt;
 use std::time::Duration;
@@ -158,9 +159,10 @@ impl Error {
         &self.0.kind
     }
 
-    /// The text, request, host or image that the error is about.
-    pub(crate) fn subject(&self) -> &str {
-        &self.0.subject
+    /// The digest of the image that the error is about, if it is about one.
+    pub(crate) fn digest(&self) -> Option<Digest> {
+        let (_, digest) = self.0.subject.rsplit_once('@')?;
+        digest.parse().ok()
     }
 
     /// The reason, or the peer's own words.

@@ -15,6 +15,12 @@ pub(crate) fn print(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
+/// Reads a value, or nothing if the bytes are no JSON.
+#[inline(never)]
+pub(crate) fn read(bytes: &[u8]) -> Option<Value> {
+    serde_json::from_slice(bytes).ok()
+}
+
 /// Reads a value.
 pub(crate) fn parse(text: &str) -> serde_json::Result<Value> {
     serde_json::from_slice(text.as_bytes())

@@ -51,6 +51,7 @@ mod json;
 pub mod labels;
 pub mod logging;
 pub mod notify;
+mod pem;
 pub mod policy;
 mod process;
 pub mod provenance;

@@ -14,6 +14,17 @@ pub(crate) fn at<'v>(value: &'v Value, path: &str) -> &'v Value {
     path.split('.').fold(value, step)
 }
 
+/// Bytes in hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+        }
+    }
+    text
+}
+
 /// The text at such a path; empty if there is none.
 pub(crate) fn text_at<'v>(value: &'v Value, path: &str) -> &'v str {
     at(value, path).as_str().unwrap_or_default()

@@ -13,6 +13,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("reference", 1),
     ("secret", 1),
     ("json", 1),
+    ("pem", 1),
     ("sort", 1),
     ("text", 1),
     ("thread", 1),

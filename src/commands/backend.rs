@@ -106,21 +106,14 @@ impl Backend for LiveBackend {
     fn verify(&self, target: &Target, digest: &Digest, seen: &[Seen]) -> Option<Verdict> {
         let reference = &target.reference;
         let error = self.refresher.vet(reference, digest, seen).err()?;
-        match self.refresher.unverified(target, &error) {
-            Some((verdict, event)) => {
-                if let Some(event) = event {
-                    (self.tell)(&Step::Outcome(event));
-                }
-                Some(verdict)
+        let verdict = self.refresher.unverified(target, &error, &*self.tell);
+        verdict.or_else(|| {
+            let reason = error.to_string();
+            if self.refresher.is_news_of(&reference.to_string(), &reason) {
+                log::warn!("{}: its signature is not known: {reason}", target.name);
             }
-            None => {
-                let reason = error.to_string();
-                if self.refresher.is_news_of(&reference.to_string(), &reason) {
-                    log::warn!("{}: its signature is not known: {reason}", target.name);
-                }
-                Some(Verdict::Retry(reason))
-            }
-        }
+            Some(Verdict::Retry(reason))
+        })
     }
 
     fn end_round(&self) {

@@ -4,7 +4,6 @@ use super::wiring::Wiring;
 use crate::config::Config;
 use crate::engine::Image;
 use crate::error::Error;
-use crate::error::Kind;
 use crate::journal::History;
 use crate::journal::Standing;
 use crate::journal::Survey;
@@ -183,7 +182,7 @@ fn row(
             refused = would_pull.then(vet).flatten();
             behind.extend(survey.behind.iter().map(|one| one.name.clone()));
             match &refused {
-                Some(error) => unverified(error),
+                Some(error) => Standing::not_pulled(error),
                 None if survey.waits(&waiting) => Standing::Waiting,
                 None => survey.standing,
             }
@@ -218,7 +217,7 @@ fn running(
     here: Option<&Image>,
 ) -> crate::error::Result<Vec<String>> {
     let mut digests = HashSet::new();
-    let ids = of.iter().map(|one| &one.image_id);
+    let ids = of.iter().map(|one| one.image_id.as_str());
     // A container can go on running after its image was removed.
     for id in ids.collect::<HashSet<_>>() {
         let image = images.with_id(id, &refresher.engine)?;
@@ -228,15 +227,6 @@ fn running(
         digests.insert(digest_of(image, reference));
     }
     Ok(in_order(digests))
-}
-
-/// The state of an image that may not be pulled.
-fn unverified(error: &Error) -> Standing {
-    match error.kind() {
-        Kind::Unverified { is_bad: true } => Standing::BadlySigned,
-        Kind::Unverified { .. } => Standing::Unsigned,
-        _ => Standing::Failed,
-    }
 }
 
 fn say(error: Error) -> String {

@@ -313,11 +313,7 @@ impl Parts {
             let mut next = Instant::now();
             while !shutdown.is_closed() {
                 let pushed = pushes.wait(next);
-                let look = || match pushed.as_slice() {
-                    [] => watcher.tick(),
-                    pushed => watcher.look_at(pushed),
-                };
-                if catch_unwind(AssertUnwindSafe(look)).is_err() {
+                if catch_unwind(AssertUnwindSafe(|| watcher.look_at(&pushed))).is_err() {
                     log::error!("a bug ended this round of the watcher; the next one comes");
                 }
                 history.save();

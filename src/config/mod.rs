@@ -29,6 +29,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use ureq::tls::Certificate;
 
@@ -257,7 +258,7 @@ pub struct Config {
     /// Whether images are pulled before their window opens.
     pub window_pull: bool,
     /// Which images need a signature.
-    pub trust: Trust,
+    pub trust: Arc<Trust>,
     /// The time zone of the window and of shown times.
     pub zone: Zone,
     /// How many containers may wait to be accepted at the same time, at least 1.

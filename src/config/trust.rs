@@ -11,16 +11,21 @@ const NAMES: &str = "IMAGEWATCH_VERIFY_FOR";
 const SHORTEST: usize = 16;
 
 impl Vars {
-    pub(super) fn hook_secret(&mut self) -> Option<Secret> {
+    pub(super) fn hook_secret(&mut self, admin_token: Option<&Secret>) -> Option<Secret> {
         const NAME: &str = "IMAGEWATCH_HOOK_SECRET";
-        let secret = self.secret(NAME)?;
-        let is_plain = secret.bytes().all(|byte| byte.is_ascii_graphic());
-        if secret.len() < SHORTEST || !is_plain {
-            self.problem(NAME, "***", "at least 16 printable ASCII characters");
+        let text = self.secret(NAME)?;
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+        let is_long = text.len() >= SHORTEST;
+        let secret = Secret::new(text);
+        // It may stand in a URL, and so in the log of a proxy.
+        if !is_plain || !is_long || admin_token == Some(&secret) {
+            let words = "at least 16 printable ASCII characters, other than those of ADMIN_TOKEN";
+            self.problem(NAME, "***", words);
         }
-        Some(Secret::new(secret))
+        Some(secret)
     }
 
+    #[cold]
     pub(super) fn trust(&mut self) -> Trust {
         let prefixes = self.list(NAMES);
         for prefix in &prefixes {
@@ -30,21 +35,23 @@ impl Vars {
             }
         }
         let before = self.problems.len();
-        let Some(keys) = self.secret(KEYS) else {
+        match self.secret(KEYS) {
+            Some(keys) => match Trust::new(&keys, prefixes) {
+                Ok(trust) => return trust,
+                Err(reason) => {
+                    let words = format!(
+                        "PEM public keys of the kinds P-256, P-384, Ed25519 or RSA (2048 to 8192 bits), but {reason}"
+                    );
+                    self.problem(KEYS, "***", words);
+                }
+            },
             // A file that cannot be read has its problem already.
-            if !prefixes.is_empty() && self.problems.len() == before {
-                let words = format!("{KEYS} to be set as well");
-                self.problem(NAMES, &prefixes.join(","), words);
+            None if !prefixes.is_empty() && self.problems.len() == before => {
+                self.problem(NAMES, &prefixes[0], "IMAGEWATCH_VERIFY to be set as well");
             }
-            return Trust::default();
-        };
-        Trust::new(&keys, prefixes).unwrap_or_else(|reason| {
-            let words = format!(
-                "PEM public keys of the kinds P-256, P-384, Ed25519 or RSA (2048 to 8192 bits), but {reason}"
-            );
-            self.problem(KEYS, "***", words);
-            Trust::default()
-        })
+            None => {}
+        }
+        Trust::default()
     }
 }
 

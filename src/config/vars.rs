@@ -20,6 +20,7 @@ use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The largest `IMAGEWATCH_PARALLEL`. Each container that waits has a thread.
@@ -39,6 +40,7 @@ pub(super) fn read(
     vars.refuse_restrictions();
     vars.warn_of_unknown();
     vars.warn_of_others();
+    let admin_token = vars.admin_token();
     let config = Config {
         auto_refresh: vars.switch("IMAGE_AUTO_REFRESH"),
         interval: vars.duration("IMAGEWATCH_INTERVAL", Duration::from_secs(1)),
@@ -50,7 +52,7 @@ pub(super) fn read(
             &[("swap", Recreate::Swap), ("remove", Recreate::Remove)],
         ),
         rules: vars.rules(),
-        trust: vars.trust(),
+        trust: Arc::new(vars.trust()),
         window_pull: vars.switch("IMAGEWATCH_WINDOW_PULL"),
         zone: vars.zone(),
         cleanup: vars.switch("IMAGEWATCH_CLEANUP"),
@@ -65,8 +67,8 @@ pub(super) fn read(
         settle: vars.duration("IMAGEWATCH_SETTLE", Duration::ZERO),
         health_timeout: Some(vars.duration("IMAGEWATCH_HEALTH_TIMEOUT", Duration::ZERO))
             .filter(|limit| !limit.is_zero()),
-        admin_token: vars.admin_token(),
-        hook_secret: vars.hook_secret(),
+        hook_secret: vars.hook_secret(admin_token.as_ref()),
+        admin_token,
         listen: vars.listen(),
         ghcr: vars.ghcr(),
         receivers: vars.receivers(),
@@ -599,7 +601,7 @@ mod tests {
             (
                 vec![("IMAGEWATCH_VERIFY", &*p521)],
                 "IMAGEWATCH_VERIFY=\"***\": expected PEM public keys of the kinds P-256, P-384, Ed25519 or RSA (2048 to \
-                 8192 bits), but key 1 is a P-521 key, which is not supported",
+                 8192 bits), but key 1 is damaged, or of another kind",
             ),
             (
                 vec![(names, "ghcr.io/acme/")],
@@ -623,6 +625,30 @@ mod tests {
                 words.len() == 1 && words[0].starts_with(&start),
                 "{words:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_secret_of_hooks_is_long_and_a_secret_of_its_own() {
+        const NAME: &str = "IMAGEWATCH_HOOK_SECRET";
+        let secret = "0123456789abcdef";
+        let token = ("ADMIN_TOKEN", "fedcba9876543210");
+        assert!(good(&[]).hook_secret.is_none());
+        let config = good(&[(NAME, secret), token]);
+        assert_eq!(
+            config.hook_secret.as_ref().map(Secret::reveal),
+            Some(secret)
+        );
+        let refused = format!(
+            "{NAME}=\"***\": expected at least 16 printable ASCII characters, other than those of ADMIN_TOKEN"
+        );
+        for bad in [
+            &secret[1..],
+            token.1,
+            "0123456789abcde f",
+            "0123456789abcdefé",
+        ] {
+            assert_eq!(problems(&[(NAME, bad), token]), [&*refused], "{bad}");
         }
     }
 

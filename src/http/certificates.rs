@@ -1,5 +1,6 @@
 //! Certificates from a file.
 
+use crate::pem;
 use ureq::tls::Certificate;
 
 /// Reads a PEM bundle.
@@ -7,13 +8,14 @@ use ureq::tls::Certificate;
 /// # Errors
 /// The fault in words. A bundle without certificates is one: every connection would fail later, without a
 /// hint why.
-pub fn certificates(pem: &[u8]) -> Result<Vec<Certificate<'static>>, String> {
+pub fn certificates(text: &[u8]) -> Result<Vec<Certificate<'static>>, String> {
     let mut found = Vec::new();
-    for item in ureq::tls::parse_pem(pem) {
-        match item {
-            Ok(ureq::tls::PemItem::Certificate(certificate)) => found.push(certificate),
-            Ok(_) => {}
-            Err(error) => return Err(format!("not a PEM bundle ({error})")),
+    for (label, der) in pem::blocks(&String::from_utf8_lossy(text)) {
+        if label == "CERTIFICATE" {
+            let number = found.len() + 1;
+            let der =
+                der.ok_or_else(|| format!("no PEM bundle: certificate {number} is damaged"))?;
+            found.push(Certificate::from_der(&der).to_owned());
         }
     }
     if found.is_empty() {
@@ -30,5 +32,13 @@ mod tests {
     fn a_bundle_without_certificates_is_refused() {
         assert!(certificates(b"").is_err());
         assert!(certificates(b"no certificate here").is_err());
+        let text = b"-----BEGIN PUBLIC KEY-----AA==-----END PUBLIC KEY-----";
+        assert!(certificates(text).is_err());
+        let text = b"-----BEGIN CERTIFICATE-----AA-----END CERTIFICATE-----";
+        let words = certificates(text).err();
+        assert_eq!(
+            words.as_deref(),
+            Some("no PEM bundle: certificate 1 is damaged")
+        );
     }
 }

@@ -27,6 +27,7 @@ pub use verdict::Verdict;
 pub use status::Board;
 pub use status::Refreshed;
 pub use status::Snapshot;
+pub use status::WATCHER;
 pub use status::Worst;
 pub use watched::Watched;
 

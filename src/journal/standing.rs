@@ -2,6 +2,8 @@
 
 use super::versions::Versions;
 use super::waiting::Waiting;
+use crate::error::Error;
+use crate::error::Kind;
 use crate::labels::Consent;
 use crate::reference::Target;
 use serde::Serialize;
@@ -50,6 +52,16 @@ impl Standing {
         (Self::Unsigned, "unsigned"),
         (Self::Waiting, "waiting"),
     ];
+
+    /// The state of an image that is not pulled for this reason.
+    #[must_use]
+    pub fn not_pulled(error: &Error) -> Self {
+        match error.kind() {
+            Kind::Unverified { is_bad: true } => Self::BadlySigned,
+            Kind::Unverified { .. } => Self::Unsigned,
+            _ => Self::Failed,
+        }
+    }
 
     /// Whether the registry has another image than the one in use, and no update runs.
     #[must_use]

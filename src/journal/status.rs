@@ -46,6 +46,11 @@ pub struct WatcherStatus {
     pub next_round: Option<String>,
     /// The number of rounds since the start.
     pub rounds: u64,
+    /// When the last look-up because of a push hook began (RFC 3339).
+    pub last_hook: Option<String>,
+    /// Whether that is the last look-up of all.
+    #[serde(skip)]
+    pub is_hooked: bool,
     /// The interval and the last round again, for calculations.
     #[serde(skip)]
     pub clock: Clock,
@@ -72,6 +77,9 @@ pub enum Worst {
     Failed,
 }
 
+/// The origin of the watcher's refreshes. A push hook may have caused them.
+pub const WATCHER: &str = "watcher";
+
 impl Worst {
     /// Each outcome and its name.
     pub const ALL: [(Self, &str); 3] = [
@@ -88,10 +96,7 @@ impl Worst {
         let is_failed = |verdict: &Verdict| {
             matches!(
                 verdict,
-                Verdict::Retry(_)
-                    | Verdict::Later(_)
-                    | Verdict::Stale(_)
-                    | Verdict::Unverified { .. }
+                Verdict::Retry(_) | Verdict::Later(_) | Verdict::Stale(_) | Verdict::Unverified(_)
             )
         };
         if outcomes.list_error.is_some() || verdicts.clone().any(is_failed) {
@@ -111,7 +116,7 @@ pub struct Refreshed {
     pub started: String,
     /// When the refresh ended (RFC 3339).
     pub finished: String,
-    /// The origin of the refresh: `watcher` or `admin`.
+    /// The origin of the refresh: `watcher`, `admin` or `hook`.
     pub asked_by: &'static str,
     /// The worst outcome of its images.
     pub outcome: Worst,
@@ -189,10 +194,33 @@ impl Board {
         inner.sign_of_life = Some(Instant::now());
     }
 
+    /// The references that the watcher follows; nothing if it is off.
+    #[must_use]
+    pub fn followed(&self) -> Option<Vec<Reference>> {
+        let inner = self.lock();
+        let mut followed = Vec::new();
+        for entry in &inner.references {
+            if let Ok(reference) = entry.reference.parse() {
+                followed.push(reference);
+            }
+        }
+        inner.watcher.enabled.then_some(followed)
+    }
+
+    /// Records the start of look-ups because of push hooks.
+    pub fn hook_started(&self) {
+        let now = rfc3339(SystemTime::now());
+        let mut inner = self.lock();
+        inner.watcher.last_hook = Some(now);
+        inner.watcher.is_hooked = true;
+        inner.sign_of_life = Some(Instant::now());
+    }
+
     /// Records the start of a round.
     pub fn round_started(&self) {
         let now = SystemTime::now();
         let mut inner = self.lock();
+        inner.watcher.is_hooked = false;
         inner.watcher.rounds += 1;
         inner.watcher.last_round = Some(rfc3339(now));
         inner.watcher.clock.last_round = Some(now);
@@ -316,8 +344,11 @@ impl Board {
     }
 
     /// Remembers a finished refresh.
-    pub fn refreshed(&self, refreshed: Refreshed) {
+    pub fn refreshed(&self, mut refreshed: Refreshed) {
         let mut inner = self.lock();
+        if inner.watcher.is_hooked && refreshed.asked_by == WATCHER {
+            refreshed.asked_by = "hook";
+        }
         inner.refreshes_by_outcome[refreshed.outcome as usize] += 1;
         inner.refreshes.push_front(refreshed);
         inner.refreshes.truncate(HISTORY);

@@ -3,6 +3,7 @@
 use super::report::Report;
 use super::standing::Survey;
 use super::waiting::Waiting;
+use crate::error::Error;
 use crate::reference::Digest;
 use crate::reference::Reference;
 
@@ -18,15 +19,9 @@ pub enum Verdict {
     Later(String),
     /// Nothing is tried until the owner has acted.
     Waits(String),
-    /// The image needs a signature. It is looked for again in each round.
-    Unverified {
-        /// The digest that was not pulled.
-        digest: Digest,
-        /// Whether there is a signature, but no good one.
-        is_bad: bool,
-        /// The reason in words.
-        reason: String,
-    },
+    /// The image needs a signature ([`Kind::Unverified`](crate::error::Kind::Unverified)). It is looked for again in each
+    /// round.
+    Unverified(Error),
     /// The time of some updates has not come.
     NotYet(Vec<Waiting>),
     /// The pulled image is not the registry's.
@@ -48,7 +43,7 @@ impl Verdict {
             Self::Noticed | Self::Local => 1,
             Self::NotYet(_) => 2,
             Self::Waits(_) => 3,
-            Self::Retry(_) | Self::Stale(_) | Self::Unverified { .. } => 4,
+            Self::Retry(_) | Self::Stale(_) | Self::Unverified(_) => 4,
             Self::Later(_) => 5,
             Self::Rejected(_) => 6,
         };

@@ -113,12 +113,8 @@ impl Watched {
             Verdict::NotYet(_) => (standing.unwrap_or(Standing::Outdated), rejection()),
             Verdict::Local => (Standing::Local, None),
             Verdict::Rejected(reason) => (Standing::Rejected, Some(reason.clone())),
-            Verdict::Unverified { is_bad, reason, .. } => {
-                let state = match is_bad {
-                    true => Standing::BadlySigned,
-                    false => Standing::Unsigned,
-                };
-                (state, Some(reason.clone()))
+            Verdict::Unverified(error) => {
+                (Standing::not_pulled(error), Some(error.words().to_owned()))
             }
             Verdict::Retry(reason)
             | Verdict::Later(reason)

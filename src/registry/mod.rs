@@ -35,6 +35,7 @@ use crate::journal::PutOff;
 use crate::reference::DOCKER_HUB;
 use crate::reference::Digest;
 use crate::reference::Reference;
+use crate::text::hex;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::borrow::Cow;
@@ -328,8 +329,7 @@ pub fn api_host(registry: &str) -> &str {
 /// The digest of some bytes, as registries write it.
 fn sha256(bytes: &[u8]) -> String {
     let hash = ring::digest::digest(&ring::digest::SHA256, bytes);
-    let hex: String = hash.as_ref().iter().map(|b| format!("{b:02x}")).collect();
-    format!("sha256:{hex}")
+    format!("sha256:{}", hex(hash.as_ref()))
 }
 
 /// Whether the body is a JSON object with a schema version. The values are not kept: in memory they could

@@ -9,6 +9,7 @@ use super::sha256;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::json::read;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::text::at;
@@ -31,8 +32,8 @@ const REFERRERS: &str = "referrers/";
 /// The type of cosign's classic payload, and the place of its signature.
 const PAYLOAD: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
-/// The type of a sigstore bundle.
-const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+/// The beginning of the types of a sigstore bundle: each version has its own.
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
 
 /// Something that may be a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +81,7 @@ impl Registry {
             has_any: false,
             trouble: None,
         };
-        let tag = digest.as_str().replacen(':', "-", 1);
+        let tag = digest.as_str().replace(":", "-");
         let found = search.in_list(&format!("{REFERRERS}{digest}"))
             || search.in_list(&format!("manifests/{tag}"))
             || search.in_manifest(&format!("manifests/{tag}.sig"));
@@ -102,7 +103,7 @@ impl Search<'_> {
         for is_first in [true, false] {
             for entry in entries {
                 let digest = text_at(entry, "digest");
-                let is_bundle = text_at(entry, "artifactType") == BUNDLE;
+                let is_bundle = text_at(entry, "artifactType").starts_with(BUNDLE);
                 let is_new = !self.seen.iter().any(|seen| seen == digest);
                 if is_bundle != is_first || !is_new || self.seen.len() >= MOST {
                     continue;
@@ -128,7 +129,7 @@ impl Search<'_> {
             let signature = at(layer, "annotations").get(SIGNATURE);
             let signature = signature.and_then(Value::as_str);
             let kind = text_at(layer, "mediaType");
-            let is_bundle = kind == BUNDLE;
+            let is_bundle = kind.starts_with(BUNDLE);
             if !is_bundle && (kind != PAYLOAD || signature.is_none()) {
                 continue;
             }
@@ -158,8 +159,7 @@ impl Search<'_> {
     }
 
     fn json(&mut self, path: &str, limit: u64) -> Option<Value> {
-        let body = self.get(path, limit)?;
-        serde_json::from_slice(&body).ok()
+        read(&self.get(path, limit)?)
     }
 
     /// Sends a GET about the repository. A registry without such a file, or without such lists, answers in many ways.

@@ -5,6 +5,7 @@
 
 mod key;
 
+use crate::json::read;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::text::at;
@@ -22,7 +23,7 @@ const STATEMENT: &str = "application/vnd.in-toto+json";
 const APPROVAL: &str = "https://sigstore.dev/cosign/sign/v1";
 
 /// Whose signatures are needed, and for which images.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Trust {
     keys: Vec<Key>,
     prefixes: Vec<String>,
@@ -62,7 +63,7 @@ impl Trust {
     #[cold]
     pub fn approves_payload(&self, digest: &Digest, payload: &[u8], signature: &str) -> bool {
         self.is_signed(payload, signature)
-            && serde_json::from_slice::<Value>(payload).is_ok_and(|payload| {
+            && read(payload).is_some_and(|payload| {
                 let digest_in = text_at(&payload, "critical.image.docker-manifest-digest");
                 let kind = text_at(&payload, "critical.type");
                 kind == "cosign container image signature" && digest_in == digest.as_str()
@@ -75,25 +76,24 @@ impl Trust {
     #[must_use]
     #[cold]
     pub fn approves_bundle(&self, digest: &Digest, bundle: &[u8]) -> Option<bool> {
-        let bundle: Value = serde_json::from_slice(bundle).ok()?;
-        let payload = text_at(&bundle, "dsseEnvelope.payload");
-        let payload = STANDARD.decode(payload).ok()?;
-        let statement: Value = serde_json::from_slice(&payload).ok()?;
+        let bundle = read(bundle)?;
+        let envelope = at(&bundle, "dsseEnvelope");
+        let payload = STANDARD.decode(text_at(envelope, "payload")).ok()?;
+        let statement = read(&payload)?;
         if text_at(&statement, "predicateType") != APPROVAL {
             return None;
         }
-        let kind = text_at(&bundle, "dsseEnvelope.payloadType");
-        let [signature] = list_at(&bundle, "dsseEnvelope.signatures") else {
+        let [signature] = list_at(envelope, "signatures") else {
             return Some(false);
         };
-        if kind != STATEMENT {
-            return Some(false);
-        }
-        let signature = text_at(signature, "sig");
         // DSSE, "Protocol": the signature covers the type and both lengths too.
         let head = format!("DSSEv1 {} {STATEMENT} {} ", STATEMENT.len(), payload.len());
-        let is_signed = self.is_signed(&[head.as_bytes(), &payload].concat(), signature);
-        Some(is_signed && is_about(&statement, digest))
+        let mut message = head.into_bytes();
+        message.extend_from_slice(&payload);
+        let is_good = text_at(envelope, "payloadType") == STATEMENT
+            && self.is_signed(&message, text_at(signature, "sig"))
+            && is_about(&statement, digest);
+        Some(is_good)
     }
 
     /// Whether one of the keys signed the message. The signature is in base64.

@@ -142,6 +142,11 @@ impl Refresher {
         if let Some(image) = self.image_at(reference, &digest)? {
             return Ok(image);
         }
+        self.vouch(
+            Some(back.containers.clone()),
+            reference,
+            Some(digest.clone()),
+        )?;
         self.pull(reference, Some(&digest), None, on)
     }
 

@@ -8,6 +8,7 @@ use super::worker::Worker;
 use crate::journal::Outcomes;
 use crate::journal::Report;
 use crate::journal::Step;
+use crate::journal::WATCHER;
 use crate::thread::Inlet;
 use crate::thread::Outlet;
 use crate::thread::queue;
@@ -38,7 +39,7 @@ pub(super) enum Asker {
 impl Asker {
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Watcher => "watcher",
+            Self::Watcher => WATCHER,
             Self::Admin => "admin",
         }
     }

@@ -54,6 +54,13 @@ pub struct Unreadable {
 }
 
 impl Selection {
+    /// The same, with or without keys that verify signatures.
+    #[must_use]
+    pub fn with_keys(mut self, has_keys: bool) -> Self {
+        self.has_keys = has_keys;
+        self
+    }
+
     /// The reason to leave a container alone that asks for a signature, if there is no key.
     pub(super) fn lacks_key(&self, wishes: &Wishes) -> Option<String> {
         let lacks = wishes.verify == Some(true) && !self.has_keys;

@@ -105,7 +105,6 @@ use crate::reference::Target;
 use crate::registry::Registry;
 use crate::swap::Acceptance;
 use crate::thread::Shutdown;
-use crate::trust::Trust;
 use choose::NotifyOnly;
 use pull::Pulled;
 use replaced::Replaced;
@@ -155,9 +154,7 @@ pub struct Refresher {
     pub history: Arc<History>,
     /// Minimum age and window of containers whose labels hold none.
     pub rules: Rules,
-    /// Which images need a signature.
-    pub trust: Trust,
-    /// The images that were verified.
+    /// Which images need a signature, and which were verified.
     pub verified: Verified,
     /// What the newest images in their registries tell about themselves.
     pub releases: Releases,
@@ -335,11 +332,7 @@ impl Refresher {
         mut here: HashMap<Reference, Image>,
         outcomes: &mut Outcomes,
     ) {
-        for (reference, verdict) in &outcomes.verdicts {
-            if let Verdict::Unverified { digest, .. } = verdict {
-                digests.push((reference.clone(), digest.clone()));
-            }
-        }
+        verify::add_unverified(outcomes, &mut digests);
         let seen = match self.selection.seen(&self.engine) {
             Ok(seen) if outcomes.list_error.is_none() => Some(by_reference(seen)),
             _ => None,

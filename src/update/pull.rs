@@ -127,7 +127,7 @@ impl Refresher {
                 tagged: None,
             }));
         }
-        let digest = self.vouch(images, reference, digest)?;
+        let digest = self.vouch(images.containers(), reference, digest)?;
         self.pull_newest(order, target, (digest, before), on)
             .map(Some)
     }
@@ -208,7 +208,7 @@ impl Refresher {
             Ok(image) => Ok((image, Some(digest))),
             Err(error) => match self.registry.digest(reference) {
                 Ok(newer) if newer != digest => {
-                    self.vouch(&order.images, reference, Some(newer.clone()))?;
+                    self.vouch(order.images.containers(), reference, Some(newer.clone()))?;
                     Ok((pull(&newer)?, Some(newer)))
                 }
                 _ => Err(error),

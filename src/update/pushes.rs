@@ -41,12 +41,13 @@ struct Push {
 }
 
 impl Push {
-    fn due(&self) -> Instant {
-        let mut due = self.last + LOOK_UPS[self.over];
+    /// When the next look-up is due, if another one comes.
+    fn due(&self) -> Option<Instant> {
+        let mut due = self.last + *LOOK_UPS.get(self.over)?;
         if self.over == 0 {
             due = due.min(self.first + LONGEST);
         }
-        self.looked_up.map_or(due, |last| due.max(last + LEAST))
+        Some(self.looked_up.map_or(due, |last| due.max(last + LEAST)))
     }
 }
 
@@ -73,33 +74,33 @@ impl Pushes {
         self.changed.notify_all();
     }
 
-    /// The repositories that are due now. Each of them counts as looked up.
-    fn take(list: &mut Vec<Push>, now: Instant) -> Vec<String> {
-        let mut due = Vec::new();
-        list.retain_mut(|push| {
-            if push.due() > now {
-                return true;
+    /// Adds the repositories that are due now to `due`. Each of them counts as looked up. Returns when the next one is due,
+    /// at the latest `until`. A repository stays in the list, which so is as long as the list of those that are followed.
+    fn take(list: &mut [Push], now: Instant, mut until: Instant, due: &mut Vec<String>) -> Instant {
+        for push in list {
+            if push.due().is_some_and(|at| at <= now) {
+                due.push(push.repository.clone());
+                push.over += 1;
+                push.looked_up = Some(now);
             }
-            due.push(push.repository.clone());
-            push.over += 1;
-            push.looked_up = Some(now);
-            push.over < LOOK_UPS.len()
-        });
-        due
+            if let Some(at) = push.due() {
+                until = until.min(at);
+            }
+        }
+        until
     }
 
     /// Waits until some repositories are due, and returns them. Returns none at the time `until`.
+    #[cold]
     pub fn wait(&self, until: Instant) -> Vec<String> {
-        let mut list = self.lock();
+        let (mut list, mut due) = (self.lock(), Vec::new());
         loop {
             let now = Instant::now();
-            let due = Self::take(&mut list, now);
+            let next = Self::take(&mut list, now, until, &mut due);
             if !due.is_empty() || now >= until {
                 return due;
             }
-            let next = list.iter().map(Push::due).min();
-            let pause = next.map_or(until, |next| next.min(until)) - now;
-            let woken = self.changed.wait_timeout(list, pause);
+            let woken = self.changed.wait_timeout(list, next - now);
             list = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -122,7 +123,9 @@ mod tests {
             for _ in events.iter().filter(|event| **event == second) {
                 pushes.add("a.b/c", now);
             }
-            if !Pushes::take(&mut pushes.lock(), now).is_empty() {
+            let mut due = Vec::new();
+            Pushes::take(&mut pushes.lock(), now, now, &mut due);
+            if !due.is_empty() {
                 found.push(second);
             }
         }

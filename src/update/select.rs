@@ -122,12 +122,6 @@ impl Selection {
         Self { mode, ..self }
     }
 
-    /// The same, with or without keys that verify signatures.
-    #[must_use]
-    pub fn with_keys(self, has_keys: bool) -> Self {
-        Self { has_keys, ..self }
-    }
-
     /// Returns every managed container. One list is enough, except for containers whose image is listed by id:
     /// these are inspected.
     ///

@@ -3,7 +3,6 @@
 //! The answer is about a digest, and exactly that digest is pulled. `force`, and an owner who names the image, change
 //! nothing here. An image that is here already is not checked.
 
-use super::Images;
 use super::Refresher;
 use super::select::Seen;
 use crate::error::Error;
@@ -19,26 +18,38 @@ use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::reference::Target;
 use crate::registry::Signature;
+use crate::trust::Trust;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use std::time::SystemTime;
 
 /// A signature comes after the push. A missing one is told after this time.
 const SIGNING: Duration = Duration::from_secs(15 * 60);
 /// How many good images are remembered.
 const MOST_KEPT: usize = 1000;
 
-/// The images that were verified, and the number of each outcome.
-#[derive(Debug, Default)]
+/// What has to be verified, the images that were, and the number of each outcome.
+#[derive(Debug)]
 pub struct Verified {
+    trust: Arc<Trust>,
     good: Mutex<Vec<String>>,
     counts: [AtomicU64; VERIFICATIONS.len()],
 }
 
 impl Verified {
+    /// Nothing is verified yet.
+    #[must_use]
+    pub fn new(trust: Arc<Trust>) -> Self {
+        Self {
+            trust,
+            good: Mutex::default(),
+            counts: Default::default(),
+        }
+    }
+
     /// How often each of [`VERIFICATIONS`] was the outcome.
     pub fn counts(&self) -> [u64; VERIFICATIONS.len()] {
         [0, 1, 2, 3].map(|place: usize| self.counts[place].load(Ordering::Relaxed))
@@ -67,6 +78,18 @@ impl Verified {
     }
 }
 
+/// Adds the digests of images that were not pulled for want of a signature.
+#[cold]
+pub(super) fn add_unverified(outcomes: &Outcomes, digests: &mut Vec<(Reference, Digest)>) {
+    for (reference, verdict) in &outcomes.verdicts {
+        if let Verdict::Unverified(error) = verdict
+            && let Some(digest) = error.digest()
+        {
+            digests.push((reference.clone(), digest));
+        }
+    }
+}
+
 impl Refresher {
     /// Checks that the registry has a good signature of the image, if the image needs one. `seen` are the containers
     /// whose labels count.
@@ -84,7 +107,7 @@ impl Refresher {
 
     /// An image needs no signature if the labels of all its containers say so.
     fn needs_signature(&self, reference: &Reference, seen: &[Seen]) -> bool {
-        let concerns = self.trust.concerns(reference);
+        let concerns = self.verified.trust.concerns(reference);
         let of_it = seen
             .iter()
             .filter(|one| one.made_from.as_ref() == Ok(reference));
@@ -100,10 +123,12 @@ impl Refresher {
             return Ok(());
         }
         let is_good = |signature: Signature| match signature {
-            Signature::Payload(payload, signature) => {
-                Some(self.trust.approves_payload(digest, payload, signature))
-            }
-            Signature::Bundle(bundle) => self.trust.approves_bundle(digest, bundle),
+            Signature::Payload(payload, signature) => Some(
+                self.verified
+                    .trust
+                    .approves_payload(digest, payload, signature),
+            ),
+            Signature::Bundle(bundle) => self.verified.trust.approves_bundle(digest, bundle),
         };
         let found = self.registry.signatures(reference, digest, &is_good);
         let outcome = match found {
@@ -115,22 +140,23 @@ impl Refresher {
         outcome
     }
 
-    /// The gate before each pull of an order. Returns the digest that may be pulled; nothing stands for the tag.
+    /// The gate before each pull. `named` are the containers that the order names. Returns the digest that may be pulled;
+    /// nothing stands for the tag.
     ///
     /// # Errors
     /// See [`Self::vet`]. Also if the image cannot be pulled by its digest.
     pub(super) fn vouch(
         &self,
-        images: &Images,
+        named: Option<Vec<String>>,
         reference: &Reference,
         digest: Option<Digest>,
     ) -> Result<Option<Digest>> {
-        if !self.trust.has_keys() {
+        if !self.verified.trust.has_keys() {
             return Ok(digest);
         }
         let list = self.engine.containers()?;
         let mut seen = self.selection.seen_among(&list, &self.engine)?;
-        if let Some(names) = images.containers() {
+        if let Some(names) = named {
             seen.extend(self.selection.named(&names, &list, &self.engine)?);
         }
         if !self.needs_signature(reference, &seen) {
@@ -157,12 +183,9 @@ impl Refresher {
         outcomes: &mut Outcomes,
         on: &(dyn Fn(&Step) + Sync),
     ) -> bool {
-        let Some((verdict, event)) = self.unverified(target, error) else {
+        let Some(verdict) = self.unverified(target, error, on) else {
             return false;
         };
-        if let Some(event) = event {
-            on(&Step::Outcome(event));
-        }
         let report = &mut outcomes.report;
         report.failed.push(target.name.clone());
         let entry = Reasoned::new(&target.name, error.to_string());
@@ -171,33 +194,32 @@ impl Refresher {
         true
     }
 
-    /// The verdict on an image without a good signature, and the event that is to be told now.
+    /// The verdict on an image without a good signature; nothing for any other error. Tells the owner once, and of a
+    /// signature that is only late not at once.
     #[cold]
-    pub fn unverified(&self, target: &Target, error: &Error) -> Option<(Verdict, Option<Event>)> {
+    pub fn unverified(
+        &self,
+        Target { reference, .. }: &Target,
+        error: &Error,
+        on: &dyn Fn(&Step),
+    ) -> Option<Verdict> {
         let Kind::Unverified { is_bad } = *error.kind() else {
             return None;
         };
-        let pinned: Reference = error.subject().parse().ok()?;
-        let digest = pinned.digest()?.clone();
-        let (reference, now) = (&target.reference, SystemTime::now());
-        let sightings = self.history.sightings();
-        let since = sightings.since(reference, &digest).unwrap_or(now);
-        let is_late = now.duration_since(since).is_ok_and(|age| age >= SIGNING);
-        let (image, reason) = (reference.to_string(), error.words().to_owned());
-        let is_told = is_bad || is_late;
-        let event = Event::unverified(&image, digest.as_str(), is_bad, &reason);
-        let news = format!("{digest} {is_bad} {is_told}");
-        let is_news = self.is_news_of(&image, &news);
-        if is_news && !is_told {
-            log::info!("{image}: {digest} is not pulled yet: {reason}");
-        } else if is_news {
-            event.log();
+        let digest = error.digest()?;
+        let since = self.history.sightings().since(reference, &digest);
+        let age = since.and_then(|since| since.elapsed().ok());
+        let is_told = is_bad || age.is_some_and(|age| age >= SIGNING);
+        let image = reference.to_string();
+        if self.is_news_of(&image, &format!("{error} {is_told}")) {
+            let event = Event::unverified(&image, digest.as_str(), is_bad, error.words());
+            if is_told {
+                event.log();
+                on(&Step::Outcome(event));
+            } else {
+                log::info!("{image}: not pulled yet: {error}");
+            }
         }
-        let verdict = Verdict::Unverified {
-            digest,
-            is_bad,
-            reason,
-        };
-        Some((verdict, Some(event).filter(|_| is_told && is_news)))
+        Some(Verdict::Unverified(error.clone()))
     }
 }

@@ -132,18 +132,18 @@ impl<H: Backend> Watcher<H> {
 
     /// Does one round: looks up every reference, and begins a refresh for each tag that moved.
     pub fn tick(&mut self) {
-        self.board.round_started();
-        self.round(None);
+        self.look_at(&[]);
     }
 
-    /// Looks up the references of some repositories, between two rounds. No wait that is counted in rounds gets shorter.
-    #[cold]
-    pub fn look_at(&mut self, repositories: &[String]) {
-        self.board.alive();
-        self.round(Some(repositories));
-    }
-
-    fn round(&mut self, only: Option<&[String]>) {
+    /// Does one round, or between two rounds looks up some repositories. That makes no wait shorter that is counted in
+    /// rounds. No repository stands for a whole round.
+    pub fn look_at(&mut self, pushed: &[String]) {
+        let is_partial = !pushed.is_empty();
+        if is_partial {
+            self.board.hook_started();
+        } else {
+            self.board.round_started();
+        }
         let trouble = self.look();
         if trouble.is_none() {
             let followed = self.followed.iter();
@@ -151,7 +151,7 @@ impl<H: Backend> Watcher<H> {
                 .keep_only(followed.map(|one| &one.target.reference));
         }
         let is_first =
-            only.is_none() && trouble.is_none() && !std::mem::replace(&mut self.has_looked, true);
+            !is_partial && trouble.is_none() && !std::mem::replace(&mut self.has_looked, true);
         self.board
             .watch(self.followed.iter().map(|one| &one.target));
         let mut round = Round {
@@ -162,13 +162,11 @@ impl<H: Backend> Watcher<H> {
             behind: Vec::new(),
             unknown: Vec::new(),
             under_way: Vec::new(),
-            is_partial: only.is_some(),
+            is_partial,
         };
         round.check_local(&mut self.followed);
         let mut references = order_of_look_ups(&self.followed);
-        if let Some(only) = only {
-            references.retain(|reference| only.contains(&reference.name()));
-        }
+        references.retain(|reference| !is_partial || pushed.contains(&reference.name()));
         let images = self.followed.len();
         let containers = self.followed.iter().flat_map(|one| &one.containers);
         let containers = containers.filter(|one| one.is_watched()).count();

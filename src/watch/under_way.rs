@@ -65,7 +65,7 @@ impl<'a, H: Backend> Round<'a, H> {
     /// do for this digest.
     fn apply(&self, followed: &mut Followed, digest: Digest, verdict: Verdict) -> bool {
         match verdict {
-            Verdict::Retry(_) | Verdict::NotYet(_) | Verdict::Unverified { .. } => return false,
+            Verdict::Retry(_) | Verdict::NotYet(_) | Verdict::Unverified(_) => return false,
             Verdict::Stale(reason) | Verdict::Later(reason) | Verdict::Waits(reason) => {
                 if followed.waits.put_off(digest) {
                     log::warn!("{}: {reason}; tried again later", followed.target.name);

@@ -35,7 +35,7 @@ const LEFT_OUT: [(&str, &str); 9] = [
     ("scripts/test.sh", "would run this very test"),
 ];
 /// Languages of blocks that hold no commands.
-const NO_COMMANDS: [&str; 3] = ["json", "text", "yaml"];
+const NO_COMMANDS: [&str; 4] = ["json", "text", "yaml", "http"];
 const ID: &str = "5f70bf18a0860016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef1c";
 const TOKEN: &str = "t0ken";
 

@@ -52,6 +52,7 @@ struct World {
     /// The newest version that is here, under its tag or only by digest.
     newest_here: Vec<usize>,
     heads: usize,
+    searches: usize,
     lists: Vec<Instant>,
     calls: usize,
     removed: usize,
@@ -72,6 +73,8 @@ pub(crate) struct Crowd {
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) heads: usize,
+    /// Questions for signatures.
+    pub(crate) searches: usize,
     pub(crate) connections: usize,
     /// Calls to the Engine.
     pub(crate) calls: usize,
@@ -126,6 +129,16 @@ impl Crowd {
         &self.socket
     }
 
+    /// Gives a container a label.
+    pub(crate) fn label(&self, number: usize, name: &str, value: &str) {
+        let mut world = lock(&self.world);
+        let owned = format!("stack{}-app-{number}", number / 10);
+        let id = world.by_name[&owned].clone();
+        let one = world.containers.get_mut(&id).expect("a container");
+        one.labels[name] = json!(value);
+        one.entry = None;
+    }
+
     /// Moves the tags of these references to a newer image.
     pub(crate) fn publish(&self, references: impl IntoIterator<Item = usize>) {
         let mut world = lock(&self.world);
@@ -138,6 +151,7 @@ impl Crowd {
         let world = lock(&self.world);
         Asked {
             heads: world.heads,
+            searches: world.searches,
             connections: self.registry.connections(),
             calls: world.calls,
             lists: world.lists.clone(),
@@ -199,6 +213,11 @@ fn number_in(name: &str) -> Option<usize> {
 
 impl World {
     fn head(&mut self, target: &str) -> Answer {
+        // Nobody signed anything.
+        if target.contains("/referrers/") || target.contains("/manifests/sha256-") {
+            self.searches += 1;
+            return Answer::new(404, &[], "404 page not found");
+        }
         let number = number_in(target).expect("a repository of the crowd");
         self.heads += 1;
         let digest = digest((number, self.published[number]));

@@ -108,13 +108,14 @@ impl Registry {
         Front(server)
     }
 
-    /// Another registry with the same images, which tells of each event.
+    /// Another registry with the same images, which tells of each event as the page about hooks says.
     pub(crate) fn telling(&self, url: &str, secret: &str) -> Self {
-        let more = format!(
-            "notifications:\n  events:\n    includereferences: true\n  endpoints:\n    - name: imagewatch\n      \
-             url: {url}\n      headers:\n        Authorization: [Bearer {secret}]\n      timeout: 2s\n      \
-             threshold: 3\n      backoff: 1s\n"
-        );
+        let page = include_str!("../../docs/hooks.md");
+        let (_, more) = page.split_once("```yaml\n").expect("a recipe");
+        let (more, _) = more.split_once("```").expect("its end");
+        let more = more
+            .replace("http://127.0.0.1:8080/hooks/push", url)
+            .replace("SECRET", secret);
         let data = self.folder.path().join("data");
         let folder = Folder::new();
         Self {

@@ -34,6 +34,8 @@ pub(crate) struct Rules {
     blobs_let_go: Condvar,
     /// Nothing is answered to anybody.
     is_cut_off: AtomicBool,
+    /// How many more requests about a repository come before its tag `latest` moves to what `next` is.
+    moves_in: Mutex<Option<usize>>,
     /// What everybody but the program finds behind the tag `latest`: a mirror of long ago.
     mirrored: Mutex<Option<String>>,
 }
@@ -50,6 +52,7 @@ impl Rules {
             holds_blobs: Mutex::default(),
             blobs_let_go: Condvar::new(),
             is_cut_off: AtomicBool::new(false),
+            moves_in: Mutex::default(),
             mirrored: Mutex::default(),
         })
     }
@@ -89,6 +92,35 @@ impl Rules {
         *self.mirrored.lock().expect("no panic") = digest;
     }
 
+    /// The tag `latest` moves to what `next` is, just before the request with this number, counted from 1.
+    pub(crate) fn move_before(&self, request: usize) {
+        *self.moves_in.lock().expect("no panic") = Some(request);
+    }
+
+    /// Whether the tag has moved since [`Self::move_before`].
+    pub(crate) fn has_moved(&self) -> bool {
+        self.moves_in.lock().expect("no panic").is_none()
+    }
+
+    fn move_tag(&self, repository: &str) {
+        let mut left = self.moves_in.lock().expect("no panic");
+        let Some(requests) = left.as_mut() else {
+            return;
+        };
+        *requests -= 1;
+        if *requests > 0 {
+            return;
+        }
+        let manifest =
+            |tag: &str| format!("http://{}/v2/{repository}/manifests/{tag}", self.upstream);
+        const KIND: &str = "application/vnd.docker.distribution.manifest.v2+json";
+        let next = agent().get(manifest("next")).header("Accept", KIND).call();
+        let next = next.expect("a manifest").into_body().read_to_vec();
+        let put = agent().put(manifest("latest")).header("Content-Type", KIND);
+        put.send(&next.expect("a body")[..]).expect("it moves");
+        *left = None;
+    }
+
     /// On a free loopback port over plain HTTP.
     pub(crate) fn serve(self: &Arc<Self>) -> Server {
         let rules = Arc::clone(self);
@@ -113,6 +145,7 @@ impl Rules {
         if !self.is_valid(seen.header("authorization"), repository) {
             return self.challenge(repository);
         }
+        self.move_tag(repository);
         if path.contains("/blobs/") {
             let holds = self.holds_blobs.lock().expect("no panic");
             drop(self.blobs_let_go.wait_while(holds, |holds| *holds));

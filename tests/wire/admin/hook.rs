@@ -92,6 +92,13 @@ fn a_push_is_followed_although_the_next_round_is_far() {
     eventually("both successors", || {
         (crowd.created().len() == 2).then_some(())
     });
+    eventually("the refresh in the status", || {
+        let (_, status) = program.ask("GET", "/admin/status");
+        (status["refreshes"][0]["asked_by"] == "hook").then_some(())
+    });
+    let (_, status) = program.ask("GET", "/admin/status");
+    assert!(status["watcher"]["last_hook"].is_string(), "{status}");
+    assert_eq!(status["watcher"]["rounds"], 1);
     let found = crowd.asked().heads;
     assert!(found <= heads + 2, "{heads} {found}");
     let metrics = program.ask_text("GET", "/metrics").2;
@@ -218,4 +225,45 @@ fn without_a_secret_or_a_watcher_there_are_no_hooks() {
     let program = start(&crowd, &[("IMAGE_AUTO_REFRESH", "false")]);
     let (status, answer) = post(&program, "/hooks/push", &bearer(), &body);
     assert_eq!(status, 409, "{answer}");
+}
+
+/// The requests of the page, with their secrets filled in.
+fn recipes() -> Vec<String> {
+    let page = include_str!("../../../docs/hooks.md").replace("SECRET", SECRET);
+    let blocks = page.split("```http\n").skip(1);
+    let block = |text: &str| text.split("\n```").next().expect("an end").to_owned();
+    blocks.map(block).collect()
+}
+
+#[test]
+fn each_recipe_of_the_page_works() {
+    let crowd = Crowd::new(1, |_| 0);
+    let runtimes = [
+        ("IMAGEWATCH_RUNTIMES", "app"),
+        ("IMAGEWATCH_IMAGE", "127.0.0.1:9/acme/{runtime}:latest"),
+    ];
+    let program = start(&crowd, &runtimes);
+    program.await_line("watching 1 container");
+    let recipes = recipes();
+    assert_eq!(recipes.len(), 11);
+    for recipe in recipes {
+        let (head, body) = recipe.split_once("\n\n").expect("a body");
+        let signature = signed(body);
+        let hex = signature.trim().rsplit('=').next().expect("a signature");
+        let mut lines = head.lines();
+        let target = lines.next().expect("a line").split(' ').nth(1);
+        let headers: String = lines.map(|line| format!("{line}\r\n")).collect();
+        let headers = headers.replace("HMAC", hex);
+        let target = target.expect("a target");
+        let answer = post(&program, target, &headers, body);
+        let expected = json!({"checked": ["127.0.0.1:9/acme/app:latest"]});
+        assert_eq!(answer, (202, expected), "{recipe}");
+        // With another secret, or with another body, it is refused.
+        let wrong = headers.replace(SECRET, &SECRET.replace('0', "1"));
+        let wrong = wrong.replace(hex, &hex.replace(|c: char| c.is_ascii_digit(), "0"));
+        let elsewhere = target.replace(SECRET, "0123456789abcdef");
+        assert_eq!(post(&program, &elsewhere, &wrong, body).0, 401, "{recipe}");
+        let asks = program.log();
+        assert!(!asks.contains(SECRET), "{asks}");
+    }
 }

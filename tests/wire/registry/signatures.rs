@@ -131,6 +131,13 @@ fn every_answer_without_a_signature_goes_on_to_the_next_place() {
         Answer::json(200, &json!({"manifests": null})),
         Answer::json(200, &json!({"manifests": [{"digest": "../../x"}, 7]})),
         Answer::new(200, &[], "<html>"),
+        // GHCR sends some clients to its page for people.
+        Answer::new(303, &[("Location", "https://127.0.0.1:9/page")], ""),
+        Answer::new(307, &[("Location", "/v2/")], ""),
+        Answer::new(302, &[], ""),
+        Answer::json(200, &json!({"manifests": [{"digest": "sha256:00"}, {}]})),
+        Answer::json(200, &json!([])),
+        Answer::Close,
         Answer::new(200, &[], vec![b' '; 300 * 1024]),
         Answer::new(400, &[], ""),
         Answer::new(405, &[], ""),

@@ -1,3 +1,4 @@
 //! Updates among many containers.
 
 mod many;
+mod signed;
