@@ -230,6 +230,34 @@ mod tests {
     }
 
     #[test]
+    fn no_retry_after_panics() {
+        const WORDS: &[&str] = &[
+            "Sun, ",
+            "Jan",
+            "Dec",
+            "GMT",
+            "09",
+            "2001",
+            "01:47:10",
+            "99999999999999999999",
+            "h",
+            "m",
+            "µs",
+            ".",
+            "-",
+            " ",
+            ", ",
+            "é",
+        ];
+        crate::fuzz::fuzz("retry", WORDS, |input| {
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+            let found = parse_retry_after(&String::from_utf8_lossy(input), now);
+            let (least, most) = RETRY_AFTER_RANGE;
+            assert!(found.is_none_or(|wait| (least..=most).contains(&wait)));
+        });
+    }
+
+    #[test]
     fn percent_encoding_leaves_only_the_unreserved() {
         assert_eq!(percent_encode("a/b:c d~é", "/"), "a/b%3Ac%20d~%C3%A9");
     }

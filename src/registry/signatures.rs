@@ -16,12 +16,15 @@ use crate::text::at;
 use crate::text::list_at;
 use crate::text::text_at;
 use serde_json::Value;
+use std::time::Duration;
 use std::time::Instant;
 
 /// The most manifests that are looked into, and the most layers of each.
 const MOST: usize = 16;
 /// The most requests of one search.
 const MOST_REQUESTS: usize = 48;
+/// No request of a search begins later. A slow registry must not keep a round.
+const LONGEST: Duration = Duration::from_secs(30);
 /// The largest list of manifests. An entry takes about 300 bytes.
 const LIST_LIMIT: u64 = 256 * 1024;
 /// The largest manifest and the largest signature that are read. Real ones are below 10 KiB.
@@ -49,8 +52,9 @@ struct Search<'a> {
     registry: &'a Registry,
     reference: &'a Reference,
     is_good: &'a dyn Fn(Signature) -> Option<bool>,
-    /// How many more requests may be sent.
+    /// How many more requests may be sent, and until when.
     left: usize,
+    until: Instant,
     /// The manifests that were looked into.
     seen: Vec<String>,
     /// Whether there was any signature.
@@ -77,6 +81,7 @@ impl Registry {
             reference,
             is_good,
             left: MOST_REQUESTS,
+            until: Instant::now() + LONGEST,
             seen: Vec::new(),
             has_any: false,
             trouble: None,
@@ -165,7 +170,13 @@ impl Search<'_> {
     /// Sends a GET about the repository. A registry without such a file, or without such lists, answers in many ways.
     fn get(&mut self, path: &str, limit: u64) -> Option<Vec<u8>> {
         self.left = self.left.checked_sub(1)?;
-        match self.registry.ask_once(self.reference, path, limit) {
+        let outcome = if Instant::now() < self.until {
+            self.registry.ask_once(self.reference, path, limit)
+        } else {
+            let words = "the search for signatures takes too long";
+            Err(Error::given_up(self.reference.registry(), words))
+        };
+        match outcome {
             Ok(page) => Some(page.body),
             Err(error) => {
                 // Some registries forbid a list that they do not know.

@@ -155,4 +155,43 @@ mod tests {
             assert_eq!(taken(received.as_bytes()), expected, "{:.40}", received);
         }
     }
+
+    #[test]
+    fn chunks_mean_the_same_in_one_piece_and_in_many() {
+        const WORDS: &[&str] = &[
+            "\r\n",
+            "\r",
+            "\n",
+            "0",
+            "0\r\n\r\n",
+            "3\r\nabc\r\n",
+            "a",
+            "F",
+            "ffffffff",
+            ";x=y",
+            "+1",
+            "-1",
+            " ",
+            "é",
+            "\0",
+        ];
+        crate::fuzz::fuzz("chunks", WORDS, |input| {
+            let input = &input[..input.len().min(2048)];
+            let whole = taken(input);
+            if let Some(Ok(body)) = &whole {
+                assert!(body.len() < input.len());
+            }
+            let (mut chunks, mut end) = (Chunks::default(), None);
+            for length in 0..=input.len() {
+                match chunks.take(&input[..length]) {
+                    Ok(false) => continue,
+                    Ok(true) => end = Some(Ok(std::mem::take(&mut chunks.body))),
+                    Err(End::Refused(status, _)) => end = Some(Err(status)),
+                    Err(End::Gone) => panic!("nobody was asked"),
+                }
+                break;
+            }
+            assert_eq!(end, whole);
+        });
+    }
 }

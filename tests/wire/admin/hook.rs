@@ -267,3 +267,52 @@ fn each_recipe_of_the_page_works() {
         assert!(!asks.contains(SECRET), "{asks}");
     }
 }
+
+#[test]
+fn slow_and_repeated_senders_hold_nobody_up() {
+    let crowd = Crowd::new(1, |_| 0);
+    let program = start(&crowd, &[]);
+    program.await_line("watching 1 container");
+    let heads = crowd.asked().heads;
+    let image = format!("{}/acme/app0:latest", crowd.registry());
+    let body = json!({ "image": image }).to_string();
+    let (length, half) = (body.len(), &body[..body.len() / 2]);
+    let head = format!("POST /hooks/push HTTP/1.1\r\nHost: x\r\n{}", signed(&body));
+    let slow = [
+        format!("{head}Content-Length: {length}\r\n\r\n{half}"),
+        format!("{head}Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{half}"),
+        format!("{head}Expect: 100-continue\r\nContent-Length: {length}\r\n\r\n"),
+        head.clone(),
+    ];
+    let begun = std::time::Instant::now();
+    let senders: Vec<TcpStream> = (0..60)
+        .map(|number| {
+            let mut stream = TcpStream::connect(program.host()).expect("it listens");
+            let text = slow[number % slow.len()].as_bytes();
+            stream.write_all(text).expect("it is read");
+            stream
+        })
+        .collect();
+    // The same call again and again is a single look-up.
+    for _ in 0..50 {
+        let answer = post(&program, "/hooks/push", &signed(&body), &body);
+        assert_eq!(answer, (202, json!({"checked": [image]})));
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        begun.elapsed()
+    );
+    for mut stream in senders {
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        let answer = answer.replace("HTTP/1.1 100 Continue\r\n\r\n", "");
+        assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    }
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(12), "{took:?}");
+    eventually("one look-up", || {
+        (crowd.asked().heads > heads).then_some(())
+    });
+    assert_eq!(crowd.asked().heads, heads + 1);
+}
