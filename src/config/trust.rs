@@ -1,28 +1,34 @@
 //! Reads the keys that must have signed an image, the names that they are for, and the secret of push hooks.
 
+use super::Config;
 use super::vars::Vars;
 use crate::secret::Secret;
 use crate::trust::Trust;
 
 const KEYS: &str = "IMAGEWATCH_VERIFY";
+const HOOK_SECRET: &str = "IMAGEWATCH_HOOK_SECRET";
 const NAMES: &str = "IMAGEWATCH_VERIFY_FOR";
 
 /// The shortest secret of push hooks, in bytes.
 const SHORTEST: usize = 16;
 
 impl Vars {
-    pub(super) fn hook_secret(&mut self, admin_token: Option<&Secret>) -> Option<Secret> {
-        const NAME: &str = "IMAGEWATCH_HOOK_SECRET";
-        let text = self.secret(NAME)?;
-        let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
-        let is_long = text.len() >= SHORTEST;
-        let secret = Secret::new(text);
-        // It may stand in a URL, and so in the log of a proxy.
-        if !is_plain || !is_long || admin_token == Some(&secret) {
-            let words = "at least 16 printable ASCII characters, other than those of ADMIN_TOKEN";
-            self.problem(NAME, "***", words);
+    pub(super) fn hook_secret(&mut self) -> Option<Secret> {
+        let secret = self.secret(HOOK_SECRET)?;
+        let is_plain = secret.bytes().all(|byte| byte.is_ascii_graphic());
+        if secret.len() < SHORTEST || !is_plain {
+            let words = "at least 16 printable ASCII characters";
+            self.problem(HOOK_SECRET, "***", words);
         }
-        Some(secret)
+        Some(Secret::new(secret))
+    }
+
+    /// The secret of hooks may stand in a URL, and so in the log of a proxy.
+    pub(super) fn compare_secrets(&mut self, config: &Config) {
+        if config.hook_secret.is_some() && config.hook_secret == config.admin_token {
+            let words = "another value than ADMIN_TOKEN, because it may stand in URLs";
+            self.problem(HOOK_SECRET, "***", words);
+        }
     }
 
     #[cold]

@@ -40,7 +40,6 @@ pub(super) fn read(
     vars.refuse_restrictions();
     vars.warn_of_unknown();
     vars.warn_of_others();
-    let admin_token = vars.admin_token();
     let config = Config {
         auto_refresh: vars.switch("IMAGE_AUTO_REFRESH"),
         interval: vars.duration("IMAGEWATCH_INTERVAL", Duration::from_secs(1)),
@@ -67,8 +66,8 @@ pub(super) fn read(
         settle: vars.duration("IMAGEWATCH_SETTLE", Duration::ZERO),
         health_timeout: Some(vars.duration("IMAGEWATCH_HEALTH_TIMEOUT", Duration::ZERO))
             .filter(|limit| !limit.is_zero()),
-        hook_secret: vars.hook_secret(admin_token.as_ref()),
-        admin_token,
+        admin_token: vars.admin_token(),
+        hook_secret: vars.hook_secret(),
         listen: vars.listen(),
         ghcr: vars.ghcr(),
         receivers: vars.receivers(),
@@ -85,6 +84,7 @@ pub(super) fn read(
             &[("text", LogFormat::Text), ("json", LogFormat::Json)],
         ),
     };
+    vars.compare_secrets(&config);
     if vars.problems.is_empty() {
         Ok((config, vars.warnings))
     } else {
@@ -639,17 +639,13 @@ mod tests {
             config.hook_secret.as_ref().map(Secret::reveal),
             Some(secret)
         );
-        let refused = format!(
-            "{NAME}=\"***\": expected at least 16 printable ASCII characters, other than those of ADMIN_TOKEN"
-        );
-        for bad in [
-            &secret[1..],
-            token.1,
-            "0123456789abcde f",
-            "0123456789abcdefé",
-        ] {
-            assert_eq!(problems(&[(NAME, bad), token]), [&*refused], "{bad}");
+        let refused = |words: &str| format!("{NAME}=\"***\": expected {words}");
+        let short = refused("at least 16 printable ASCII characters");
+        for bad in [&secret[1..], "0123456789abcde f", "0123456789abcdefé"] {
+            assert_eq!(problems(&[(NAME, bad), token]), [&*short], "{bad}");
         }
+        let same = refused("another value than ADMIN_TOKEN, because it may stand in URLs");
+        assert_eq!(problems(&[(NAME, token.1), token]), [same]);
     }
 
     #[test]

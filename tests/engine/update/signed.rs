@@ -164,7 +164,10 @@ fn a_push_that_the_registry_tells_of_runs_within_half_a_minute() {
     await_version(&lab, "v2");
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(30), "{took:?}");
-    let (_, status) = program.ask("GET", "/admin/status");
+    let status = eventually("the end of the refresh", || {
+        let (_, status) = program.ask("GET", "/admin/status");
+        status["refreshes"][0].is_object().then_some(status)
+    });
     assert_eq!(status["refreshes"][0]["asked_by"], "hook", "{status}");
     assert!(status["watcher"]["last_hook"].is_string(), "{status}");
     // What imagewatch itself asks for is told too, and starts nothing.
