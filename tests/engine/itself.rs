@@ -55,7 +55,12 @@ impl<'l> Site<'l> {
     /// Starts the program of version `v1`, with these variables besides.
     pub(crate) fn start(lab: &'l Lab, number: usize, env: &[&str], config: &Value) -> Self {
         let site = Self::new(lab, number);
-        lab.docker.run(&site.name("iw"), &site.body(env, config));
+        let docker = &lab.docker;
+        let id = docker.create(&site.name("iw"), &site.body(env, config));
+        // Calls that are disturbed have the same numbers in each run.
+        let image = docker.inspect(&id)["Image"].clone();
+        site.between.number_first(&[&json!(id), &image]);
+        docker.start(&id);
         site.await_start();
         site
     }
@@ -137,7 +142,9 @@ impl<'l> Site<'l> {
     }
 
     pub(crate) fn publish(&self, image: &ImageSpec) -> String {
-        self.lab.publish(&self.runtime(), image)
+        let digest = self.lab.publish(&self.runtime(), image);
+        self.between.number_first(&[&json!(digest)]);
+        digest
     }
 
     pub(crate) fn inspect(&self, name: &str) -> Value {
