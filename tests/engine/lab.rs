@@ -327,7 +327,7 @@ impl Drop for Lab {
 
 /// See [`Lab::do_to_engine`].
 #[track_caller]
-pub(crate) fn do_to_engine(what: &str) {
+fn do_to_engine(what: &str) {
     let name = std::env::var_os(ENGINE_NAME).expect("see `in_charge`");
     let status = Command::new("scripts/lab/lab.sh")
         .arg(what)

@@ -1,10 +1,8 @@
-//! Everything on the Engine is killed, or what does not run is pruned, at any moment of the update of imagewatch's own
-//! container.
+//! What does not run is pruned at any moment of the update of imagewatch's own container.
 
 use crate::engine::itself::Site;
 use crate::engine::itself::now;
 use crate::engine::lab::Lab;
-use crate::engine::lab::do_to_engine;
 use crate::engine::swap::every_moment::moments;
 use crate::engine::swap::every_moment::share;
 use crate::engine::swap::kill_itself::ENV;
@@ -74,16 +72,6 @@ fn prune(docker: &Docker) {
     ] {
         docker.json("POST", &format!("/{what}"), &Value::Null);
     }
-}
-
-#[test]
-fn a_power_cut_before_any_call_of_its_own_update_leaves_one_imagewatch() {
-    let Some(lab) = Lab::in_charge() else { return };
-    if lab.leaves_out("starts no container after a power cut without podman-restart.service") {
-        return;
-    }
-    at_each_call(&lab, good, is_v2, |_| do_to_engine("kill"));
-    at_each_call(&lab, bad, is_back, |_| do_to_engine("kill"));
 }
 
 #[test]
