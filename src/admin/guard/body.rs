@@ -95,7 +95,8 @@ impl Chunks {
                 return Err(MALFORMED);
             }
             let size = usize::from_str_radix(digits, 16).map_err(|_| MALFORMED)?;
-            if self.body.len() + size > MAX_HOOK {
+            // Not as a sum, which eight digits can overflow on a 32-bit machine.
+            if size > MAX_HOOK - self.body.len() {
                 return Err(TOO_LONG);
             }
             let Some(chunk) = rest.get(end + 2..end + 2 + size + 2) else {
@@ -147,6 +148,7 @@ mod tests {
             ("0\r\nA: b\r\n\r\n", Some(Err(400))),
             ("000000003\r\nabc", Some(Err(400))),
             ("fffffff\r\n", Some(Err(413))),
+            ("1\r\na\r\nffffffff\r\n", Some(Err(413))),
             (&long, Some(Err(413))),
             (&tiny, Some(Err(413))),
         ] {
