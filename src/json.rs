@@ -1,5 +1,5 @@
-//! JSON as text, text as JSON, and the objects of a long array, compiled once. `Value`'s own `Display` brings another printer along, which can indent
-//! too, and `serde_json::from_str` another parser.
+//! JSON as text, text as JSON, the objects of a long array, and values by their path, compiled once. `Value`'s own
+//! `Display` brings another printer along, which can indent too, and `serde_json::from_str` another parser.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,6 +24,23 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Value> {
 /// Reads a value.
 pub(crate) fn parse(text: &str) -> serde_json::Result<Value> {
     serde_json::from_slice(text.as_bytes())
+}
+
+/// The value at a path such as `package.owner.login`; `null` if there is none.
+#[inline(never)]
+pub(crate) fn at<'v>(value: &'v Value, path: &str) -> &'v Value {
+    let step = |value: &'v Value, key| value.get(key).unwrap_or(&Value::Null);
+    path.split('.').fold(value, step)
+}
+
+/// The text at such a path; empty if there is none.
+pub(crate) fn text_at<'v>(value: &'v Value, path: &str) -> &'v str {
+    at(value, path).as_str().unwrap_or_default()
+}
+
+/// The list at such a path; empty if there is none.
+pub(crate) fn list_at<'v>(value: &'v Value, path: &str) -> &'v [Value] {
+    at(value, path).as_array().map_or(&[], Vec::as_slice)
 }
 
 /// The reason why an array could not be read.

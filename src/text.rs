@@ -1,18 +1,10 @@
-//! Suggestions for a misspelt name, and texts in JSON.
+//! Texts: suggestions for a misspelt name, and bytes as digits.
 
 use crate::sort::sort;
-use serde_json::Value;
 use std::cmp::Reverse;
 
 /// The most names that are suggested.
 const MOST: usize = 3;
-
-/// The value at a path such as `package.owner.login`; `null` if there is none.
-#[inline(never)]
-pub(crate) fn at<'v>(value: &'v Value, path: &str) -> &'v Value {
-    let step = |value: &'v Value, key| value.get(key).unwrap_or(&Value::Null);
-    path.split('.').fold(value, step)
-}
 
 /// Bytes in hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
@@ -23,16 +15,6 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         }
     }
     text
-}
-
-/// The text at such a path; empty if there is none.
-pub(crate) fn text_at<'v>(value: &'v Value, path: &str) -> &'v str {
-    at(value, path).as_str().unwrap_or_default()
-}
-
-/// The list at such a path; empty if there is none.
-pub(crate) fn list_at<'v>(value: &'v Value, path: &str) -> &'v [Value] {
-    at(value, path).as_array().map_or(&[], Vec::as_slice)
 }
 
 /// Returns the known name that takes the fewest edits. Among equals, the longest common beginning wins.

@@ -48,7 +48,7 @@ pub struct WatcherStatus {
     pub rounds: u64,
     /// When the last look-up because of a push hook began (RFC 3339).
     pub last_hook: Option<String>,
-    /// Whether that is the last look-up of all.
+    /// Whether that is the last look-up of all. A look-up waits for its refreshes, so theirs have that origin.
     #[serde(skip)]
     pub is_hooked: bool,
     /// The interval and the last round again, for calculations.

@@ -5,12 +5,12 @@
 
 mod key;
 
+use crate::json::at;
+use crate::json::list_at;
 use crate::json::read;
+use crate::json::text_at;
 use crate::reference::Digest;
 use crate::reference::Reference;
-use crate::text::at;
-use crate::text::list_at;
-use crate::text::text_at;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use key::Key;

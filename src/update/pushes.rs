@@ -90,9 +90,7 @@ impl Pushes {
         until
     }
 
-    /// Waits until some repositories are due, and returns them. Returns none at the time `until`. Although each round comes
-    /// here, a round touches fewer pages with this code beside the rest of its kind (64 KB less of memory).
-    #[cold]
+    /// Waits until some repositories are due, and returns them. Returns none at the time `until`.
     pub fn wait(&self, until: Instant) -> Vec<String> {
         let (mut list, mut due) = (self.lock(), Vec::new());
         loop {
