@@ -29,9 +29,9 @@ TURNS=(docker-20.10 docker-28.5 podman-5.8)
 # Tests that disturb a swap at each of its moments: the longest, and kept from the others.
 DISTURBANCES=(engine::swap::kill:: engine::swap::kill_among_others engine::swap::fault)
 # The same of the program's own container. On an Engine of its own, because its images and its load are large.
-OWN_DISTURBANCES=(engine::swap::kill_itself)
+OWN_DISTURBANCES=(engine::swap::kill_itself engine::swap::prune_itself)
 # A filter matches anywhere in a name: `wire::engine` has to be left out by name.
-CALM=(engine:: --skip wire:: --skip engine::swap::kill --skip engine::swap::fault)
+CALM=(engine:: --skip wire:: --skip engine::swap::kill --skip engine::swap::fault --skip engine::swap::prune_itself)
 export RUST_BACKTRACE=0 CARGO_TERM_COLOR=never
 
 usage() {
@@ -159,7 +159,7 @@ all_tests_on() {
 # (most tests that have the Engine to themselves: the soak, storms, outages, prunes), and an eighteenth of the
 # disturbances, of which there are some 560; on another one a third of the other tests. Another day, another choice.
 DAY=$((10#$(date +%j)))
-OWN_TURNS=(engine::swap::kill_itself:: engine::swap::kill_itself_and_all)
+OWN_TURNS=(engine::swap::kill_itself engine::swap::prune_itself)
 LEFT_OUT=('--skip engine::soak --skip engine::watch::outage' '--skip engine::storm --skip engine::swap::prune')
 THIRDS=(
   'engine::swap:: --skip engine::swap::kill --skip engine::swap::fault --skip engine::swap::successor --skip engine::swap::prune'

@@ -126,7 +126,13 @@ impl Lab {
     /// Has `scripts/lab/lab.sh` do this to the Engine: `restart`, `freeze` and `thaw`, `fill` and `empty`.
     #[track_caller]
     pub(crate) fn do_to_engine(&self, what: &str) {
-        do_to_engine(what);
+        let name = std::env::var_os(ENGINE_NAME).expect("see `in_charge`");
+        let status = Command::new("scripts/lab/lab.sh")
+            .arg(what)
+            .arg(name)
+            .stdout(Stdio::null())
+            .status();
+        assert!(status.expect("the script").success(), "{what}");
     }
 
     fn among(company: Company) -> Option<Self> {
@@ -323,18 +329,6 @@ impl Drop for Lab {
             self.docker.clean(&self.prefix, &self.proxy.host());
         });
     }
-}
-
-/// See [`Lab::do_to_engine`].
-#[track_caller]
-fn do_to_engine(what: &str) {
-    let name = std::env::var_os(ENGINE_NAME).expect("see `in_charge`");
-    let status = Command::new("scripts/lab/lab.sh")
-        .arg(what)
-        .arg(name)
-        .stdout(Stdio::null())
-        .status();
-    assert!(status.expect("the script").success(), "{what}");
 }
 
 /// An image that runs on.

@@ -11,6 +11,7 @@ use crate::support::engine_proxy::Place;
 use crate::support::eventually;
 use crate::support::program::Program;
 use serde_json::json;
+use std::sync::mpsc::Receiver;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -63,6 +64,16 @@ impl<'l> Trio<'l> {
 
     fn proxy(&self) -> EngineProxy {
         EngineProxy::part(&self.lab.docker, &self.lab.name(&self.key))
+    }
+
+    /// The same, which does this to a change and tells its line.
+    fn disturbed(&self, place: usize, action: Action) -> (EngineProxy, Receiver<String>) {
+        let between = self.proxy();
+        let (tell, called) = channel();
+        between.at(Place::Change(place), action, move |line| {
+            let _ = tell.send(line);
+        });
+        (between, called)
     }
 
     fn program(&self, between: &EngineProxy, more: &[(&str, &str)]) -> Program {
@@ -138,13 +149,8 @@ fn at_each_change(actions: &[Action], job: impl Fn(&mut Trio, usize, Action) + S
 fn a_kill_at_any_change_loses_none_of_three_swaps() {
     let actions = [Action::HoldBefore, Action::HoldAfter];
     at_each_change(&actions, |trio, place, action| {
-        let old = trio.marks();
-        let new = trio.publish();
-        let between = trio.proxy();
-        let (tell, called) = channel();
-        between.at(Place::Change(place), action, move |line| {
-            let _ = tell.send(line);
-        });
+        let (old, new) = (trio.marks(), trio.publish());
+        let (between, called) = trio.disturbed(place, action);
         let mut program = trio.program(&between, &[LONG]);
         assert_eq!(
             program
@@ -181,13 +187,8 @@ fn a_kill_at_any_change_loses_none_of_three_swaps() {
 fn any_change_may_fail_while_other_swaps_wait_to_be_accepted() {
     let actions = [Action::Refuse(500), Action::FailAfter, Action::CloseAfter];
     at_each_change(&actions, |trio, place, action| {
-        let old = trio.marks();
-        let new = trio.publish();
-        let between = trio.proxy();
-        let (tell, called) = channel();
-        between.at(Place::Change(place), action, move |line| {
-            let _ = tell.send(line);
-        });
+        let (old, new) = (trio.marks(), trio.publish());
+        let (between, called) = trio.disturbed(place, action);
         let program = trio.program(&between, &[LONG]);
         let (status, report) = program.refresh("");
         let line = called.try_recv().unwrap_or_default();

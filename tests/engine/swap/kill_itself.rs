@@ -19,6 +19,7 @@ use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::mpsc::Receiver;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 use std::time::Instant;
@@ -153,7 +154,6 @@ fn disturb(lab: &Lab, number: usize, next: Next, check: fn(&Site), job: &Job) {
         is_held,
         is_certain,
     } = job;
-    let since = now();
     let site = Site::start(lab, number, &ENV, &json!({}));
     let docker = lab.docker.clone();
     let victims: Vec<String> = victims.iter().map(|name| site.name(name)).collect();
@@ -182,16 +182,28 @@ fn disturb(lab: &Lab, number: usize, next: Next, check: fn(&Site), job: &Job) {
                 .at(place, action, move |_| sender.send(()).unwrap_or_default());
         }
     }
-    site.publish(&next(&site));
+    see_through(&site, next, check, (moment, *is_certain), &done);
+}
+
+/// Has the site update itself, waits until it was disturbed, and until all is well.
+pub(super) fn see_through(
+    site: &Site,
+    next: Next,
+    check: fn(&Site),
+    (moment, is_certain): (&Moment, bool),
+    done: &Receiver<()>,
+) {
+    let since = now();
+    site.publish(&next(site));
     // A moment of the new imagewatch may come late.
-    let patience = if *is_certain { 180 } else { 30 };
+    let patience = if is_certain { 180 } else { 30 };
     let came = done.recv_timeout(Duration::from_secs(patience));
     assert!(
         came.is_ok() || !is_certain,
         "no such call: {moment} in {:#?}",
         site.between.lines()
     );
-    check(&site);
+    check(site);
     if site.runs() == "v1" {
         let starts = site.started("v2", since);
         assert!(starts <= 1, "the image was started {starts} times");

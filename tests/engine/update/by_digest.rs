@@ -7,6 +7,7 @@ use crate::support::engine_proxy::Action;
 use crate::support::engine_proxy::EngineProxy;
 use crate::support::engine_proxy::Place;
 use crate::support::images::ImageSpec;
+use crate::support::program::Program;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -35,13 +36,9 @@ fn with_workspaces(lab: &Lab, names: &[&str]) {
     }
 }
 
-#[test]
-fn a_tag_that_moves_before_the_pull_changes_nothing_of_what_is_pulled() {
-    let Some(lab) = Lab::parted() else { return };
-    with_workspaces(&lab, &["1"]);
-    let between = EngineProxy::part(&lab.docker, &lab.prefix);
-    let program = lab.program("hermes", &[("DOCKER_HOST", &between.host())]);
-    lab.publish("hermes", &good(&lab.name("v2")));
+/// Has the program refresh the workspace. Just before its pull, the tag moves on to `v3`.
+#[track_caller]
+pub(crate) fn refresh_while_its_tag_moves(lab: &Lab, between: &EngineProxy, program: &Program) {
     std::thread::scope(|scope| {
         // Held until the tag has moved on.
         let (inlet, outlet) = std::sync::mpsc::channel();
@@ -53,7 +50,6 @@ fn a_tag_that_moves_before_the_pull_changes_nothing_of_what_is_pulled() {
         });
         let pull = Place::Holding("/images/create", 1);
         between.at(pull, Action::First(wait), drop);
-        let lab = &lab;
         scope.spawn(move || {
             outlet.recv().expect("a pull");
             lab.publish("hermes", &good(&lab.name("v3")));
@@ -62,6 +58,16 @@ fn a_tag_that_moves_before_the_pull_changes_nothing_of_what_is_pulled() {
         let (_, report) = program.refresh("");
         assert_eq!(names(&report, "recreated"), [lab.name("1")], "{report}");
     });
+}
+
+#[test]
+fn a_tag_that_moves_before_the_pull_changes_nothing_of_what_is_pulled() {
+    let Some(lab) = Lab::parted() else { return };
+    with_workspaces(&lab, &["1"]);
+    let between = EngineProxy::part(&lab.docker, &lab.prefix);
+    let program = lab.program("hermes", &[("DOCKER_HOST", &between.host())]);
+    lab.publish("hermes", &good(&lab.name("v2")));
+    refresh_while_its_tag_moves(&lab, &between, &program);
     assert_eq!(lab.version("1"), lab.name("v2"));
     assert_eq!(tagged(&lab), running(&lab, "1"));
     let (_, report) = program.refresh("");

@@ -3,14 +3,12 @@
 use crate::engine::lab::Lab;
 use crate::engine::lab::good;
 use crate::engine::lab::names;
-use crate::support::engine_proxy::Action;
+use crate::engine::update::by_digest::refresh_while_its_tag_moves;
 use crate::support::engine_proxy::EngineProxy;
-use crate::support::engine_proxy::Place;
 use crate::support::eventually;
 use crate::support::program::Program;
 use crate::support::signer::Layout;
 use crate::support::signer::Signer;
-use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -84,29 +82,8 @@ fn the_signed_image_is_what_runs_although_its_tag_moves_on() {
     let (host, key) = (between.host(), signer.pem());
     let vars = [("DOCKER_HOST", &*host), ("IMAGEWATCH_VERIFY", &*key)];
     let program = lab.program("hermes", &vars);
-    std::thread::scope(|scope| {
-        // Held until the tag has moved on to an image that nobody signed.
-        let (inlet, outlet) = std::sync::mpsc::channel();
-        let (moved, is_moved) = std::sync::mpsc::channel();
-        let is_moved = std::sync::Mutex::new(is_moved);
-        let wait = Arc::new(move || {
-            let _ = inlet.send(());
-            let _ = is_moved.lock().expect("no panic").recv();
-        });
-        between.at(
-            Place::Holding("/images/create", 1),
-            Action::First(wait),
-            drop,
-        );
-        let lab = &lab;
-        scope.spawn(move || {
-            outlet.recv().expect("a pull");
-            lab.publish("hermes", &good(&lab.name("v3")));
-            moved.send(()).expect("somebody waits");
-        });
-        let (_, report) = program.refresh("");
-        assert_eq!(names(&report, "recreated"), [lab.name("1")], "{report}");
-    });
+    // To an image that nobody signed.
+    refresh_while_its_tag_moves(&lab, &between, &program);
     assert_eq!(lab.version("1"), lab.name("v2"));
     let (_, report) = program.refresh("");
     assert_eq!(names(&report, "failed"), ["hermes"], "{report}");
