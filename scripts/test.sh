@@ -29,9 +29,9 @@ TURNS=(docker-20.10 docker-28.5 podman-5.8)
 # Tests that disturb a swap at each of its moments: the longest, and kept from the others.
 DISTURBANCES=(engine::swap::kill:: engine::swap::kill_among_others engine::swap::fault)
 # The same of the program's own container. On an Engine of its own, because its images and its load are large.
-OWN_DISTURBANCES=(engine::swap::kill_itself engine::swap::prune_itself)
+OWN_DISTURBANCES=(engine::swap::kill_itself engine::swap::power_cut_itself engine::swap::prune_itself)
 # A filter matches anywhere in a name: `wire::engine` has to be left out by name.
-CALM=(engine:: --skip wire:: --skip engine::swap::kill --skip engine::swap::fault --skip engine::swap::prune_itself)
+CALM=(engine:: --skip wire:: --skip engine::swap::kill --skip engine::swap::fault --skip engine::swap::power_cut --skip engine::swap::prune_itself)
 export RUST_BACKTRACE=0 CARGO_TERM_COLOR=never
 
 usage() {
@@ -159,10 +159,10 @@ all_tests_on() {
 # (most tests that have the Engine to themselves: the soak, storms, outages, prunes), and an eighteenth of the
 # disturbances, of which there are some 560; on another one a third of the other tests. Another day, another choice.
 DAY=$((10#$(date +%j)))
-OWN_TURNS=(engine::swap::kill_itself engine::swap::prune_itself)
+OWN_TURNS=(engine::swap::kill_itself engine::swap::power_cut_itself engine::swap::prune_itself)
 LEFT_OUT=('--skip engine::soak --skip engine::watch::outage' '--skip engine::storm --skip engine::swap::prune')
 THIRDS=(
-  'engine::swap:: --skip engine::swap::kill --skip engine::swap::fault --skip engine::swap::successor --skip engine::swap::prune'
+  'engine::swap:: --skip engine::swap::kill --skip engine::swap::fault --skip engine::swap::power_cut --skip engine::swap::successor --skip engine::swap::prune'
   'engine::update:: engine::watch:: --skip engine::watch::outage --skip engine::update::side_by_side'
   'engine:: --skip engine::swap:: --skip engine::update:: --skip engine::watch:: --skip engine::soak --skip engine::storm'
 )
@@ -180,7 +180,7 @@ tests_of_the_day() {
   engine_tests "$other" ${THIRDS[turn % 3]} --skip wire::
   export LAB_SHARE=$((turn % 18 + 1))/18
   engine_tests "$one" "${DISTURBANCES[@]}"
-  engine_tests "$one" "${OWN_TURNS[DAY % 2]}"
+  engine_tests "$one" "${OWN_TURNS[DAY % 3]}"
   unset LAB_SHARE
 }
 

@@ -84,10 +84,22 @@ run_podman() {
   printf '[[registry]]\nprefix = "127.0.0.1"\nlocation = "127.0.0.1"\ninsecure = true\n' \
     >"$DIR/registries.conf"
   rm -f "$DIR/docker.sock"
+  podman_here system service --time=0 "unix://$DIR/docker.sock"
+}
+
+podman_here() {
   with_env podman \
     --root "$DIR/data" --runroot /run/containers/storage --storage-driver=vfs \
     --network-config-dir "$DIR/networks" --cgroup-manager=cgroupfs --events-backend=file \
-    --log-level=warn system service --time=0 "unix://$DIR/docker.sock"
+    --log-level=warn "$@"
+}
+
+# Podman has no daemon that would start containers at a boot: its podman-restart.service calls this.
+start_podman_containers() {
+  case $1 in
+    podman-4.3) podman_here start --all --filter restart-policy=always ;;
+    podman-*) podman_here start --all --filter should-start-on-boot=true ;;
+  esac
 }
 
 run_daemon() {
@@ -118,6 +130,7 @@ init() {
     # Podman's lock table has a fixed name there.
     mount -t tmpfs tmpfs /dev/shm
   fi
+  [[ $engine != podman-* ]] || (start_podman_containers "$engine") || true
   trap 'again=1' USR1
   while :; do
     again=

@@ -111,6 +111,23 @@ restart() {
   socket_of "$engine"
 }
 
+# Nothing that only memory holds is there afterwards: no process, no link, no rule, no control group, nothing
+# in /run, which is a file system of its namespace.
+cut() {
+  local engine=$1 dir
+  known "$engine"
+  as_root
+  dir=$(dir_of "$engine")
+  [[ -e $dir/network/complete ]] || die "$engine is not up"
+  lock
+  end_processes "$engine"
+  restore_network "$dir/network"
+  drop_cgroups "$engine"
+  boot "$engine"
+  await_answer "$engine" || die "$engine did not come back"
+  socket_of "$engine"
+}
+
 # The kernel still takes connections for it; nobody reads from them.
 freeze() { kill -STOP "$(daemon_pid "$1")"; }
 

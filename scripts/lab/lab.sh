@@ -6,6 +6,8 @@
 #   scripts/lab/lab.sh up ENGINE           start one; prints its socket, nothing else
 #   scripts/lab/lab.sh restart ENGINE      restart its daemon on the same data and socket
 #   scripts/lab/lab.sh kill ENGINE         the same with SIGKILL: its containers may run on
+#   scripts/lab/lab.sh cut ENGINE          the power: its daemon and its containers end at once, then it
+#                                          starts as after a boot, on the same data and socket
 #   scripts/lab/lab.sh freeze ENGINE       its daemon does nothing more until `thaw`
 #   scripts/lab/lab.sh fill ENGINE         it has no room for what it pulls until `empty`
 #   scripts/lab/lab.sh down ENGINE|--all   end it and leave nothing behind
@@ -80,13 +82,14 @@ main() {
     install) shift; install "$@" ;;
     status) status ;;
     compose) echo "$COMPOSE" ;;
-    up | restart | kill | freeze | thaw | fill | empty | down | _init)
+    up | restart | kill | cut | freeze | thaw | fill | empty | down | _init)
       [[ $# == 2 ]] || usage
       case $1 in
         freeze | thaw | fill | empty) known "$2" && "$1" "$2" ;;
         up) up "$2" ;;
         restart) restart "$2" ;;
         kill) restart "$2" kill_daemon ;;
+        cut) cut "$2" ;;
         down) down "$2" ;;
         _init) init "$2" ;;
       esac

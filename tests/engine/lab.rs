@@ -123,16 +123,10 @@ impl Lab {
         std::env::var_os(ENGINE_NAME).is_some()
     }
 
-    /// Has `scripts/lab/lab.sh` do this to the Engine: `restart`, `freeze` and `thaw`, `fill` and `empty`.
+    /// Has `scripts/lab/lab.sh` do this to the Engine: `restart`, `kill`, `cut`, `freeze` and `thaw`, `fill` and `empty`.
     #[track_caller]
     pub(crate) fn do_to_engine(&self, what: &str) {
-        let name = std::env::var_os(ENGINE_NAME).expect("see `in_charge`");
-        let status = Command::new("scripts/lab/lab.sh")
-            .arg(what)
-            .arg(name)
-            .stdout(Stdio::null())
-            .status();
-        assert!(status.expect("the script").success(), "{what}");
+        do_to_engine(what);
     }
 
     fn among(company: Company) -> Option<Self> {
@@ -334,6 +328,18 @@ impl Drop for Lab {
 /// An image that runs on.
 pub(crate) fn good(mark: &str) -> ImageSpec {
     ImageSpec::new(mark)
+}
+
+/// See [`Lab::do_to_engine`].
+#[track_caller]
+pub(crate) fn do_to_engine(what: &str) {
+    let name = std::env::var_os(ENGINE_NAME).expect("see `in_charge`");
+    let status = Command::new("scripts/lab/lab.sh")
+        .arg(what)
+        .arg(name)
+        .stdout(Stdio::null())
+        .status();
+    assert!(status.expect("the script").success(), "{what}");
 }
 
 /// The names on a list of a report.

@@ -210,13 +210,18 @@ pub(super) fn see_through(
     }
 }
 
-/// A successor that is killed before it is accepted looks like one that crashed.
-pub(super) fn is_v2(site: &Site) {
-    let told = patiently("what came of it", || {
+/// What came of the update.
+pub(super) fn told(site: &Site) -> String {
+    patiently("what came of it", || {
         let last = site.history().first()?["outcome"].as_str()?.to_owned();
         // The server may undo what a killed helper left, and tells that. The helper goes on.
         (last != "skipped").then_some(last)
-    });
+    })
+}
+
+/// A successor that is killed before it is accepted looks like one that crashed.
+pub(super) fn is_v2(site: &Site) {
+    let told = told(site);
     if told == "rolled_back" {
         let (_, status) = site.ask("GET", "/admin/status").unwrap_or_default();
         let reason = status["history"][0]["reason"].as_str().unwrap_or_default();

@@ -12,6 +12,7 @@ mod kill_itself;
 mod left_down;
 mod needs;
 mod not_running;
+mod power_cut_itself;
 mod prune;
 mod prune_itself;
 mod start_failure;
