@@ -118,8 +118,9 @@ impl<'l> Site<'l> {
         self.await_log(": seeded with");
     }
 
+    /// Begins with the key, so that calls that name its image look the same at each site.
     fn runtime(&self) -> String {
-        format!("{IMAGE}{}", self.key.trim_end_matches('-'))
+        self.name(IMAGE)
     }
 
     pub(crate) fn name(&self, name: &str) -> String {
