@@ -114,7 +114,10 @@ impl Work<'_> {
 
     fn run(&self) -> Result<End, String> {
         let update = &self.helper.update;
-        if matches!(self.stage(), Stage::Rejected | Stage::GivenUp) {
+        if matches!(
+            self.stage(),
+            Stage::Rejected | Stage::Reported | Stage::GivenUp
+        ) {
             return Ok(End::Stopped);
         }
         let image = self.engine.image(&update.from).map_err(say)?;

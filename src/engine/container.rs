@@ -359,7 +359,7 @@ impl Container {
 
 /// Whether a time of the Engine is later than another one. (It omits zeros at the end of a second's fraction.)
 #[must_use]
-pub fn is_later(one: &str, other: &str) -> bool {
+fn is_later(one: &str, other: &str) -> bool {
     one.trim_end_matches('Z') > other.trim_end_matches('Z')
 }
 

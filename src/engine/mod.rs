@@ -31,7 +31,6 @@ pub use archive::PathKind;
 pub use archive::PathStat;
 pub use container::Container;
 pub use container::State;
-pub use container::is_later;
 pub use endpoint::Endpoint;
 pub use events::Event;
 pub use image::Image;

@@ -9,7 +9,8 @@
 //! |---|---|
 //! | `on-failure`; on Podman `always`, because nothing else is started after a boot there | the swap is to be done |
 //! | `unless-stopped` | the image did not come up, and the old container is being put back |
-//! | `no` | the image did not come up. The helper stays as the record of that |
+//! | `no` | the image did not come up, and the old container is back |
+//! | `on-failure`, at most twice | the same, and imagewatch has reported it. The helper stays as the record of that |
 //! | `on-failure`, at most once | the swap was not done, for another reason |
 //!
 //! A helper whose swap is done waits to be removed by the new imagewatch, which reports the update. An older imagewatch
@@ -21,7 +22,6 @@ use crate::engine::Container;
 use crate::engine::Engine;
 use crate::engine::Removal;
 use crate::engine::State;
-use crate::engine::is_later;
 use crate::error::Result;
 use crate::json;
 use crate::labels::HELPER;
@@ -81,6 +81,8 @@ pub enum Stage {
     PuttingBack,
     /// The image did not come up, and the old container is back.
     Rejected,
+    /// The same, and the imagewatch in that container has reported it.
+    Reported,
     /// The swap was not done, for a reason other than the image.
     GivenUp,
 }
@@ -90,6 +92,7 @@ impl Stage {
         match (policy["Name"].as_str(), &policy["MaximumRetryCount"]) {
             (Some("unless-stopped"), _) => Self::PuttingBack,
             (Some("on-failure"), most) if *most == 1 => Self::GivenUp,
+            (Some("on-failure"), most) if *most == 2 => Self::Reported,
             (Some("on-failure" | "always"), _) => Self::AtWork,
             _ => Self::Rejected,
         }
@@ -102,6 +105,7 @@ impl Stage {
             Self::PuttingBack => ("unless-stopped", 0),
             Self::Rejected => ("no", 0),
             Self::GivenUp => ("on-failure", 1),
+            Self::Reported => ("on-failure", 2),
         };
         json!({"Name": name, "MaximumRetryCount": most})
     }
@@ -194,12 +198,6 @@ impl Helper {
         engine.start(self.container.id()).map(|()| true)
     }
 
-    /// Whether the helper ended after this container was started, which then has to report its end.
-    #[must_use]
-    pub fn ended_after_start_of(&self, own: &Container) -> bool {
-        is_later(self.container.finished_at(), own.started_at())
-    }
-
     /// What the helper said at its end.
     #[must_use]
     #[cold]
@@ -280,6 +278,8 @@ mod tests {
             (Stage::AtWork, true),
             (Stage::PuttingBack, false),
             (Stage::Rejected, true),
+            (Stage::Reported, false),
+            (Stage::Reported, true),
             (Stage::GivenUp, false),
         ] {
             assert_eq!(Stage::of(&stage.policy(is_podman)), stage);

@@ -19,6 +19,7 @@ use super::half_done::needs_recovery;
 use super::half_done::open_pairs;
 use super::half_done::replaced_provider;
 use super::itself;
+use super::itself::Itself;
 use super::lock::Attempt;
 use super::lock::Lock;
 use super::lock::NAME as LOCK;
@@ -180,7 +181,7 @@ pub fn recover_with_lock(
                 trouble: format!(
                     "{name}: a swap was found half done and could not be settled: {error}"
                 ),
-                down: report_down(steps, &members, &error, on),
+                down: report_down(steps, &members, &itself, &error, on),
             }),
         }
     }
@@ -226,10 +227,12 @@ fn put_orphans_back(steps: Steps, list: &[Summary], pairs: &[Pair]) -> Vec<Left>
     left
 }
 
-/// Reports the old containers that should run and do not, and returns their names.
+/// Reports the old containers that should run and do not, and returns their names. The container of this process is not
+/// down, whatever state its swap is in.
 fn report_down(
     steps: Steps,
     pairs: &[Pair],
+    itself: &Itself,
     error: &Error,
     on: &(dyn Fn(&Step) + Sync),
 ) -> Vec<String> {
@@ -241,7 +244,9 @@ fn report_down(
         on(&Step::Outcome(event.because(&error.to_string())));
         record.name.clone()
     };
-    down(steps, pairs).into_iter().map(report).collect()
+    let is_down = |place: &usize| !itself.may_be(&pairs[*place].new);
+    let down = down(steps, pairs).into_iter();
+    down.filter(is_down).map(report).collect()
 }
 
 /// Puts an old container back according to its name. `Ok(false)`: its owner has created another container of that

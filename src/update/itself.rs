@@ -224,7 +224,7 @@ impl Refresher {
         own.lost = if helper.is_up() { 0 } else { own.lost + 1 };
         let has_ended = match helper.stage {
             Stage::AtWork | Stage::PuttingBack => own.lost > LOOKS,
-            Stage::Rejected | Stage::GivenUp => !helper.is_up(),
+            Stage::Rejected | Stage::Reported | Stage::GivenUp => !helper.is_up(),
         };
         if !has_ended {
             under_way(true);
@@ -244,9 +244,9 @@ impl Refresher {
         helper: &Helper,
         server: &Server,
     ) -> Result<()> {
-        let is_rejected = matches!(helper.stage, Stage::Rejected | Stage::PuttingBack);
+        let is_rejected = !matches!(helper.stage, Stage::AtWork | Stage::GivenUp);
+        let is_news = helper.stage != Stage::Reported;
         let is_told = std::mem::replace(&mut own.is_told, true);
-        let is_news = helper.ended_after_start_of(container);
         let reference: Option<Reference> = container.image_name().parse().ok();
         if !is_told {
             self.tell_failed(container, helper, is_rejected, is_news, server);
@@ -255,6 +255,9 @@ impl Refresher {
             .as_ref()
             .is_some_and(|one| !self.rejected.concern(one));
         if is_rejected && own.pending.is_none() && !is_over {
+            if is_news {
+                helper.note(&self.engine, Stage::Reported)?;
+            }
             own.recorded = reference;
             return Ok(());
         }
