@@ -174,7 +174,7 @@ pub(super) fn images(wiring: &Wiring, wish: &Wish) -> Result<Images, String> {
     }
     let (mut targets, mut containers): (Vec<Target>, Vec<String>) = Default::default();
     for name in names {
-        let runtime = refresher.catalogue.iter().find(|t| t.name == *name);
+        let runtime = refresher.catalogue.all().iter().find(|t| t.name == *name);
         if let Some(runtime) = runtime {
             targets.retain(|target| target != runtime);
             targets.push(runtime.clone());
@@ -209,7 +209,7 @@ fn reference(wiring: &Wiring, name: &str, pull: bool) -> Result<Reference, Strin
     }
     let say = |error: crate::error::Error| error.to_string();
     let (mut known, references) = names_and_references(&wiring.engine).map_err(say)?;
-    let catalogue = &wiring.refresher.catalogue;
+    let catalogue = wiring.refresher.catalogue.all();
     let mut all = references
         .iter()
         .chain(catalogue.iter().map(|t| &t.reference));

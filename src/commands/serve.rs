@@ -97,7 +97,7 @@ impl Running {
         if config.auto_refresh {
             parts.spawn_watcher(config, jobs)?;
         } else {
-            parts.board.watch(&parts.wiring.refresher.catalogue);
+            parts.board.watch(&parts.wiring.refresher.watched(&[]));
             log::info!("watcher off (IMAGE_AUTO_REFRESH=true switches it on)");
         }
         Ok(Self {
@@ -242,7 +242,7 @@ impl Parts {
             hook_secret: config.hook_secret.clone(),
             pushes: Arc::clone(&self.pushes),
             last_wrong_proof: Mutex::default(),
-            catalogue: self.wiring.refresher.catalogue.clone(),
+            catalogue: self.wiring.refresher.catalogue.all().to_vec(),
             jobs: jobs.clone(),
             board: Arc::clone(&self.board),
             history: Arc::clone(&self.history),
@@ -297,8 +297,8 @@ impl Parts {
             FirstSight::Seed
         };
         let (board, shutdown) = (Arc::clone(&self.board), Arc::clone(&self.wiring.shutdown));
-        let catalogue = self.wiring.refresher.catalogue.clone();
-        let mut watcher = Watcher::new(backend, first_sight, Arc::clone(&board), catalogue);
+        let named = self.wiring.refresher.catalogue.named().to_vec();
+        let mut watcher = Watcher::new(backend, first_sight, Arc::clone(&board), named);
         let interval = config.interval;
         board.watcher_started(interval);
         log::info!(

@@ -8,6 +8,7 @@ use crate::journal::History;
 use crate::registry::Registry;
 use crate::swap::Acceptance;
 use crate::thread::Shutdown;
+use crate::update::Catalogue;
 use crate::update::Itself;
 use crate::update::Origins;
 use crate::update::Permissions;
@@ -67,7 +68,7 @@ impl Wiring {
             registry: Arc::clone(&registry),
             origins: Origins::default(),
             credentials,
-            catalogue: config.runtimes.clone(),
+            catalogue: Catalogue::new(config.runtimes.clone(), config.built_in.clone()),
             selection: Selection::new(config.select, &config.prefix, &config.runtimes)
                 .with_stopped(config.include_stopped)
                 .with_mode(config.mode)

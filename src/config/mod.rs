@@ -243,6 +243,8 @@ pub struct Config {
     pub interval: Duration,
     /// The runtimes with their references, in the order of the variable.
     pub runtimes: Vec<Target>,
+    /// The references of the runtimes as a pattern with `*`, unless the owner named the runtimes.
+    pub built_in: Option<String>,
     /// The prefix of a workspace container's name.
     pub prefix: String,
     /// The choice of managed containers.

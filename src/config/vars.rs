@@ -44,6 +44,7 @@ pub(super) fn read(
         auto_refresh: vars.switch("IMAGE_AUTO_REFRESH"),
         interval: vars.duration("IMAGEWATCH_INTERVAL", Duration::from_secs(1)),
         runtimes: vars.runtimes(),
+        built_in: vars.built_in(),
         prefix: vars.text("IMAGEWATCH_PREFIX"),
         select: vars.select(),
         recreate: vars.choice(
@@ -195,6 +196,13 @@ impl Vars {
             }
         }
         runtimes
+    }
+
+    /// The Engine shows no host for Docker Hub.
+    fn built_in(&self) -> Option<String> {
+        let pattern = self.text("IMAGEWATCH_IMAGE").replace("{runtime}", "*");
+        let is_named = self.given("IMAGEWATCH_RUNTIMES").is_some();
+        (!is_named).then(|| pattern.trim_start_matches("docker.io/").to_owned())
     }
 
     fn select(&mut self) -> Select {

@@ -12,9 +12,11 @@ use super::request::Deadline;
 use crate::error::Error;
 use crate::error::Result;
 use crate::http;
+use crate::json;
 use crate::reference::Reference;
 use crate::secret::Secret;
 use serde_json::Value;
+use serde_json::json;
 use std::thread;
 use std::time::Duration;
 use ureq::http::Method;
@@ -40,7 +42,20 @@ impl Engine {
 
     /// All images with a name (`GET /images/json`). An entry has no settings.
     pub fn images(&self) -> Result<Vec<Image>> {
-        let list = self.get("/images/json", self.deadlines.call)?;
+        self.list_images("/images/json")
+    }
+
+    /// The images with a name that matches the pattern, in which `*` stands for a part without a slash.
+    pub fn images_like(&self, pattern: &str) -> Result<Vec<Image>> {
+        let filters = json::print(&json!({"reference": [pattern]}));
+        self.list_images(&format!(
+            "/images/json?filters={}",
+            http::percent_encode(&filters, "")
+        ))
+    }
+
+    fn list_images(&self, path: &str) -> Result<Vec<Image>> {
+        let list = self.get(path, self.deadlines.call)?;
         let list = match list {
             Value::Array(list) => list,
             _ => Vec::new(),

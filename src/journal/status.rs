@@ -324,22 +324,22 @@ impl Board {
     }
 
     /// Applies the outcome of a refresh, and its findings, to a reference.
-    pub fn apply(&self, reference: &Reference, verdict: &Verdict, found: Option<&Found>) {
+    pub fn apply(&self, target: &Target, verdict: &Verdict, found: Option<&Found>) {
         if found.is_some() && !self.lock().watcher.enabled {
-            self.add_missing(reference);
+            self.add_missing(target);
         }
-        self.update(reference, |entry| entry.apply(verdict, found));
+        self.update(&target.reference, |entry| entry.apply(verdict, found));
     }
 
     /// Adds a reference that is not there yet. Without a watcher, a refresh is the only source of references.
-    fn add_missing(&self, reference: &Reference) {
+    fn add_missing(&self, target: &Target) {
         let mut inner = self.lock();
-        let (name, number) = (reference.to_string(), inner.references.len());
-        if !inner.index.contains_key(&name) {
-            inner.index.insert(name.clone(), number);
+        let (reference, number) = (target.reference.to_string(), inner.references.len());
+        if !inner.index.contains_key(&reference) {
+            inner.index.insert(reference.clone(), number);
             inner
                 .references
-                .push(Watched::new(name.clone(), name, None));
+                .push(Watched::new(reference, target.name.clone(), None));
         }
     }
 

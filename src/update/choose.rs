@@ -102,10 +102,7 @@ impl Refresher {
 
     /// Chooses among images whose tags moved. An image is not pulled if all its containers are in mode notify.
     fn choose_moved(&self, moved: &[Moved], list: &[Summary], chosen: &mut Chosen) -> Result<()> {
-        let is_runtime = |target: &Target| {
-            let mut catalogue = self.catalogue.iter();
-            catalogue.any(|runtime| runtime.reference == target.reference)
-        };
+        let is_runtime = |target: &Target| self.catalogue.find(&target.reference).is_some();
         // The platform starts new containers from the runtimes' images, so these are always pulled.
         let is_pulled = |one: &Moved| one.only.is_none() && is_runtime(&one.target);
         let mut all = HashMap::new();

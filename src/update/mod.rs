@@ -5,6 +5,7 @@
 //! roll-back of an image ends the updates to that image, because the next container would fail too.
 
 mod back;
+mod catalogue;
 mod choose;
 mod cleanup;
 mod companions;
@@ -48,6 +49,7 @@ pub use select::Seen;
 pub use select::Select;
 pub use select::Selection;
 
+pub use catalogue::Catalogue;
 pub use find::find_named;
 pub use find::in_mid_swap;
 pub use find::names_and_references;
@@ -127,7 +129,7 @@ pub struct Refresher {
     /// Logins for pulls.
     pub credentials: Credentials,
     /// The runtimes of the platform, with their references.
-    pub catalogue: Vec<Target>,
+    pub catalogue: Catalogue,
     /// The choice of managed containers.
     pub selection: Selection,
     /// Whether a replaced image is removed when nothing uses it.
@@ -356,10 +358,10 @@ impl Refresher {
         }
     }
 
-    /// Returns the catalogue, and the other references that managed containers were made from.
+    /// Returns the runtimes that are watched, and the other references that managed containers were made from.
     #[must_use]
     pub fn watched(&self, seen: &[Seen]) -> Vec<Target> {
-        let mut targets = self.catalogue.clone();
+        let mut targets = self.catalogue.watched(seen, &self.engine);
         self.add_seen(seen, &mut targets);
         targets
     }
@@ -379,8 +381,7 @@ impl Refresher {
             .filter_map(|one| one.made_from.as_ref().ok())
         {
             if known.insert(reference.clone()) {
-                let mut catalogue = self.catalogue.iter();
-                let runtime = catalogue.find(|runtime| runtime.reference == *reference);
+                let runtime = self.catalogue.find(reference);
                 targets.push(Target {
                     name: runtime.map_or_else(|| reference.to_string(), |r| r.name.clone()),
                     reference: reference.clone(),

@@ -136,6 +136,19 @@ impl Images {
         found.map(|one| &one.digest)
     }
 
+    /// Returns the image with the name that the order gives it. Any other image has its reference for a name.
+    pub(super) fn target(&self, reference: &Reference) -> Target {
+        let targets = match self {
+            Self::These(targets) | Self::Named(targets) => targets.as_slice(),
+            _ => &[],
+        };
+        let named = targets.iter().find(|one| one.reference == *reference);
+        named.cloned().unwrap_or_else(|| Target {
+            name: reference.to_string(),
+            reference: reference.clone(),
+        })
+    }
+
     /// Returns the names of the only containers of `reference` to update. `None` means all.
     pub(super) fn only(&self, reference: &Reference) -> Option<Vec<String>> {
         match self {

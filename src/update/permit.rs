@@ -71,8 +71,7 @@ impl Refresher {
             }
         }
         // An image whose containers are all in mode notify is only pulled if it is a runtime's.
-        let is_runtime = |one: &Target| one.reference == *reference;
-        let is_pulled = permit.now.is_empty() || self.catalogue.iter().any(is_runtime);
+        let is_pulled = permit.now.is_empty() || self.catalogue.find(reference).is_some();
         if !is_any_updated && is_pulled {
             let of_image = waits(&target.name, &OwnRules::default());
             permit.waiting.extend(of_image);

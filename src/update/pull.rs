@@ -257,7 +257,7 @@ impl Refresher {
     /// Returns the containers of an image if all of them are left alone anyway, each with the reason. A failed
     /// pull is no failure then. Returns `None` if one of them would be updated, or if that is not known.
     fn all_left_alone(&self, target: &Target, images: &Images) -> Option<Vec<Reasoned>> {
-        if self.catalogue.contains(target) {
+        if self.catalogue.all().contains(target) {
             // The platform starts new containers from this image.
             return None;
         }

@@ -186,7 +186,7 @@ fn show_states(board: &Board, order: &Order, outcomes: &Outcomes) {
         // A pull without a survey tells nothing about the containers.
         let survey = found.and_then(|found| found.survey.as_ref());
         if order.extent != Extent::Pull || survey.is_some() {
-            board.apply(reference, verdict, found);
+            board.apply(&order.images.target(reference), verdict, found);
         }
     }
     if let Images::Back(back) = &order.images

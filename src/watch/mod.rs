@@ -422,9 +422,9 @@ mod tests {
                 is_of_all: only.is_none(),
             };
             let board = self.board.borrow().clone().expect("a board");
-            let reference = target.reference.clone();
+            let target = target.clone();
             Box::new(move || {
-                board.apply(&reference, &verdict, Some(&found));
+                board.apply(&target, &verdict, Some(&found));
                 Ok(verdict)
             })
         }
@@ -790,7 +790,7 @@ mod tests {
             survey: None,
             is_of_all: true,
         };
-        let reference = target("a").reference;
+        let target = target("a");
         for (verdict, is_done) in [
             (Verdict::Retry("pull: no".into()), false),
             (Verdict::Done, true),
@@ -798,7 +798,7 @@ mod tests {
         ] {
             lab.set("a", Ok(digest('1')));
             lab.tick();
-            lab.board.apply(&reference, &verdict, Some(&found));
+            lab.board.apply(&target, &verdict, Some(&found));
             let entry = lab.board.snapshot().references.remove(0);
             assert_eq!(entry.registry_digest, Some(digest('3').to_string()));
             lab.set("a", Ok(digest('3')));

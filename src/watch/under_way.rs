@@ -55,7 +55,7 @@ impl<'a, H: Backend> Round<'a, H> {
                 // Without a verdict, the board would still show the state `refreshing`.
                 Err(reason) => {
                     let verdict = Verdict::Retry(reason);
-                    self.board.apply(&followed.target.reference, &verdict, None);
+                    self.board.apply(&followed.target, &verdict, None);
                 }
             }
         }

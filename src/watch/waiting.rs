@@ -98,7 +98,7 @@ impl<'a, H: Backend> Round<'a, H> {
             entry.waiting.clear();
             entry.state = Standing::Outdated;
         });
-        self.board.apply(&followed.target.reference, &verdict, None);
+        self.board.apply(&followed.target, &verdict, None);
         true
     }
 

@@ -1,4 +1,5 @@
 //! The rounds of the watcher.
 
+mod catalogue;
 mod outage;
 mod rounds;
