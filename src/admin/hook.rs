@@ -4,10 +4,10 @@
 //! soon. Digests and tags of a body are never used, so a call that is sent again costs a look-up at most.
 
 use super::Admin;
+use super::access::is_equal;
 use super::query::decode;
 use super::reply::Reply;
 use super::reply::respond;
-use super::route::is_equal;
 use crate::journal::HOOK_SENDERS;
 use crate::json::at;
 use crate::json::read;

@@ -3,6 +3,7 @@
 //! `guard` stands before this endpoint, and lets in only whole, well-formed, small requests. Nothing here
 //! waits: slow work is answered later, from the thread that did the work.
 
+mod access;
 mod check;
 mod guard;
 mod hook;
@@ -16,6 +17,7 @@ mod status;
 mod stream;
 mod summary;
 
+pub use access::Tokens;
 pub use guard::Guard;
 pub use guard::Stopper;
 
@@ -52,8 +54,8 @@ const PING_IS_FRESH: Duration = Duration::from_secs(1);
 /// The admin endpoint: everything that an answer needs.
 #[derive(Debug)]
 pub struct Admin {
-    /// The token that callers must show; `None` serves this box only.
-    pub token: Option<Secret>,
+    /// The tokens of which callers must show one.
+    pub tokens: Tokens,
     /// The secret of push hooks; `None` switches them off.
     pub hook_secret: Option<Secret>,
     /// The repositories that something was pushed to.
@@ -119,7 +121,7 @@ impl Admin {
             host: header("Host"),
             accept: Some(&accept),
         };
-        match route::action(&asked, self.token.as_ref(), &self.catalogue) {
+        match route::action(&asked, &self.tokens, &self.catalogue) {
             Err(reply) => respond(request, reply),
             Ok(Action::Refresh(..) | Action::Decide(_)) if self.refresher.itself.is_under_way() => {
                 respond(request, Reply::updating_itself());

@@ -1,5 +1,8 @@
 //! The action that a request asks for, or the answer that refuses it. Pure.
 
+use super::access::Rights;
+use super::access::Tokens;
+use super::access::authorise;
 use super::owner::Wish;
 use super::query::container;
 use super::query::refresh;
@@ -7,9 +10,7 @@ use super::query::skip;
 use super::query::update;
 use super::reply::Reply;
 use crate::reference::Target;
-use crate::secret::Secret;
 use crate::update::Order;
-use std::net::IpAddr;
 
 /// Path of every job; the job's id follows.
 pub(super) const JOBS: &str = "/admin/jobs/";
@@ -62,7 +63,7 @@ pub(super) enum Answering {
 #[cold]
 pub(super) fn action(
     asked: &Asked,
-    token: Option<&Secret>,
+    tokens: &Tokens,
     catalogue: &[Target],
 ) -> Result<Action, Reply> {
     let (path, query) = asked.target.split_once('?').unwrap_or((asked.target, ""));
@@ -78,7 +79,25 @@ pub(super) fn action(
         only(asked.method, "POST")?;
         return Ok(Action::Hook(query.to_owned()));
     }
-    authorise(asked, token)?;
+    let rights = authorise(asked, tokens)?;
+    let action = behind_token(asked, path, query, catalogue)?;
+    let is_read = matches!(action, Action::Status | Action::Summary | Action::Metrics);
+    match rights {
+        Rights::Read if !is_read => Err(Reply::error(
+            403,
+            &"IMAGEWATCH_READ_TOKEN may read /admin/status, /admin/summary and /metrics, and nothing else",
+        )),
+        _ => Ok(action),
+    }
+}
+
+/// The action of a caller who has shown a token.
+fn behind_token(
+    asked: &Asked,
+    path: &str,
+    query: &str,
+    catalogue: &[Target],
+) -> Result<Action, Reply> {
     match path {
         "/admin/workspace-images/refresh" => {
             only(asked.method, "POST")?;
@@ -142,59 +161,21 @@ pub(super) fn only(method: &str, allowed: &'static str) -> Result<(), Reply> {
     })
 }
 
-fn authorise(asked: &Asked, token: Option<&Secret>) -> Result<(), Reply> {
-    let Some(token) = token else {
-        return same_box(asked);
-    };
-    let shown = asked.authorization.and_then(|value| {
-        let (scheme, rest) = value.trim().split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim())
-    });
-    match shown {
-        None | Some("") => Err(Reply::error(401, &"admin auth required")),
-        Some(shown) if is_equal(shown, token.reveal()) => Ok(()),
-        Some(_) => Err(Reply::error(401, &"invalid admin auth token")),
-    }
-}
-
-/// Without a token, only this box may ask. A browser on this box may show a foreign page, and that page
-/// must not act through the browser. `Origin` reveals a request of such a page. `Host` reveals a foreign
-/// name that was made to resolve to this box.
-fn same_box(asked: &Asked) -> Result<(), Reply> {
-    let host = asked.host.unwrap_or_default();
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or(rest),
-        None => host.split(':').next().unwrap_or(host),
-    };
-    let local = name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok();
-    let same_origin = asked.origin.is_none_or(|origin| {
-        let authority = origin.split_once("://").map_or(origin, |(_, rest)| rest);
-        authority.eq_ignore_ascii_case(host)
-    });
-    if (local || host.is_empty()) && same_origin {
-        return Ok(());
-    }
-    Err(Reply::error(
-        403,
-        &"without ADMIN_TOKEN only localhost may ask, and no page from elsewhere",
-    ))
-}
-
-/// Compares digests instead of the texts, so that the duration reveals nothing about the texts.
-pub(super) fn is_equal(shown: &str, token: &str) -> bool {
-    let digest = |text: &str| ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
-    let (shown, token) = (digest(shown), digest(token));
-    let differing = shown.as_ref().iter().zip(token.as_ref());
-    differing.fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::Secret;
     use crate::update::Extent;
     use crate::update::Images;
     use serde_json::Value;
     use serde_json::json;
+
+    fn tokens() -> Tokens {
+        Tokens {
+            admin: Some(Secret::new("s3cret")),
+            read: Some(Secret::new("r3ad")),
+        }
+    }
 
     fn body(reply: &Reply) -> Value {
         serde_json::from_str(&reply.body).expect("JSON")
@@ -217,7 +198,7 @@ mod tests {
             host: Some("127.0.0.1:8080"),
             accept: None,
         };
-        action(&asked, None, &catalogue())
+        action(&asked, &Tokens::default(), &catalogue())
     }
 
     fn post(query: &str) -> Result<Order, Reply> {
@@ -304,7 +285,6 @@ mod tests {
 
     #[test]
     fn with_a_token_everything_but_health_and_the_page_wants_it() {
-        let token = Secret::new("s3cret");
         let ask = |target: &str, authorization: Option<&str>| {
             let asked = Asked {
                 method: "GET",
@@ -314,7 +294,7 @@ mod tests {
                 host: Some("imagewatch:8080"),
                 accept: None,
             };
-            action(&asked, Some(&token), &catalogue()).map_err(|reply| {
+            action(&asked, &tokens(), &catalogue()).map_err(|reply| {
                 (
                     reply.status,
                     body(&reply)["error"]
@@ -346,6 +326,49 @@ mod tests {
     }
 
     #[test]
+    fn the_token_for_reading_reads_and_does_nothing_else() {
+        let ask = |method, target| {
+            let asked = Asked {
+                method,
+                target,
+                authorization: Some("Bearer r3ad"),
+                origin: None,
+                host: Some("imagewatch:8080"),
+                accept: None,
+            };
+            let refused = |reply: Reply| reply.status;
+            action(&asked, &tokens(), &catalogue()).map_err(refused)
+        };
+        for (method, target, action) in [
+            ("GET", "/admin/status", Action::Status),
+            ("HEAD", "/admin/status", Action::Status),
+            ("GET", "/admin/summary", Action::Summary),
+            ("GET", "/metrics", Action::Metrics),
+            ("GET", "/health", Action::Health),
+            ("GET", "/", Action::Page),
+        ] {
+            assert_eq!(ask(method, target), Ok(action), "{method} {target}");
+        }
+        for (method, target) in [
+            ("POST", "/admin/workspace-images/refresh"),
+            ("POST", "/admin/update"),
+            ("POST", "/v1/update?image=nginx"),
+            ("POST", "/admin/check"),
+            ("GET", "/admin/jobs/1"),
+            ("POST", "/admin/containers/web/update"),
+            ("POST", "/admin/containers/web/rollback"),
+            ("POST", "/admin/containers/web/hold"),
+            ("DELETE", "/admin/containers/web/hold"),
+            (
+                "POST",
+                "/admin/images/skip?image=nginx&digest=sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+            ),
+        ] {
+            assert_eq!(ask(method, target), Err(403), "{method} {target}");
+        }
+    }
+
+    #[test]
     fn without_a_token_no_page_from_elsewhere_gets_through() {
         for (host, origin, fine) in [
             ("127.0.0.1:8080", None, true),
@@ -364,7 +387,7 @@ mod tests {
                 host: Some(host),
                 accept: None,
             };
-            let allowed = action(&asked, None, &catalogue()).is_ok();
+            let allowed = action(&asked, &Tokens::default(), &catalogue()).is_ok();
             assert_eq!(allowed, fine, "{host} {origin:?}");
         }
     }
@@ -439,15 +462,12 @@ mod tests {
             let words: Vec<&str> = words.collect();
             let shown =
                 matches!(words[..], [scheme, "s3cret"] if scheme.eq_ignore_ascii_case("bearer"));
-            check(
-                action(&asked, Some(&Secret::new("s3cret")), &catalogue()),
-                shown,
-            );
+            check(action(&asked, &tokens(), &catalogue()), shown);
             let host = asked.host.unwrap_or_default().to_ascii_lowercase();
             let origin = asked.origin.map(str::to_ascii_lowercase);
             let is_elsewhere = origin.is_some_and(|origin| !origin.ends_with(&host));
             let is_far = host.starts_with("evil") || is_elsewhere;
-            check(action(&asked, None, &catalogue()), !is_far);
+            check(action(&asked, &Tokens::default(), &catalogue()), !is_far);
         });
     }
 

@@ -17,6 +17,7 @@ use super::signals;
 use super::wiring::Wiring;
 use crate::admin::Admin;
 use crate::admin::Guard;
+use crate::admin::Tokens;
 use crate::config::Config;
 use crate::engine::Deadlines;
 use crate::journal::Board;
@@ -238,7 +239,10 @@ impl Parts {
         let executor =
             |name: &str| Executor::start(name).map_err(|error| format!("{name}: {error}"));
         let admin = Arc::new(Admin {
-            token: config.admin_token.clone(),
+            tokens: Tokens {
+                admin: config.admin_token.clone(),
+                read: config.read_token.clone(),
+            },
             hook_secret: config.hook_secret.clone(),
             pushes: Arc::clone(&self.pushes),
             last_wrong_proof: Mutex::default(),

@@ -155,6 +155,10 @@ pub const VARIABLES: &[Variable] = &[
     ),
     secret("ADMIN_TOKEN", "bearer token of the admin endpoint"),
     secret(
+        "IMAGEWATCH_READ_TOKEN",
+        "a second bearer token, for reading status, summary and metrics only",
+    ),
+    secret(
         "IMAGEWATCH_HOOK_SECRET",
         "switches push hooks on; what their senders sign with, or send",
     ),
@@ -279,6 +283,8 @@ pub struct Config {
     pub listen: Option<SocketAddr>,
     /// The bearer token that callers of the admin endpoint must send.
     pub admin_token: Option<Secret>,
+    /// The bearer token of callers that only read.
+    pub read_token: Option<Secret>,
     /// The secret of push hooks. `None` means that they are off.
     pub hook_secret: Option<Secret>,
     /// Login for ghcr.io.

@@ -7,6 +7,7 @@ use crate::trust::Trust;
 
 const KEYS: &str = "IMAGEWATCH_VERIFY";
 const HOOK_SECRET: &str = "IMAGEWATCH_HOOK_SECRET";
+pub(super) const READ_TOKEN: &str = "IMAGEWATCH_READ_TOKEN";
 const NAMES: &str = "IMAGEWATCH_VERIFY_FOR";
 
 /// The shortest secret of push hooks, in bytes.
@@ -23,11 +24,27 @@ impl Vars {
         Some(Secret::new(secret))
     }
 
-    /// The secret of hooks may stand in a URL, and so in the log of a proxy.
+    /// The secret of hooks may stand in a URL, and so in the log of a proxy. And whoever may read must not be able to do
+    /// more.
     pub(super) fn compare_secrets(&mut self, config: &Config) {
-        if config.hook_secret.is_some() && config.hook_secret == config.admin_token {
+        let Config {
+            admin_token: admin,
+            read_token: read,
+            hook_secret: hook,
+            ..
+        } = config;
+        let is_equal = |one: &Option<Secret>, other| one.is_some() && one == other;
+        if is_equal(hook, admin) {
             let words = "another value than ADMIN_TOKEN, because it may stand in URLs";
             self.problem(HOOK_SECRET, "***", words);
+        }
+        if is_equal(read, admin) || is_equal(read, hook) {
+            let words = "another value than ADMIN_TOKEN and IMAGEWATCH_HOOK_SECRET";
+            self.problem(READ_TOKEN, "***", words);
+        }
+        if read.is_some() && admin.is_none() {
+            let words = "ADMIN_TOKEN to be set as well, because without it nobody needs a token";
+            self.problem(READ_TOKEN, "***", words);
         }
     }
 

@@ -4,6 +4,7 @@ use super::Config;
 use super::Problem;
 use super::VARIABLES;
 use super::filter;
+use super::trust::READ_TOKEN;
 use crate::labels::Consent;
 use crate::logging::LogFormat;
 use crate::process;
@@ -67,7 +68,8 @@ pub(super) fn read(
         settle: vars.duration("IMAGEWATCH_SETTLE", Duration::ZERO),
         health_timeout: Some(vars.duration("IMAGEWATCH_HEALTH_TIMEOUT", Duration::ZERO))
             .filter(|limit| !limit.is_zero()),
-        admin_token: vars.admin_token(),
+        admin_token: vars.token("ADMIN_TOKEN"),
+        read_token: vars.token(READ_TOKEN),
         hook_secret: vars.hook_secret(),
         listen: vars.listen(),
         ghcr: vars.ghcr(),
@@ -126,14 +128,14 @@ impl Vars {
         all
     }
 
-    /// Reads the token. The characters must fit into a header.
-    fn admin_token(&mut self) -> Option<Secret> {
-        let token = self.secret("ADMIN_TOKEN")?;
+    /// Reads a token. The characters must fit into a header.
+    fn token(&mut self, name: &str) -> Option<Secret> {
+        let token = self.secret(name)?;
         if !token
             .bytes()
             .all(|byte| byte == b' ' || byte.is_ascii_graphic())
         {
-            self.problem("ADMIN_TOKEN", "***", "printable ASCII characters");
+            self.problem(name, "***", "printable ASCII characters");
         }
         Some(Secret::new(token))
     }
@@ -654,6 +656,25 @@ mod tests {
         }
         let same = refused("another value than ADMIN_TOKEN, because it may stand in URLs");
         assert_eq!(problems(&[(NAME, token.1), token]), [same]);
+    }
+
+    #[test]
+    fn a_token_for_reading_is_another_one_than_each_other_secret() {
+        let (read, admin) = ("IMAGEWATCH_READ_TOKEN", ("ADMIN_TOKEN", "fedcba9876543210"));
+        let hook = ("IMAGEWATCH_HOOK_SECRET", "0123456789abcdef");
+        let config = good(&[(read, "r3ad"), admin, hook]);
+        assert_eq!(config.read_token, Some(Secret::new("r3ad")));
+        let refused = |words: &str| vec![format!("{read}=\"***\": expected {words}")];
+        let other = refused("another value than ADMIN_TOKEN and IMAGEWATCH_HOOK_SECRET");
+        assert_eq!(problems(&[(read, admin.1), admin]), other);
+        assert_eq!(problems(&[(read, hook.1), admin, hook]), other);
+        let alone =
+            refused("ADMIN_TOKEN to be set as well, because without it nobody needs a token");
+        assert_eq!(problems(&[(read, "r3ad")]), alone);
+        assert_eq!(
+            problems(&[(read, "ré"), admin]),
+            refused("printable ASCII characters")
+        );
     }
 
     #[test]
