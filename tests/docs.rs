@@ -2,6 +2,7 @@
 
 mod api;
 mod completion;
+mod dashboards;
 mod engine_calls;
 mod examples;
 mod links;

@@ -38,6 +38,7 @@ const LEFT_OUT: [(&str, &str); 9] = [
 const NO_COMMANDS: [&str; 4] = ["json", "text", "yaml", "http"];
 const ID: &str = "5f70bf18a0860016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef1c";
 const TOKEN: &str = "t0ken";
+const READ_TOKEN: &str = "read-only";
 
 /// The runtime whose image is only here for one look after each pull.
 const PULLED: &str = "autogen";
@@ -134,6 +135,7 @@ impl World {
             ("IMAGEWATCH_IMAGE", &template),
             ("IMAGE_AUTO_REFRESH", "true"),
             ("ADMIN_TOKEN", TOKEN),
+            ("IMAGEWATCH_READ_TOKEN", READ_TOKEN),
             ("IMAGEWATCH_STATE", folder.path().to_str().expect("UTF-8")),
         ]);
         let world = Self {
@@ -179,6 +181,7 @@ impl World {
             .env("PATH", format!("{}:/usr/bin:/bin", folder.display()))
             .env("HOME", folder)
             .env("ADMIN_TOKEN", TOKEN)
+            .env("IMAGEWATCH_READ_TOKEN", READ_TOKEN)
             .env("DOCKER_HOST", format!("unix://{}", self.socket))
             .env("IMAGEWATCH_IMAGE", &self.template)
             .env("IMAGEWATCH_LISTEN", host)

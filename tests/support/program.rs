@@ -192,6 +192,11 @@ impl Program {
             .to_owned()
     }
 
+    /// Shows another token than `ADMIN_TOKEN` from now on.
+    pub(crate) fn show_token(&mut self, token: &str) {
+        self.token = Some(token.to_owned());
+    }
+
     /// Asks the admin endpoint, with the token if there is one.
     pub(crate) fn ask(&self, method: &str, target: &str) -> (u16, Value) {
         let (status, _, body) = self.ask_text(method, target);
