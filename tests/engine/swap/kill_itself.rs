@@ -215,9 +215,13 @@ pub(super) fn see_through(
 pub(super) fn told(site: &Site) -> String {
     let from_log = || {
         let log = site.log_of("iw");
-        let said = ["recreated", "rolled_back"].map(|outcome| {
-            let line = format!(" {} container=", outcome.replace('_', " "));
-            log.rfind(&line).map(|place| (place, outcome.to_owned()))
+        let lines = [
+            ("INFO  recreated container=", "recreated"),
+            ("ERROR rolled back container=", "rolled_back"),
+        ];
+        let said = lines.map(|(line, outcome)| {
+            let place = log.rfind(line)?;
+            Some((place, outcome.to_owned()))
         });
         said.into_iter().flatten().max().map(|(_, outcome)| outcome)
     };
