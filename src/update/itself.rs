@@ -19,7 +19,9 @@ use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::reference::short;
 use crate::swap;
+use crate::swap::Attempt;
 use crate::swap::Helper;
+use crate::swap::Lock;
 use crate::swap::OwnUpdate;
 use crate::swap::Stage;
 use crate::swap::Swap;
@@ -211,8 +213,10 @@ impl Refresher {
             if !std::mem::replace(&mut own.is_told, true) {
                 self.tell_done(&container, &helper, server.on);
             }
+            if !self.dismiss(&helper, &container)? {
+                return Ok(true);
+            }
             under_way(false);
-            helper.remove(&self.engine)?;
             own.pending = None;
             self.keep_replaced(&container);
             return Ok(false);
@@ -233,6 +237,19 @@ impl Refresher {
         under_way(false);
         self.settle(own, &container, &helper, server)?;
         self.begin(own, &container, server)
+    }
+
+    /// Removes a helper whose swap is done, and returns whether it did. A helper that was killed meanwhile runs again, and
+    /// may hold the lock, which nobody would give back for it.
+    fn dismiss(&self, helper: &Helper, container: &Container) -> Result<bool> {
+        if !helper.is_up() {
+            return helper.remove(&self.engine).map(|()| true);
+        }
+        let image = self.engine.image(container.image_id())?;
+        match Lock::attempt(&self.engine, std::slice::from_ref(&image))? {
+            Attempt::Held(_) => Ok(false),
+            Attempt::Mine(_lock) => helper.remove(&self.engine).map(|()| true),
+        }
     }
 
     /// Reports the end of a helper after which the own container runs its old image. Keeps the helper only as the record
