@@ -1,13 +1,17 @@
 //! The `imagewatch` command: reads the arguments and the environment, and decides the exit code of the process.
 
 use imagewatch::commands::Ended;
+use imagewatch::commands::Form;
 use imagewatch::commands::OwnersLine;
 use imagewatch::commands::Wish;
+use imagewatch::commands::help;
+use imagewatch::commands::help_of;
+use imagewatch::commands::misused;
 use imagewatch::config::Config;
-use imagewatch::config::VARIABLES;
+use imagewatch::config::has_colours;
 use imagewatch::journal::Worst;
 use imagewatch::update::Extent;
-use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -26,25 +30,43 @@ fn main() -> ExitCode {
         .map(|a| a.to_str().unwrap_or("?"))
         .collect();
     match words.as_slice() {
-        ["-h" | "--help" | "help"] | [_, "-h" | "--help"] => print(&help()),
-        [] | ["serve"] => serve(),
-        ["check", rest @ ..] => check(rest),
-        ["refresh", rest @ ..] => refresh(rest),
-        ["plan", rest @ ..] => plan(rest),
-        ["healthcheck"] => healthcheck(),
-        [command, _, _] if *command == imagewatch::commands::SWAP => swap(),
-        ["rollback", rest @ ..] => decide("rollback", rest),
-        ["hold", rest @ ..] => decide("hold", rest),
-        ["release", rest @ ..] => decide("release", rest),
-        ["skip", rest @ ..] => decide("skip", rest),
+        [] => serve(),
+        ["-h" | "--help" | "help"] => print(&help()),
         ["-V" | "--version"] => print(concat!("imagewatch ", env!("CARGO_PKG_VERSION"), "\n")),
-        [command, ..] => {
-            complain(&format!(
-                "{command:?} is not a command, or takes no arguments; see imagewatch --help"
-            ));
-            ExitCode::from(USAGE)
+        [command, _, _] if *command == imagewatch::commands::SWAP => swap(),
+        ["help", command] => help_with(command),
+        [command, rest @ ..] if rest.contains(&"-h") || rest.contains(&"--help") => {
+            help_with(command)
+        }
+        [command, rest @ ..] => {
+            run(command, rest).unwrap_or_else(|| usage(&misused(command, rest)))
         }
     }
+}
+
+/// Runs a command. Returns nothing if there is no such command, or if it cannot use its arguments.
+fn run(command: &str, arguments: &[&str]) -> Option<ExitCode> {
+    match [command] {
+        ["serve"] => arguments.is_empty().then(serve),
+        ["check"] => check(arguments),
+        ["refresh"] => Some(refresh(&Asked::parse(arguments)?)),
+        ["plan"] => plan(arguments),
+        ["names"] => arguments.is_empty().then(names),
+        ["healthcheck"] => arguments.is_empty().then(healthcheck),
+        ["rollback"] | ["hold"] | ["release"] | ["skip"] => {
+            Some(decide(&OwnersLine::parse(command, arguments)?))
+        }
+        _ => None,
+    }
+}
+
+fn help_with(command: &str) -> ExitCode {
+    help_of(command).map_or_else(|| usage(&misused(command, &[])), |text| print(&text))
+}
+
+fn usage(complaint: &str) -> ExitCode {
+    complain(complaint);
+    ExitCode::from(USAGE)
 }
 
 fn serve() -> ExitCode {
@@ -70,22 +92,23 @@ fn serve() -> ExitCode {
 }
 
 #[cold]
-fn check(arguments: &[&str]) -> ExitCode {
+fn check(arguments: &[&str]) -> Option<ExitCode> {
     let as_json = match arguments {
         [] => false,
         ["--json"] => true,
-        _ => {
-            complain("usage: imagewatch check [--json]");
-            return ExitCode::from(USAGE);
-        }
+        _ => return None,
     };
     let Some(config) = quiet_configuration() else {
-        return ExitCode::from(USAGE);
+        return Some(ExitCode::from(USAGE));
     };
-    match imagewatch::commands::check(&config) {
+    Some(match imagewatch::commands::check(&config) {
         Err(reason) => failed(&reason),
         Ok(table) => {
-            let shown = print(&if as_json { json(&table) } else { table.text() });
+            let shown = print(&match (as_json, std::io::stdout().is_terminal()) {
+                (true, _) => json(&table),
+                (false, true) => table.for_people(has_colours()),
+                (false, false) => table.text(),
+            });
             if table.is_outdated() {
                 ExitCode::from(OUTDATED)
             } else if table.has_failed() {
@@ -94,7 +117,7 @@ fn check(arguments: &[&str]) -> ExitCode {
                 shown
             }
         }
-    }
+    })
 }
 
 /// The command line of `refresh`.
@@ -143,20 +166,14 @@ impl Asked {
 }
 
 #[cold]
-fn refresh(arguments: &[&str]) -> ExitCode {
-    let Some(asked) = Asked::parse(arguments) else {
-        complain(
-            "usage: imagewatch refresh [NAME...] [--no-recreate] [--force] [--pull] [--dry-run] [--json]",
-        );
-        return ExitCode::from(USAGE);
-    };
+fn refresh(asked: &Asked) -> ExitCode {
     let Some(config) = quiet_configuration() else {
         return ExitCode::from(USAGE);
     };
     let outcome = if asked.dry_run {
-        dry_run(&config, &asked)
+        dry_run(&config, asked)
     } else {
-        do_refresh(&config, &asked)
+        do_refresh(&config, asked)
     };
     outcome.unwrap_or_else(|reason| {
         complain(&reason);
@@ -232,23 +249,33 @@ fn quiet_configuration() -> Option<Config> {
 }
 
 #[cold]
-fn plan(arguments: &[&str]) -> ExitCode {
-    let (options, names): (Vec<&str>, Vec<&str>) =
-        arguments.iter().partition(|word| word.starts_with('-'));
-    let ([name], true) = (
-        names.as_slice(),
-        options.iter().all(|option| *option == "--json"),
-    ) else {
-        complain("usage: imagewatch plan [--json] CONTAINER");
-        return ExitCode::from(USAGE);
+fn plan(arguments: &[&str]) -> Option<ExitCode> {
+    let (mut form, mut names) = (Form::default(), Vec::new());
+    for word in arguments {
+        match *word {
+            "--json" => form.as_json = true,
+            "--full" => form.is_full = true,
+            option if option.starts_with('-') => return None,
+            name => names.push(name),
+        }
+    }
+    let [name] = names.as_slice() else {
+        return None;
     };
+    let Some(config) = quiet_configuration() else {
+        return Some(ExitCode::from(USAGE));
+    };
+    let plan = imagewatch::commands::plan(&config, name, form);
+    Some(plan.map_or_else(|reason| failed(&reason), |text| print(&text)))
+}
+
+#[cold]
+fn names() -> ExitCode {
     let Some(config) = quiet_configuration() else {
         return ExitCode::from(USAGE);
     };
-    match imagewatch::commands::plan(&config, name, !options.is_empty()) {
-        Ok(text) => print(&text),
-        Err(reason) => failed(&reason),
-    }
+    let names = imagewatch::commands::names(&config);
+    names.map_or_else(|reason| failed(&reason), |text| print(&text))
 }
 
 #[cold]
@@ -280,19 +307,7 @@ fn failed(reason: &str) -> ExitCode {
 }
 
 /// Lets the running server take a decision of its owner.
-fn decide(command: &str, arguments: &[&str]) -> ExitCode {
-    let Some(asked) = OwnersLine::parse(command, arguments) else {
-        complain(&format!(
-            "usage: imagewatch {command} {}",
-            match command {
-                "rollback" => "[--only] [--json] CONTAINER",
-                "hold" => "[--for 7d] [--json] CONTAINER",
-                "release" => "[--json] CONTAINER",
-                _ => "[--undo] [--json] REFERENCE",
-            }
-        ));
-        return ExitCode::from(USAGE);
-    };
+fn decide(asked: &OwnersLine) -> ExitCode {
     let (config, address) = match server("") {
         Ok(found) => found,
         Err(code) => return code,
@@ -341,49 +356,6 @@ fn configuration() -> Option<(Config, Vec<String>)> {
             None
         }
     }
-}
-
-#[cold]
-fn help() -> String {
-    let mut text = String::from(
-        "imagewatch keeps running containers on the newest image, and never loses one.
-
-Usage: imagewatch [serve]        watch and serve the admin endpoint
-       imagewatch check [--json] what runs, what the registries have; pulls nothing
-       imagewatch refresh [NAME...] [--no-recreate] [--force] [--pull] [--dry-run] [--json]
-                                 one refresh, of all that is watched or of these: a runtime,
-                                 a container or a reference that something here runs; with
-                                 --pull also one that nobody runs
-       imagewatch plan [--json] CONTAINER
-                                 show what a swap would create, and what changes
-       imagewatch healthcheck    ask the running server whether it is well
-
-These commands ask the running server (IMAGEWATCH_LISTEN, ADMIN_TOKEN):
-       imagewatch rollback [--only] [--json] CONTAINER
-                                 back to the image it ran before, with all containers that
-                                 were updated with it, or only this one. Make a backup: a
-                                 database that was migrated may not start on an older image
-       imagewatch hold [--for 7d] [--json] CONTAINER
-                                 leave it where it is, whatever comes
-       imagewatch release [--json] CONTAINER
-                                 end the hold
-       imagewatch skip [--undo] [--json] REFERENCE
-                                 never apply its newest image
-       imagewatch -h | -V
-
-Exit: 0 done, 1 failed or rolled back, 2 usage or configuration, 10 outdated (check).
-
-Environment (a secret X may also be given as X_FILE, the path of a file):
-",
-    );
-    for row in VARIABLES {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "  {:<31} {}", row.name, row.meaning);
-        if !row.default.is_empty() {
-            let _ = writeln!(text, "  {:<31} [{}]", "", row.default);
-        }
-    }
-    text
 }
 
 /// Prints to the standard output. `print!` would panic if the reader has gone.

@@ -6,13 +6,19 @@ function __imagewatch_runtimes
     test "$runtimes" = none; or string split , -- $runtimes
 end
 
+# Containers, and the references that they follow. A reference has a slash.
+function __imagewatch_names
+    imagewatch names 2>/dev/null; or docker ps -a --format '{{.Names}}' 2>/dev/null
+end
+
 complete -c imagewatch -f
 complete -c imagewatch -n __fish_use_subcommand -s h -l help -d 'Show the commands and the variables'
 complete -c imagewatch -n __fish_use_subcommand -s V -l version -d 'Show the version'
 complete -c imagewatch -n __fish_use_subcommand -a serve -d 'Watch, and serve the admin endpoint'
 complete -c imagewatch -n __fish_use_subcommand -a check -d 'Show what runs and what the registries have'
 complete -c imagewatch -n __fish_use_subcommand -a refresh -d 'Do one refresh'
-complete -c imagewatch -n __fish_use_subcommand -a plan -d 'Show what a swap would create'
+complete -c imagewatch -n __fish_use_subcommand -a plan -d 'Show what an update of a container changes'
+complete -c imagewatch -n __fish_use_subcommand -a names -d 'List containers and references, for completion'
 complete -c imagewatch -n __fish_use_subcommand -a healthcheck -d 'Ask the running server whether it is well'
 complete -c imagewatch -n __fish_use_subcommand -a rollback -d 'Put a container back to its earlier image'
 complete -c imagewatch -n __fish_use_subcommand -a hold -d 'Leave a container where it is'
@@ -20,6 +26,10 @@ complete -c imagewatch -n __fish_use_subcommand -a release -d 'End the hold of a
 complete -c imagewatch -n __fish_use_subcommand -a skip -d 'Never apply the newest image of a reference'
 complete -c imagewatch -n __fish_use_subcommand -a help -d 'Show the commands and the variables'
 complete -c imagewatch -n '__fish_seen_subcommand_from check plan refresh rollback hold release skip' -l json -d 'Print JSON'
+complete -c imagewatch -n '__fish_seen_subcommand_from plan release rollback hold' -a '(__imagewatch_names | string match -v "*/*")' -d Container
+complete -c imagewatch -n '__fish_seen_subcommand_from skip' -a '(__imagewatch_names | string match "*/*")' -d Reference
+complete -c imagewatch -n '__fish_seen_subcommand_from refresh' -a '(__imagewatch_names)'
+complete -c imagewatch -n '__fish_seen_subcommand_from plan' -l full -d 'Show the Engine calls too'
 complete -c imagewatch -n '__fish_seen_subcommand_from rollback' -l only -d 'Put only this container back'
 complete -c imagewatch -n '__fish_seen_subcommand_from hold' -l for -x -d 'End the hold after this time'
 complete -c imagewatch -n '__fish_seen_subcommand_from skip' -l undo -d 'Do not skip the image any more'

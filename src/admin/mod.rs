@@ -82,6 +82,8 @@ pub struct Admin {
     pub refresher: Arc<Refresher>,
     /// Looks up every followed reference, and returns the JSON that `imagewatch check --json` prints.
     pub check: fn(&Refresher) -> Result<String, String>,
+    /// Works out the plan of the container with this id, and returns its outline as JSON.
+    pub plan: fn(&Refresher, &str) -> Result<String, String>,
     /// Locked while a check runs.
     pub checks: Mutex<()>,
     /// The thread that pings the Engine for `/health`.
@@ -136,9 +138,9 @@ impl Admin {
                 _ => self.refresh(request, order, answering),
             },
             Ok(Action::Decide(wish)) => {
-                let asks_registry = wish.asks_registry();
+                let is_slow = wish.is_slow();
                 let answer = move |admin: &Self, request: Request| admin.decide(request, wish);
-                match asks_registry {
+                match is_slow {
                     true => self.on_own_thread(request, answer),
                     false => self.later(&self.status_executor, request, answer),
                 }

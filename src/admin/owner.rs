@@ -34,8 +34,10 @@ const FORGOTTEN: &str = "a restart forgets this, because IMAGEWATCH_STATE is not
 /// The decision that a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wish {
-    /// Update a container now, if the digest is still the newest.
-    Update(String, Option<Digest>, Answering),
+    /// Update a container now, if the digest is still the newest. By force: also to a rejected image.
+    Update(String, Option<Digest>, Extent, Answering),
+    /// Show what an update of a container changes.
+    Plan(String),
     /// Roll a container back, alone or with the containers that were updated with it.
     RollBack(String, bool, Answering),
     /// Hold a container, for a time or without an end.
@@ -49,9 +51,9 @@ pub(super) enum Wish {
 }
 
 impl Wish {
-    /// Whether a registry is asked before the answer.
-    pub(super) fn asks_registry(&self) -> bool {
-        matches!(self, Self::Skip(..) | Self::Update(..))
+    /// Whether a registry is asked before the answer, or each container is inspected.
+    pub(super) fn is_slow(&self) -> bool {
+        matches!(self, Self::Skip(..) | Self::Update(..) | Self::Plan(_))
     }
 }
 
@@ -60,7 +62,10 @@ impl Admin {
     #[cold]
     pub(super) fn decide(&self, request: Request, wish: Wish) {
         let (order, answering) = match wish {
-            Wish::Update(name, digest, answering) => (self.update_one(&name, digest), answering),
+            Wish::Update(name, digest, extent, answering) => {
+                (self.update_one(&name, digest, extent), answering)
+            }
+            Wish::Plan(name) => return respond(request, self.planned(&name)),
             Wish::RollBack(name, only, answering) => (self.back(&name, only), answering),
             Wish::Hold(name, lasting) => return respond(request, self.hold(&name, lasting)),
             Wish::Release(name) => return respond(request, self.release(&name)),
@@ -73,7 +78,24 @@ impl Admin {
         }
     }
 
-    fn update_one(&self, name: &str, digest: Option<Digest>) -> Result<Order, Reply> {
+    #[cold]
+    fn planned(&self, name: &str) -> Reply {
+        let plan = match self.find(name) {
+            Ok((seen, _)) => (self.plan)(&self.refresher, &seen.id),
+            Err(reply) => return reply,
+        };
+        plan.map_or_else(
+            |error| Reply::error(503, &error),
+            |plan| Reply::text("application/json", &plan),
+        )
+    }
+
+    fn update_one(
+        &self,
+        name: &str,
+        digest: Option<Digest>,
+        extent: Extent,
+    ) -> Result<Order, Reply> {
         let (seen, reference) = self.find(name)?;
         self.refuse_held(&seen.name)?;
         if let Some(skipped) = self.history.decisions().skipped(&reference) {
@@ -93,7 +115,7 @@ impl Admin {
                 Some(digest) => Images::Approved(Approved { container, digest }),
                 None => Images::Containers(vec![container]),
             },
-            extent: Extent::Recreate,
+            extent,
         })
     }
 

@@ -101,9 +101,18 @@ pub(super) fn container(
     match verb {
         "update" => {
             only(method, "POST")?;
-            let [digest, wait] = values(query, ["digest", "wait"])?;
+            let [digest, force, wait] = values(query, ["digest", "force", "wait"])?;
             let answering = answering(is_waited_for(wait.as_deref())?);
-            Ok(Wish::Update(name, digest_of(digest)?, answering))
+            let extent = match is_switched_on("force", force.as_deref())? {
+                true => Extent::Force,
+                false => Extent::Recreate,
+            };
+            Ok(Wish::Update(name, digest_of(digest)?, extent, answering))
+        }
+        "plan" => {
+            only(method, "GET, HEAD")?;
+            values::<0>(query, [])?;
+            Ok(Wish::Plan(name))
         }
         "rollback" => {
             only(method, "POST")?;
@@ -117,27 +126,32 @@ pub(super) fn container(
         }
         "hold" => {
             only(method, "POST, DELETE")?;
-            let [lasting] = values(query, ["for"])?;
-            if method == "DELETE" {
-                return match lasting {
-                    None => Ok(Wish::Release(name)),
-                    Some(_) => Err(Reply::error(400, &"unknown parameter: for")),
-                };
-            }
-            let Some(text) = lasting.filter(|text| !text.is_empty()) else {
-                return Ok(Wish::Hold(name, None));
-            };
-            let time = parse_duration(&text).filter(|time| !time.is_zero());
-            let time = time.ok_or_else(|| {
-                Reply::error(
-                    400,
-                    &format_args!("for={text}: expected a time such as 12h or 7d"),
-                )
-            })?;
-            Ok(Wish::Hold(name, Some(time)))
+            hold(name, query, method)
         }
         _ => Err(Reply::error(404, &"not found")),
     }
+}
+
+/// Reads the query of a hold, or of its end.
+fn hold(name: String, query: &str, method: &str) -> Result<Wish, Reply> {
+    let [lasting] = values(query, ["for"])?;
+    if method == "DELETE" {
+        return match lasting {
+            None => Ok(Wish::Release(name)),
+            Some(_) => Err(Reply::error(400, &"unknown parameter: for")),
+        };
+    }
+    let Some(text) = lasting.filter(|text| !text.is_empty()) else {
+        return Ok(Wish::Hold(name, None));
+    };
+    let time = parse_duration(&text).filter(|time| !time.is_zero());
+    let time = time.ok_or_else(|| {
+        Reply::error(
+            400,
+            &format_args!("for={text}: expected a time such as 12h or 7d"),
+        )
+    })?;
+    Ok(Wish::Hold(name, Some(time)))
 }
 
 /// Reads the query of `/admin/images/skip`.
@@ -233,6 +247,23 @@ pub(super) fn decode(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_update_by_force_tries_a_rejected_image_again() {
+        for (query, expected) in [
+            ("", Ok(Extent::Recreate)),
+            ("force=false", Ok(Extent::Recreate)),
+            ("force=TRUE", Ok(Extent::Force)),
+            ("force=1", Err(400)),
+        ] {
+            let wish = container("web/update", query, "POST", &|_| Answering::Report);
+            let seen = wish.map_err(|reply| reply.status).map(|wish| match wish {
+                Wish::Update(_, None, extent, _) => extent,
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(seen, expected, "{query}");
+        }
+    }
 
     #[test]
     fn watchtowers_update_means_the_managed_containers_or_some_images() {

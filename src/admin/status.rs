@@ -72,6 +72,7 @@ impl Admin {
         let behind = self.behind(snapshot, &seen);
         let waiting = snapshot.references.iter().flat_map(|entry| &entry.waiting);
         let waiting: HashMap<&str, _> = waiting.map(|one| (one.name.as_str(), one)).collect();
+        let itself = self.refresher.itself.id();
         let entry = |one: Seen| {
             let held = held.iter().find(|held| held.container == one.name);
             let held = held.cloned();
@@ -106,6 +107,8 @@ impl Admin {
                 left_alone,
                 waiting: waiting.map(|waiting| (*waiting).clone()),
                 name: one.name,
+                group: one.group,
+                itself: (itself == Some(&one.id)).then_some(true),
                 state: one.state,
                 version,
             }
@@ -208,6 +211,12 @@ pub(super) struct Shown {
     pub image_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_alone: Option<String>,
+    /// The Compose project or the stack that the container belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Whether imagewatch runs in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub itself: Option<bool>,
     pub name: String,
     pub state: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -235,6 +244,7 @@ impl Serialize for Status<'_> {
         map.serialize_entry("references", &snapshot.references)?;
         map.serialize_entry("put_off", &admin.registry.put_offs())?;
         map.serialize_entry("containers", &self.containers)?;
+        map.serialize_entry("under_way", &snapshot.under_way)?;
         map.serialize_entry("down", &admin.down.list())?;
         map.serialize_entry("rejected", &admin.history.rejected().list())?;
         map.serialize_entry("held", &self.decisions.held)?;

@@ -4,6 +4,7 @@ mod backend;
 mod check;
 mod dry_run;
 mod healthcheck;
+mod names;
 mod owner;
 mod plan;
 mod preflight;
@@ -14,6 +15,8 @@ mod serve;
 mod server;
 mod signals;
 mod swap;
+mod table;
+mod usage;
 mod wiring;
 
 pub use serve::Running;
@@ -31,6 +34,7 @@ pub use swap::swap;
 pub use preflight::CALLS;
 pub use preflight::Need;
 
+pub use plan::Form;
 pub use plan::plan;
 
 pub use healthcheck::ask;
@@ -39,3 +43,9 @@ pub use owner::Decision;
 pub use owner::OwnersLine;
 
 pub use check::check;
+
+pub use names::names;
+
+pub use usage::help;
+pub use usage::help_of;
+pub use usage::misused;

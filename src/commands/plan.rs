@@ -22,10 +22,20 @@ use crate::swap::dependents;
 use crate::text::did_you_mean;
 use crate::thread::Shutdown;
 use crate::update::OPTED_OUT;
+use crate::update::Refresher;
 use crate::update::find_named;
 use crate::update::names_and_references;
 use serde_json::Value;
 use serde_json::json;
+
+/// How a plan is printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Form {
+    /// As JSON, with everything.
+    pub as_json: bool,
+    /// With the bodies of the Engine calls.
+    pub is_full: bool,
+}
 
 /// Works out the plan against the local image. Nothing is pulled. Nothing is changed, except that half-done swaps
 /// are recovered first.
@@ -33,18 +43,58 @@ use serde_json::json;
 /// # Errors
 /// Why there is no plan, on one line.
 #[cold]
-pub fn plan(config: &Config, name: &str, as_json: bool) -> Result<String, String> {
+pub fn plan(config: &Config, name: &str, form: Form) -> Result<String, String> {
     let engine = Engine::new(&config.engine);
-    let acceptance = Acceptance {
-        settle: config.settle,
-        health_timeout: config.health_timeout,
+    let settings = Settings {
+        acceptance: Acceptance {
+            settle: config.settle,
+            health_timeout: config.health_timeout,
+        },
+        platform: config.platform.as_deref(),
     };
-    swap::recover_once(&engine, acceptance, &Shutdown::default()).map_err(say)?;
+    swap::recover_once(&engine, settings.acceptance, &Shutdown::default()).map_err(say)?;
     let Some(old) = find_named(&engine, name).map_err(say)? else {
         return Err(not_found(&engine, name, config));
     };
+    work_out(&engine, &settings, &old, |shown| match form.as_json {
+        true => shown.json(),
+        false => shown.text(form.is_full),
+    })
+}
+
+/// Works out the plan of a container for the API: without the settings of its owner, which may hold secrets.
+///
+/// # Errors
+/// Why there is no plan, on one line.
+#[cold]
+pub(super) fn outline(refresher: &Refresher, id: &str) -> Result<String, String> {
+    let settings = Settings {
+        acceptance: refresher.acceptance,
+        platform: refresher.platform.as_deref(),
+    };
+    let engine = &refresher.engine;
+    let old = engine.find(id).map_err(say)?;
+    let old = old.ok_or_else(|| format!("{id} was removed just now (look again)"))?;
+    work_out(engine, &settings, &old, |shown| {
+        json::print(&shown.outline())
+    })
+}
+
+/// The settings that a plan depends on.
+struct Settings<'a> {
+    acceptance: Acceptance,
+    platform: Option<&'a str>,
+}
+
+fn work_out(
+    engine: &Engine,
+    settings: &Settings,
+    old: &Container,
+    show: impl FnOnce(&Shown) -> String,
+) -> Result<String, String> {
     let image_name = old.image_name();
     let reference: Reference = image_name.parse().map_err(|_| {
+        let name = old.name();
         format!("{name}: made from the image id {image_name}, so there is no tag to follow (recreate it from a tag)")
     })?;
     let image = engine.image(image_name).map_err(say)?;
@@ -57,36 +107,32 @@ pub fn plan(config: &Config, name: &str, as_json: bool) -> Result<String, String
         phase: &|_, _| (),
         failed: &|_| (),
         accepted: &|_| (),
-        engine: &engine,
+        engine,
         shutdown: &Shutdown::default(),
         about: &engine.about().map_err(say)?,
-        acceptance,
-        platform: config.platform.as_deref(),
+        acceptance: settings.acceptance,
+        platform: settings.platform,
         images: &[],
         turn: &turn,
         fetch: &|_, _| Ok(()),
     };
-    let part = Part::new(&old, &image);
+    let part = Part::new(old, &image);
     let plan = swap.plan(&part, &[], &[]).map_err(say)?;
-    let files = swap.files(&old).map_err(say)?;
-    let skipped = match reason_in_labels(&old) {
-        None => swap.why_not(&old).map_err(say)?,
+    let files = swap.files(old).map_err(say)?;
+    let skipped = match reason_in_labels(old) {
+        None => swap.why_not(old).map_err(say)?,
         reason => reason,
     };
-    let shown = Shown {
+    Ok(show(&Shown {
         reference: &reference,
         skipped: skipped.or_else(|| files.left_alone.clone()),
-        dependents: dependents(&old, &all)
-            .iter()
-            .map(|one| one.name())
-            .collect(),
+        dependents: dependents(old, &all).iter().map(|one| one.name()).collect(),
         changes: changes(&plan.replacement, &image),
-        old: &old,
+        old,
         image: &image,
         plan: &plan,
         files: &files,
-    };
-    Ok(if as_json { shown.json() } else { shown.text() })
+    }))
 }
 
 fn say(error: Error) -> String {
@@ -118,26 +164,31 @@ struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    fn json(&self) -> String {
-        let connect = |(network, endpoint): &(String, Value)| json!({"network": network, "endpoint": endpoint});
-        let replacement = &self.plan.replacement;
-        let connect: Vec<Value> = replacement.connect.iter().map(connect).collect();
-        let json = json!({
+    /// The plan without the settings of the owner.
+    fn outline(&self) -> Value {
+        json!({
             "container": self.old.name(),
             "reference": self.reference.to_string(),
             "image": {"now": self.old.image_id(), "then": self.image.id()},
             "skipped": self.skipped,
             "with": self.dependents,
-            "platform": self.plan.platform,
-            "create": replacement.body,
-            "connect": connect,
             "files": self.files.paths,
             "changes": self.changes,
-        });
+        })
+    }
+
+    fn json(&self) -> String {
+        let connect = |(network, endpoint): &(String, Value)| json!({"network": network, "endpoint": endpoint});
+        let replacement = &self.plan.replacement;
+        let connect: Vec<Value> = replacement.connect.iter().map(connect).collect();
+        let mut json = self.outline();
+        json["platform"] = json!(self.plan.platform);
+        json["create"] = json!(replacement.body);
+        json["connect"] = json!(connect);
         format!("{}\n", json::print(&json))
     }
 
-    fn text(&self) -> String {
+    fn text(&self, is_full: bool) -> String {
         let Self { old, image, .. } = self;
         let mut text = format!("{}: {}\n", old.name(), self.reference);
         if let Some(reason) = &self.skipped {
@@ -171,6 +222,14 @@ impl Shown<'_> {
         for path in &self.files.paths {
             text.push_str(&format!("  {}\n", one_line(path)));
         }
+        match is_full {
+            true => self.add_calls(&mut text),
+            false => text.push_str("\n--full shows the bodies of the Engine calls too\n"),
+        }
+        text
+    }
+
+    fn add_calls(&self, text: &mut String) {
         let replacement = &self.plan.replacement;
         text.push_str(&format!(
             "\nPOST /containers/create\n{:#}\n",
@@ -181,7 +240,6 @@ impl Shown<'_> {
                 "\nPOST /networks/{network}/connect\n{endpoint:#}\n"
             ));
         }
-        text
     }
 }
 

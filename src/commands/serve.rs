@@ -11,6 +11,7 @@
 
 use super::backend::LiveBackend;
 use super::check::look;
+use super::plan::outline;
 use super::preflight::Preflight;
 use super::recovery::Recovery;
 use super::signals;
@@ -259,6 +260,7 @@ impl Parts {
                 let table = look(refresher)?;
                 serde_json::to_string(&table).map_err(|error| error.to_string())
             },
+            plan: outline,
             checks: Mutex::default(),
             health_executor: executor("health")?,
             status_executor: executor("status")?,

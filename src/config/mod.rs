@@ -7,9 +7,12 @@ mod filter;
 mod host;
 mod peers;
 mod policy;
+mod terminal;
 mod trust;
 mod value;
 mod vars;
+
+pub use terminal::has_colours;
 
 use crate::credentials::GhcrLogin;
 use crate::engine::Endpoint;

@@ -12,6 +12,8 @@ use std::fmt;
 
 /// A label that is kept besides those of `labels`.
 const DEPENDS_ON: &str = "com.docker.compose.depends_on";
+/// Labels that name the group of a container: its Compose project, or its stack. They are kept too.
+const GROUPS: [&str; 2] = ["com.docker.compose.project", "com.docker.stack.namespace"];
 
 /// One entry of `GET /containers/json`.
 #[derive(Debug, Clone, Deserialize)]
@@ -186,7 +188,13 @@ impl Summary {
         labels.map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// The value of a label of ours or of Watchtower's, or of Compose's `depends_on`.
+    /// The name of the Compose project or the stack that the container belongs to.
+    #[must_use]
+    pub fn group(&self) -> Option<&str> {
+        GROUPS.iter().find_map(|name| self.label(name))
+    }
+
+    /// The value of a label that is kept: one of ours or of Watchtower's, or of Compose.
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&str> {
         debug_assert!(is_kept(name), "{name} is not kept");
@@ -196,7 +204,7 @@ impl Summary {
 }
 
 fn is_kept(name: &str) -> bool {
-    name == DEPENDS_ON || labels::is_kept(name)
+    name == DEPENDS_ON || GROUPS.contains(&name) || labels::is_kept(name)
 }
 
 /// The name of a label, if the label is kept. Compose gives a container ten others.
@@ -284,6 +292,18 @@ mod tests {
             assert_eq!((one.name(), one.image_id(), one.state()), ("abc", "", ""));
         }
         assert!(serde_json::from_value::<Summary>(json!({"Names": ["/a"]})).is_err());
+    }
+
+    #[test]
+    fn a_project_or_a_stack_is_the_group() {
+        for (label, group) in [
+            ("com.docker.compose.project", Some("shop")),
+            ("com.docker.stack.namespace", Some("shop")),
+            ("com.example.project", None),
+        ] {
+            let one = summary(json!({"Id": "abc", "Labels": {label: "shop"}}));
+            assert_eq!(one.group(), group, "{label}");
+        }
     }
 
     #[test]

@@ -6,11 +6,13 @@ mod event;
 mod history;
 mod metrics;
 mod put_off;
+mod refreshed;
 mod rejections;
 mod report;
 mod sightings;
 mod standing;
 mod status;
+mod under_way;
 mod verdict;
 mod versions;
 mod waiting;
@@ -25,7 +27,6 @@ pub use verdict::Outcomes;
 pub use verdict::Verdict;
 
 pub use status::Board;
-pub use status::Refreshed;
 pub use status::Snapshot;
 pub use status::WATCHER;
 pub use status::Worst;
@@ -37,6 +38,8 @@ pub use standing::Standing;
 pub use standing::Survey;
 
 pub use sightings::Sightings;
+
+pub use refreshed::Refreshed;
 
 pub use report::ONLY_NOTIFY;
 pub use report::Reasoned;

@@ -3,9 +3,11 @@
 //! A mutex guards the state, and is only held for a change or a copy. Every caller with the admin token may
 //! read everything here, so no secret is written here.
 
-use super::report::Report;
+use super::event::Step;
+use super::refreshed::Refreshed;
 use super::sightings::Sightings;
 use super::standing::Survey;
+use super::under_way::UnderWay;
 use super::verdict::Found;
 use super::verdict::Outcomes;
 use super::verdict::Verdict;
@@ -16,7 +18,6 @@ use crate::reference::Target;
 use crate::time::print_duration;
 use crate::time::rfc3339;
 use serde::Serialize;
-use serde::Serializer;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -109,29 +110,6 @@ impl Worst {
     }
 }
 
-/// One finished refresh.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Refreshed {
-    /// When the refresh began (RFC 3339).
-    pub started: String,
-    /// When the refresh ended (RFC 3339).
-    pub finished: String,
-    /// The origin of the refresh: `watcher`, `admin` or `hook`.
-    pub asked_by: &'static str,
-    /// The worst outcome of its images.
-    pub outcome: Worst,
-    /// The report of the refresh. It may have thousands of names.
-    #[serde(serialize_with = "as_report")]
-    pub report: Arc<Report>,
-    /// The reason why the containers could not be listed, or why the refresh ended early.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-}
-
-fn as_report<S: Serializer>(report: &Arc<Report>, serializer: S) -> Result<S::Ok, S::Error> {
-    report.as_ref().serialize(serializer)
-}
-
 /// The state of the watcher, of each watched reference, and of the last refreshes.
 #[derive(Debug, Default)]
 pub struct Board {
@@ -149,6 +127,7 @@ struct Inner {
     index: HashMap<String, usize>,
     refreshes: VecDeque<Refreshed>,
     refreshes_by_outcome: [u64; Worst::ALL.len()],
+    under_way: Option<UnderWay>,
 }
 
 /// A copy of the [`Board`] for readers.
@@ -160,9 +139,21 @@ pub struct Snapshot {
     pub references: Vec<Watched>,
     /// The last refreshes, newest first.
     pub refreshes: Vec<Refreshed>,
+    /// The refresh that runs now.
+    pub under_way: Option<UnderWay>,
     /// The number of refreshes since the start, in the order of [`Worst::ALL`].
     #[serde(skip)]
     pub refreshes_by_outcome: [u64; Worst::ALL.len()],
+}
+
+impl Inner {
+    /// The origin of a refresh. A push hook may have caused the watcher's.
+    fn asker(&self, asked_by: &'static str) -> &'static str {
+        match self.watcher.is_hooked && asked_by == WATCHER {
+            true => "hook",
+            false => asked_by,
+        }
+    }
 }
 
 impl Board {
@@ -343,12 +334,25 @@ impl Board {
         }
     }
 
+    /// Records the start of a refresh.
+    pub fn refresh_started(&self, asked_by: &'static str, started: SystemTime) {
+        let mut inner = self.lock();
+        let asked_by = inner.asker(asked_by);
+        inner.under_way = Some(UnderWay::new(asked_by, rfc3339(started)));
+    }
+
+    /// Records a step of the refresh that runs.
+    pub fn refresh_step(&self, step: &Step) {
+        if let Some(run) = &mut self.lock().under_way {
+            run.step(step);
+        }
+    }
+
     /// Remembers a finished refresh.
     pub fn refreshed(&self, mut refreshed: Refreshed) {
         let mut inner = self.lock();
-        if inner.watcher.is_hooked && refreshed.asked_by == WATCHER {
-            refreshed.asked_by = "hook";
-        }
+        inner.under_way = None;
+        refreshed.asked_by = inner.asker(refreshed.asked_by);
         inner.refreshes_by_outcome[refreshed.outcome as usize] += 1;
         inner.refreshes.push_front(refreshed);
         inner.refreshes.truncate(HISTORY);
@@ -363,6 +367,7 @@ impl Board {
             references: inner.references.clone(),
             refreshes: inner.refreshes.iter().cloned().collect(),
             refreshes_by_outcome: inner.refreshes_by_outcome,
+            under_way: inner.under_way.clone(),
         }
     }
 

@@ -28,6 +28,7 @@ use crate::swap::Swap;
 use crate::swap::Turn;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -57,6 +58,8 @@ pub struct Itself {
     own: Mutex<Own>,
     /// The name of the own container, from the note of an update to its end.
     noted: Mutex<Option<String>>,
+    /// The id of the own container, once it is known.
+    id: OnceLock<String>,
     is_under_way: AtomicBool,
 }
 
@@ -81,6 +84,12 @@ struct Own {
 }
 
 impl Itself {
+    /// The id of the own container, once it is known.
+    #[must_use]
+    pub fn id(&self) -> Option<&String> {
+        self.id.get()
+    }
+
     /// Whether a helper is at work. Then a caller's order would be cut short.
     #[must_use]
     pub fn is_under_way(&self) -> bool {
@@ -192,6 +201,7 @@ impl Refresher {
             self.itself.note(None);
             return Ok(false);
         };
+        self.itself.id.get_or_init(|| container.id().to_owned());
         let under_way = |is: bool| self.itself.is_now(is, container.name());
         let Some(helper) = Helper::find(&self.engine)? else {
             return self.begin(own, &container, server);

@@ -20,6 +20,7 @@ use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 /// The reason to leave a container alone that its owner opted out.
@@ -41,6 +42,8 @@ pub struct Seen {
     pub image_id: String,
     /// The state in the Engine's word, for example `running`.
     pub state: String,
+    /// The Compose project or the stack that the container belongs to.
+    pub group: Option<String>,
     /// Whether the container is updated, or its owner only notified.
     pub consent: Consent,
     /// The rules that its labels hold.
@@ -181,6 +184,7 @@ impl Selection {
                 image_name: name,
                 image_id: summary.image_id().to_owned(),
                 state: summary.state().to_owned(),
+                group: summary.group().map(str::to_owned),
                 consent: wishes.consent.unwrap_or(self.mode),
                 rules: OwnRules::of(&wishes),
                 newer: wishes.newer,
@@ -220,6 +224,7 @@ impl Selection {
                 image_name: container.image_name().to_owned(),
                 image_id: summary.image_id().to_owned(),
                 state: summary.state().to_owned(),
+                group: summary.group().map(str::to_owned),
                 consent: Consent::Update,
                 rules: OwnRules::of(&wishes),
                 newer: wishes.newer,
@@ -251,10 +256,7 @@ impl Selection {
     }
 
     fn remember_image_name(&self, summary: &Summary, image_name: &str) {
-        let mut image_names = self
-            .image_names
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut image_names = self.image_names();
         let known = image_names.get(summary.id());
         if known.is_none_or(|known| known != image_name) {
             image_names.insert(summary.id().to_owned(), image_name.to_owned());
@@ -263,11 +265,12 @@ impl Selection {
 
     /// Returns the image name of a container, if an earlier list showed it.
     pub(super) fn known_image_name(&self, summary: &Summary) -> Option<String> {
-        let image_names = self
-            .image_names
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        image_names.get(summary.id()).cloned()
+        self.image_names().get(summary.id()).cloned()
+    }
+
+    fn image_names(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        let locked = self.image_names.lock();
+        locked.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the list allows that a container is managed. This saves inspecting each of hundreds of containers.
@@ -333,10 +336,7 @@ impl Selection {
     fn forget_others(&self, list: &[Summary]) {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         warned.retain(|name, _| list.iter().any(|one| one.name() == name));
-        let mut image_names = self
-            .image_names
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut image_names = self.image_names();
         let ids: HashSet<&str> = list.iter().map(Summary::id).collect();
         image_names.retain(|id, _| ids.contains(id.as_str()));
     }

@@ -189,6 +189,7 @@ mod tests {
             image_name: String::new(),
             image_id: String::new(),
             state: String::new(),
+            group: None,
             consent: Consent::Update,
             rules: crate::policy::OwnRules::default(),
             stays_stopped: false,

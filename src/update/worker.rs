@@ -142,9 +142,11 @@ impl Worker {
         self.list.change(&ids, |job| job.state = Stage::Running);
         let asker = served.first().map_or(Asker::Watcher, |first| first.asker);
         let started = SystemTime::now();
+        board.refresh_started(asker.name(), started);
         let served = Mutex::new(served);
         let lock = || served.lock().unwrap_or_else(PoisonError::into_inner);
         let on = |step: &Step| {
+            board.refresh_step(step);
             for job in lock().iter_mut() {
                 job.listener.step(step);
             }

@@ -315,6 +315,7 @@ mod tests {
                 image_name: String::new(),
                 image_id: String::new(),
                 state: if is_running { "running" } else { "exited" }.to_owned(),
+                group: None,
                 consent,
                 rules: OwnRules::default(),
                 stays_stopped: !is_running,

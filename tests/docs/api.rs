@@ -154,6 +154,8 @@ fn every_key_of_the_status_is_one_of_the_programs() {
         include_str!("../../src/journal/decisions.rs"),
         include_str!("../../src/journal/put_off.rs"),
         include_str!("../../src/journal/report.rs"),
+        include_str!("../../src/journal/refreshed.rs"),
+        include_str!("../../src/journal/under_way.rs"),
     ]
     .concat();
     for path in status_keys() {

@@ -6,6 +6,7 @@ use super::default_of;
 use super::options;
 use super::path_of;
 use super::verdict;
+use crate::support::Folder;
 use std::process::Command;
 
 const FILES: [(&str, &str); 3] = [
@@ -39,6 +40,52 @@ fn each_shell_can_read_its_file() {
     }
 }
 
+/// A folder with a program that knows some names.
+fn names() -> Folder {
+    let folder = Folder::new();
+    let script =
+        "#!/bin/sh\n[ \"$*\" = names ] && printf 'web\\ndatabase\\nghcr.io/acme/web:1\\n'\n";
+    let program = folder.write("imagewatch", script);
+    let status = Command::new("chmod").args(["+x", &program]).status();
+    assert!(status.expect("chmod").success());
+    folder
+}
+
+#[test]
+fn fish_and_zsh_ask_for_names_too() {
+    let folder = names();
+    let path = format!("{}:/usr/bin:/bin", folder.path().display());
+    for (line, expected) in [
+        ("imagewatch plan d", "database\tContainer\n"),
+        ("imagewatch hold we", "web\tContainer\n"),
+        ("imagewatch skip g", "ghcr.io/acme/web:1\tReference\n"),
+        ("imagewatch refresh d", "database\ndeepagents\tRuntime\n"),
+    ] {
+        let script = format!("source {}; complete -C '{line}'", path_of(FILES[2].1));
+        let fish = Command::new("fish")
+            .args(["--private", "--no-config", "-c", &script])
+            .env("PATH", &path)
+            .env("HOME", folder.path())
+            .env_remove("IMAGEWATCH_RUNTIMES")
+            .output();
+        let Ok(fish) = fish else { break };
+        let said = String::from_utf8_lossy(&fish.stdout);
+        assert_eq!(
+            said,
+            expected,
+            "{line}: {}",
+            String::from_utf8_lossy(&fish.stderr)
+        );
+    }
+    let zsh = std::fs::read_to_string(path_of(FILES[1].1)).expect("a file");
+    for kind in [
+        "1:container:_imagewatch_containers",
+        "1:reference:_imagewatch_references",
+    ] {
+        assert!(zsh.contains(kind), "{kind}");
+    }
+}
+
 /// What bash offers for the last of these words, with this list of runtimes.
 fn offered(words: &[&str], runtimes: &str) -> Vec<String> {
     const SCRIPT: &str = r#"
@@ -47,9 +94,12 @@ fn offered(words: &[&str], runtimes: &str) -> Vec<String> {
         COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
         _imagewatch; printf '%s\n' "${COMPREPLY[@]}"
     "#;
+    let folder = names();
+    let path = format!("{}:/usr/bin:/bin", folder.path().display());
     let output = Command::new("bash")
         .args(["-uc", SCRIPT, "bash", &path_of(FILES[0].1)])
         .args(words)
+        .env("PATH", path)
         .env("IMAGEWATCH_RUNTIMES", runtimes)
         .output()
         .expect("bash");
@@ -77,13 +127,32 @@ fn bash_offers_what_fits() {
             "",
             &["--help", "--version", "-V", "-h"],
         ),
-        (&["imagewatch", "check", ""], "", &["--json"]),
-        (&["imagewatch", "plan", "--json", ""], "", &[]),
+        (&["imagewatch", "check", ""], "", &["--help", "--json"]),
+        (
+            &["imagewatch", "plan", "--json", ""],
+            "",
+            &["--full", "--help", "database", "web"],
+        ),
+        (&["imagewatch", "plan", "d"], "", &["database"]),
+        (&["imagewatch", "skip", "g"], "", &["ghcr.io/acme/web:1"]),
+        (&["imagewatch", "help", "re"], "", &["refresh", "release"]),
         (&["imagewatch", "healthcheck", ""], "", &[]),
-        (&["imagewatch", "rollback", "-"], "", &["--json", "--only"]),
-        (&["imagewatch", "hold", "web", ""], "", &["--for", "--json"]),
+        (
+            &["imagewatch", "rollback", "-"],
+            "",
+            &["--help", "--json", "--only"],
+        ),
+        (
+            &["imagewatch", "hold", "web", "--"],
+            "",
+            &["--for", "--help", "--json"],
+        ),
         (&["imagewatch", "hold", "--for", ""], "", &[]),
-        (&["imagewatch", "skip", "--json", ""], "", &["--undo"]),
+        (
+            &["imagewatch", "skip", "--json", "-"],
+            "",
+            &["--help", "--undo"],
+        ),
         (&["imagewatch", "serve", ""], "", &[]),
         (
             &["imagewatch", "refresh", "c"],
@@ -97,6 +166,7 @@ fn bash_offers_what_fits() {
             &[
                 "--dry-run",
                 "--force",
+                "--help",
                 "--json",
                 "--no-recreate",
                 "--pull",
@@ -106,7 +176,13 @@ fn bash_offers_what_fits() {
         (
             &["imagewatch", "refresh", "--force", "--json", "--"],
             "",
-            &["--dry-run", "--no-recreate", "--pull", "--runtime"],
+            &[
+                "--dry-run",
+                "--help",
+                "--no-recreate",
+                "--pull",
+                "--runtime",
+            ],
         ),
         (
             &["imagewatch", "refresh", "--runtime", ""],

@@ -46,7 +46,7 @@ fn it_shows_what_the_swap_then_does() {
     );
     assert_eq!(planned["create"]["Env"], json!(["MINE=1"]));
     assert_eq!(planned["image"]["now"], lab.inspect("1")["Image"]);
-    let output = plan(&lab, &[&name]);
+    let output = plan(&lab, &["--full", &name]);
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(
         text.contains(r#"Config.Env.VERSION: "v1" -> "v2""#),

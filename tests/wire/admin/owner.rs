@@ -397,8 +397,8 @@ fn what_cannot_be_read_decides_nothing() {
         ),
         (
             "POST",
-            "/admin/containers/web/update?force=true",
-            "unknown parameter: force".to_owned(),
+            "/admin/containers/web/update?force=maybe",
+            "force must be true or false".to_owned(),
         ),
         (
             "POST",
@@ -562,8 +562,16 @@ fn a_command_that_cannot_ask_says_why() {
     ] {
         let (code, text, complaint) = command(words, &[server]);
         assert_eq!((code, text.as_str()), (Some(2), ""), "{complaint}");
-        let usage = format!("imagewatch: usage: imagewatch {} ", words[0]);
-        assert!(complaint.starts_with(&usage), "{complaint}");
+        let command = words[0];
+        let expected = match words {
+            [_, "--only", _] => {
+                format!("imagewatch: {command} does not know --only: did you mean ")
+            }
+            _ => format!("imagewatch: usage: imagewatch {command} ["),
+        };
+        assert!(complaint.starts_with(&expected), "{complaint}");
+        let next = format!(" (imagewatch {command} --help tells more)\n");
+        assert!(complaint.ends_with(&next), "{complaint}");
     }
     drop(program);
     let vars = [server, ("ADMIN_TOKEN", TOKEN)];
@@ -576,4 +584,33 @@ fn a_command_that_cannot_ask_says_why() {
     assert!(!complaint.contains(TOKEN));
     let (_, status) = scene.start(&[]).ask("GET", "/admin/status");
     assert_eq!(status["held"], json!([]));
+}
+
+#[test]
+fn a_plan_tells_what_changes_and_nothing_that_its_owner_set() {
+    let scene = Scene::new();
+    let program = scene.start(&[]);
+    let (status, allow, _) = ask_raw(&program, "POST", "/admin/containers/web/plan");
+    assert_eq!((status, allow.as_deref()), (405, Some("GET, HEAD")));
+    let (status, answer) = program.ask("GET", "/admin/containers/wbe/plan");
+    let unknown = "no container is called wbe: did you mean web?";
+    assert_eq!((status, answer), (404, refused(unknown)));
+    let (status, answer) = program.ask("GET", "/admin/containers/web/plan?full=true");
+    assert_eq!((status, answer), (400, refused("unknown parameter: full")));
+    let (status, answer) = program.ask("GET", "/admin/containers/web/plan");
+    assert_eq!(status, 200, "{answer}");
+    let keys: Vec<&String> = answer.as_object().expect("an object").keys().collect();
+    let expected = [
+        "changes",
+        "container",
+        "files",
+        "image",
+        "reference",
+        "skipped",
+        "with",
+    ];
+    assert_eq!(keys, expected);
+    assert_eq!(answer["container"], "web");
+    assert_eq!(answer["image"]["now"], digest('a'));
+    assert_eq!(scene.pulls(), 0);
 }

@@ -198,9 +198,44 @@ fn the_command_line_is_checked() {
     for row in imagewatch::config::VARIABLES {
         assert!(printed.contains(row.name), "{} is not in --help", row.name);
     }
-    for arguments in [&["dance"][..], &["serve", "now"]] {
-        let (code, _, complaint) = run(arguments, &[]);
-        assert_eq!(code, Some(2), "{complaint}");
+    for (arguments, expected) in [
+        (&["dance"][..], "\"dance\" is not a command: did you mean "),
+        (
+            &["dance", "--help"],
+            "\"dance\" is not a command: did you mean ",
+        ),
+        (
+            &["serve", "now"],
+            "usage: imagewatch serve (imagewatch serve --help tells more)",
+        ),
+        (
+            &["check", "--jsno"],
+            "check does not know --jsno: did you mean --json?",
+        ),
+        (
+            &["plan", "--ful", "web"],
+            "plan does not know --ful: did you mean --full?",
+        ),
+        (
+            &["plan", "web", "db"],
+            "usage: imagewatch plan [--full] [--json] CONTAINER",
+        ),
+        (&["names", "web"], "usage: imagewatch names"),
+    ] {
+        let (code, printed, complaint) = run(arguments, &[]);
+        assert_eq!((code, printed.as_str()), (Some(2), ""), "{complaint}");
+        let expected = format!("imagewatch: {expected}");
+        assert!(complaint.starts_with(&expected), "{complaint}");
+    }
+    for words in [
+        &["hold", "--help"][..],
+        &["hold", "web", "-h"],
+        &["help", "hold"],
+    ] {
+        let (code, printed, complaint) = run(words, &[]);
+        assert_eq!((code, complaint.as_str()), (Some(0), ""));
+        assert!(printed.starts_with("Usage: imagewatch hold [--for TIME] [--json] CONTAINER\n"));
+        assert!(!printed.contains("IMAGEWATCH_LISTEN"), "{printed}");
     }
 }
 

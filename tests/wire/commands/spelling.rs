@@ -111,6 +111,12 @@ fn a_name_that_means_nothing_here_pulls_nothing_and_names_the_nearest() {
         (Some(0), "pulled: ngnix\n"),
         "{complaint}"
     );
+    let names = (
+        Some(0),
+        "web\ndocker.io/library/nginx:latest\n".to_owned(),
+        String::new(),
+    );
+    assert_eq!(fake.run(&["names"]), names);
     let (code, _, complaint) = fake.run(&["plan", "wbe"]);
     assert_eq!(code, Some(1));
     assert!(complaint.contains("did you mean web?"), "{complaint}");
@@ -132,8 +138,11 @@ fn a_container_has_its_name_with_or_without_the_engines_slash() {
         assert!(text.contains("unchanged: web\n"), "{name}: {text}");
     }
     for name in ["web", "/web"] {
+        let (_, text, _) = fake.run(&["plan", name, "--full"]);
+        assert!(text.contains("\nPOST /containers/create\n"), "{text}");
         let (code, text, complaint) = fake.run(&["plan", name]);
         assert_eq!(code, Some(0), "{complaint}");
+        assert!(!text.contains("POST /containers/create"), "{text}");
         assert!(
             text.starts_with("web: docker.io/library/nginx:latest"),
             "{text}"

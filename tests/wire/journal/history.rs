@@ -37,6 +37,7 @@ impl Fake {
             "/_ping" => Answer::new(200, &[("Api-Version", "1.41")], "OK"),
             "/v1.41/version" => Answer::json(200, &json!({"Version": "20.10.24"})),
             "/v1.41/containers/json?all=1" => Answer::json(200, &containers),
+            other if other.ends_with("/changes") => Answer::json(200, &Value::Null),
             other if other.contains("/images/create?") => pull(),
             // An image that was here once.
             other if other.contains("sha256:0000") => refusal("no such image"),
