@@ -1,5 +1,8 @@
 //! The page at `/` in a real browser, on the real program; one test for each thing a person does.
 
+mod pictures;
+mod scene;
+
 use crate::support::Folder;
 use crate::support::browser::Browser;
 use crate::support::program::Program;
@@ -116,6 +119,8 @@ fn world_after(token: Option<&str>, pull: Answer, history: Value) -> World {
                     None => Answer::json(404, &json!({"message": "no such container"})),
                 }
             }
+            // A plan asks what is in its layer.
+            _ if path.ends_with("/changes") => Answer::json(200, &Value::Null),
             _ if path.starts_with("/images/create?") => {
                 is_pulled.store(true, Ordering::Relaxed);
                 pull.clone()
@@ -232,47 +237,34 @@ fn the_page_shows_what_the_status_says() {
     browser.open(&world.url());
     browser.await_text("ws-1");
     let (_, status) = world.program.ask("GET", "/admin/status");
-    let cells = |row: &str| {
-        format!(
-            "[...document.querySelectorAll('{row}')].map((row) => [...row.children].map((cell) => cell.innerText))"
-        )
-    };
     let (a, b) = ("sha256:aaaaaaaaaaaa", "sha256:bbbbbbbbbbbb");
-    let images = browser.value(&cells("#images tr"));
-    let reference = |index: usize| {
-        status["references"][index]["reference"]
-            .as_str()
-            .expect("one")
+    let rows = browser.value(
+        "[...document.querySelectorAll('tbody tr')].map((row) => [...row.children].map((cell) => cell.innerText.replace(/\\s+/g, ' ')))",
+    );
+    let listed = status["containers"].as_array().expect("containers");
+    let image = |name: &str| {
+        let mut listed = listed.iter();
+        let found = listed.find(|one| one["name"] == name).expect("it");
+        found["image"].as_str().expect("a reference").to_owned()
+    };
+    let ago = rows[0][3].clone();
+    assert!(ago.as_str().is_some_and(|ago| ago.ends_with(" days ago")));
+    // What is behind is first, and what is not followed is last.
+    let moved = format!("{a} → {b}");
+    let row = |name: &str, state: &str, version: &str, decisions: &str| {
+        let head = format!("{name} {}", image(name));
+        json!([head, state, version, ago, decisions])
     };
     assert_eq!(
-        images[0],
+        rows,
         json!([
-            format!("hermes\n{}", reference(0)),
-            "outdated",
-            a,
-            b,
-            "just now",
-            "Refresh Skip this image"
+            row("ws-1", "outdated", &moved, "Update Skip Hold"),
+            row("web", "up to date", b, ""),
+            row(HOSTILE, "exited", b, ""),
         ])
     );
-    assert_eq!(
-        images[1],
-        json!([reference(1), "up to date", b, b, "just now", "Refresh"])
-    );
-    let containers = browser.value(&cells("#containers tr"));
-    let listed = status["containers"].as_array().expect("containers");
-    assert_eq!(containers.as_array().map(Vec::len), Some(listed.len()));
-    for (row, one) in containers.as_array().expect("rows").iter().zip(listed) {
-        assert_eq!((&row[0], &row[2]), (&one["name"], &one["image"]));
-        let digest = row[3].as_str().expect("a digest");
-        let listed = one["image_digests"][0].as_str().expect("a digest");
-        assert!(listed.starts_with(&digest[..a.len()]), "{row} {one}");
-        let is_behind = one["name"] == "ws-1";
-        assert_eq!(digest.contains("not the registry’s"), is_behind, "{row}");
-    }
-    assert_eq!(containers[0][0], HOSTILE);
     assert_eq!(browser.value("document.images.length"), json!(0));
-    browser.await_text("1 container not on the registry’s digest.");
+    browser.await_text("1 outdated.");
     assert_clean(&mut browser, &world, &[]);
 }
 
@@ -292,27 +284,38 @@ fn a_refresh_is_shown_while_it_goes_on() {
     browser.write(TOKEN);
     browser.press("Enter");
     browser.await_text("ws-1");
-    // By keyboard alone: sign out, refresh all, and the first image's button are the controls in order.
+    // By keyboard alone: the buttons of the head, the search, the filters, the name, and then the first decision.
     let focused = "document.activeElement.ariaLabel ?? document.activeElement.innerText";
-    for _ in 0..6 {
-        browser.press("Tab");
-        if browser.value(focused) == json!("Refresh hermes") {
-            break;
+    let tab_to = |browser: &mut Browser, name: &str| {
+        for _ in 0..12 {
+            if browser.value(focused) == json!(name) {
+                break;
+            }
+            browser.press("Tab");
         }
-    }
-    assert_eq!(browser.value(focused), json!("Refresh hermes"));
-    let outline = browser.value("getComputedStyle(document.activeElement).outlineStyle");
-    assert_eq!(outline, json!("solid"));
+        assert_eq!(browser.value(focused), json!(name));
+        let outline = browser.value("getComputedStyle(document.activeElement).outlineStyle");
+        assert_eq!(outline, json!("solid"));
+    };
+    tab_to(&mut browser, "Update ws-1");
     browser.press("Enter");
-    browser.await_text("Refresh of hermes");
-    browser.await_text("0 of 1 layer");
-    assert_eq!(
-        browser.value("document.querySelector('progress').value"),
-        json!(0.5)
-    );
-    let busy =
-        "[...document.querySelectorAll('[data-path]')].every((one) => one.ariaDisabled === 'true')";
-    assert_eq!(browser.value(busy), json!(true));
+    browser.await_text("Update ws-1?");
+    browser.await_text("ws-1 stops for a moment.");
+    // Enter alone changes nothing.
+    assert_eq!(browser.value(focused), json!("Cancel"));
+    tab_to(&mut browser, "Update");
+    browser.press("Enter");
+    browser.await_text("Update of ws-1: asked for.");
+    browser.await_text("pulling, 0 of 1 layer");
+    browser.until("document.querySelector('progress').value === 50");
+    let busy = "document.querySelector('[data-do=update]').ariaDisabled";
+    assert_eq!(browser.value(busy), json!("true"));
+    // Somebody else sees it too, and a reload does not lose it.
+    let (_, status) = world.program.ask("GET", "/admin/status");
+    let run = &status["under_way"];
+    assert_eq!(run["asked_by"], "admin");
+    assert_eq!(run["pulls"][0]["percent"], 50);
+    assert_eq!(run["swaps"], json!([]));
     // The status goes on being read, and nobody's place is lost by that.
     let reads = |browser: &mut Browser| {
         let urls = browser
@@ -326,17 +329,20 @@ fn a_refresh_is_shown_while_it_goes_on() {
         browser.until("true");
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert_eq!(browser.value(focused), json!("Refresh hermes"));
+    assert_eq!(browser.value(focused), json!("Update ws-1"));
     let posts = browser
         .requests
         .iter()
         .filter(|one| one["method"] == "POST");
     let posts: Vec<&str> = posts.filter_map(|one| one["url"].as_str()).collect();
     let url = format!(
-        "{}admin/workspace-images/refresh?runtime=hermes",
-        world.url()
+        "{}admin/containers/ws-1/update?digest={}&wait=false",
+        world.url(),
+        digest("b")
     );
     assert_eq!(posts, [url]);
+    browser.open(&world.url());
+    browser.await_text("pulling, 0 of 1 layer");
     assert_clean(&mut browser, &world, &["401 (Unauthorized)"]);
 }
 
@@ -348,24 +354,19 @@ fn a_refresh_ends_with_its_report() {
     let world = world(None, pulled());
     browser.open(&world.url());
     browser.await_text("ws-1");
-    let refresh = |name: &str| {
-        let names = "[...document.querySelectorAll('[data-path]')]";
-        format!("{names}.find((one) => one.dataset.what.endsWith('{name}')).click()")
-    };
-    browser.value(&refresh("/acme/web:latest"));
-    browser.await_text("Done: 2 containers on the newest image already.");
     // This Engine lets nobody create anything, so nobody is renewed, and the reason is said.
-    browser.value(&refresh("hermes"));
+    click(&mut browser, "Update ws-1");
+    click(&mut browser, "Update");
     browser.await_text("Done: skipped: ws-1 (");
-    browser.await_text("pulled in ");
-    assert_eq!(
-        browser.value("document.querySelector('progress').value"),
-        json!(1)
-    );
     browser.await_text("not in this test");
-    browser.value(&refresh("all runtimes"));
-    browser.await_text("Refresh of all runtimes");
+    click(&mut browser, "Close this message");
+    click(&mut browser, "Refresh all runtimes");
+    browser.await_text("Refresh of all runtimes: asked for.");
     browser.await_text("Done: skipped: ws-1 (");
+    click(&mut browser, "Close this message");
+    // What failed is a problem now, so there is nothing that `Update all` would be for.
+    browser.await_text("1 problem.");
+    world.program.ask("POST", "/admin/update");
     let (_, status) = world.program.ask("GET", "/admin/status");
     let count = status["refreshes"].as_array().map_or(0, Vec::len);
     browser.until(&format!(
@@ -408,39 +409,38 @@ fn an_owner_decides_on_the_page() {
         list.map(|one| one[of].clone()).collect::<Vec<_>>()
     };
     let held = |number: usize| {
-        let texts =
-            "[...document.querySelectorAll('#containers small')].map((one) => one.innerText)";
+        let texts = "[...document.querySelectorAll('#table small')].map((one) => one.innerText)";
         format!("{texts}.filter((text) => text.startsWith('held')).length === {number}")
     };
 
-    click(&mut browser, "Decide about ws-1");
+    click(&mut browser, "ws-1");
+    browser.await_text("Its settings are compared once it is pulled.");
     assert_readable(&mut browser);
     assert_fits(&mut browser, 390);
-    click(&mut browser, "Hold for 7 days");
+    click(&mut browser, "Hold ws-1 for 7 days");
     browser.await_text("ws-1 is held for 7 days.");
     browser.await_text("held, ends in 6 days");
     assert_eq!(decisions("held", "container"), ["ws-1"]);
-    click(&mut browser, "Decide about ws-1");
-    let offered = browser.text();
-    assert!(!offered.contains("Update now") && !offered.contains("Roll back…"));
-    click(&mut browser, "Release");
+    let names = "[...document.querySelectorAll('button')].map((one) => one.ariaLabel ?? '').join()";
+    let offered = browser.value(names).to_string();
+    assert!(!offered.contains("Update ws-1") && !offered.contains("Roll ws-1 back"));
+    click(&mut browser, "Release ws-1");
     browser.await_text("ws-1 is not held.");
     browser.until(&held(0));
-    click(&mut browser, &format!("Decide about {HOSTILE}"));
-    click(&mut browser, "Hold for ever");
+    click(&mut browser, HOSTILE);
+    click(&mut browser, &format!("Hold {HOSTILE} for ever"));
     browser.await_text(&format!("{HOSTILE} is held for ever."));
     assert_eq!(decisions("held", "container"), [HOSTILE]);
 
-    click(&mut browser, "Skip this image");
-    browser.await_text("hermes: sha256:bbbbbbbbbbbb is skipped.");
+    click(&mut browser, "Skip the newest image of ws-1");
+    browser.await_text("ws-1: sha256:bbbbbbbbbbbb is skipped.");
     browser.await_text("Do not skip");
     assert_eq!(decisions("skipped", "digest"), [digest("b")]);
-    click(&mut browser, "Do not skip");
-    browser.await_text("hermes: sha256:bbbbbbbbbbbb is not skipped.");
+    click(&mut browser, "Do not skip the image of ws-1");
+    browser.await_text("ws-1: sha256:bbbbbbbbbbbb is not skipped.");
 
     // Somebody else holds it, after this page has offered the roll-back.
-    click(&mut browser, "Decide about ws-1");
-    click(&mut browser, "Roll back…");
+    click(&mut browser, "Roll ws-1 back");
     browser.await_text("ws-1: from sha256:aaaaaaaaaaaa to sha256:cccccccccccc.");
     browser.await_text("Make a backup first: a database");
     // Enter alone changes nothing.
@@ -450,24 +450,24 @@ fn an_owner_decides_on_the_page() {
     assert_fits(&mut browser, 390);
     world.program.ask("POST", "/admin/containers/ws-1/hold");
     click(&mut browser, "Roll back");
-    browser.await_text("Roll-back of ws-1");
     browser
         .await_text("Failed: imagewatch answers: ws-1 is held by admin (DELETE its hold first).");
     browser.until(&held(2));
-    click(&mut browser, "Decide about ws-1");
-    click(&mut browser, "Release");
+    click(&mut browser, "Release ws-1");
     browser.until(&held(1));
 
-    click(&mut browser, "Decide about ws-1");
-    click(&mut browser, "Update now");
-    browser.await_text("Update of ws-1");
+    click(&mut browser, "Update ws-1");
+    click(&mut browser, "Update");
     browser.await_text("Done: skipped: ws-1 (");
     let posts = browser
         .requests
         .iter()
         .filter(|one| one["method"] == "POST");
     let last = posts.filter_map(|one| one["url"].as_str()).next_back();
-    let update = format!("admin/containers/ws-1/update?digest={}", digest("b"));
+    let update = format!(
+        "admin/containers/ws-1/update?digest={}&wait=false",
+        digest("b")
+    );
     assert_eq!(last, Some(&*(world.url() + &update)));
     assert_eq!(browser.value("document.images.length"), json!(0));
     assert_clean(&mut browser, &world, &["409 (Conflict)"]);
@@ -482,12 +482,16 @@ fn the_worst_is_said_as_well() {
     let (a, b) = (digest("a"), digest("b"));
     let status = json!({
         "version": "1.2.3", "engine": {"reachable": true, "name": "Docker", "version": "29"},
+        "under_way": {"asked_by": "watcher", "pulls": [], "swaps": [{"container": "ws-3", "phase": "undo"}, {"container": "odd", "phase": "new"}]},
         "watcher": {"enabled": true, "last_round": "2026-01-01T00:00:00Z"},
         "references": [{"reference": HOSTILE, "name": "hermes", "registry_digest": b,
                         "state": "rejected", "last_error": HOSTILE}],
         "put_off": [{"host": HOSTILE, "until": "2036-01-01T00:00:00Z", "reason": "429"}],
         "containers": [
             {"name": "ws-1", "image": HOSTILE, "state": "running", "image_digests": [a]},
+            {"name": "ws-3", "image": HOSTILE, "state": "running", "image_digests": [a], "group": HOSTILE},
+            {"name": "ws-4", "image": HOSTILE, "state": "2/3", "image_digests": [b], "service": true},
+            {"name": "old", "image": a, "state": HOSTILE, "left_alone": "made from an id"},
             {"name": "odd", "image": a, "state": HOSTILE, "left_alone": "made from an id"},
         ],
         "history": [
@@ -498,22 +502,17 @@ fn the_worst_is_said_as_well() {
         ],
         "refreshes": [],
     });
-    let swap = |phase: &str| json!({"step": "swap", "container": "ws-1", "phase": phase});
     let report = json!({"pulled": [], "failed": [], "recreated": [], "unchanged": [],
                         "rolled_back": [{"name": "ws-1", "reason": HOSTILE}], "skipped": []});
-    let lines = [
-        json!({"step": "something new"}),
-        swap("stop"),
-        swap("undo"),
-        json!({"step": "rolled_back", "container": "ws-1", "reason": HOSTILE}),
-        report,
-    ];
-    let server = stand_in(status, lines.to_vec());
+    let server = stand_in(status, report);
     browser.open(&format!("http://{}/", server.host()));
     for text in [
-        "1 image rejected, 1 container not on the registry’s digest.",
+        "3 problems.",
+        "2/3 tasks",
+        "putting the old container back, begun by a round",
         &format!("{HOSTILE} is left alone; to be asked again in "),
-        "left alone: made from an id",
+        "left alone\nmade from an id",
+        &format!("rejected\n{HOSTILE}"),
         &format!("rolled back ws-1: {HOSTILE}"),
         ", 3 times, ",
         "sha256:aaaaaaaaaaaa → sha256:bbbbbbbbbbbb, down for 1.3 s",
@@ -522,10 +521,17 @@ fn the_worst_is_said_as_well() {
     }
     let first = "document.querySelector('#lately li').innerText.startsWith('rolled back')";
     assert_eq!(browser.value(first), json!(true), "the newest is first");
-    browser.value("document.getElementById('all').click()");
+    click(&mut browser, "Try ws-1 again anyway");
+    browser.await_text(&format!("This image did not come up before: {HOSTILE}."));
+    assert_readable(&mut browser);
+    click(&mut browser, "Try again");
     browser.await_text(&format!("Done: rolled back: ws-1 ({HOSTILE})."));
-    let line = browser.value("document.getElementById('steps').innerText");
-    assert_eq!(line, json!(format!("ws-1 rolled back: {HOSTILE}")));
+    let posted = server
+        .lines()
+        .into_iter()
+        .find(|line| line.starts_with("POST "));
+    let update = format!("POST /admin/containers/ws-1/update?digest={b}&force=true&wait=false");
+    assert_eq!(posted, Some(update));
     assert_eq!(browser.value("document.images.length"), json!(0));
     assert!(browser.complaints.is_empty(), "{:#?}", browser.complaints);
     assert_readable(&mut browser);
@@ -544,7 +550,7 @@ fn trouble_is_said_in_words() {
         Server::tcp(|_| Answer::Close),
     ));
     browser.await_text(
-        "The Engine cannot be reached, so what runs now is not known. Before: 1 image outdated.",
+        "The Engine cannot be reached, so what runs now is not known. Before: 1 outdated.",
     );
     world.program.kill();
     browser.await_text("imagewatch does not answer. Is it running? What is shown may be old.");
@@ -556,19 +562,18 @@ fn trouble_is_said_in_words() {
     assert_clean(&mut browser, &world, &["ERR_CONNECTION"]);
 }
 
-/// A stand-in for the program: it says this status, and answers a refresh with these lines.
-fn stand_in(status: Value, stream: Vec<Value>) -> Server {
+/// A stand-in for the program: it says this status, and ends each job at once with this report.
+fn stand_in(status: Value, report: Value) -> Server {
     Server::tcp(move |seen| match seen.line().as_str() {
         "GET /" => Answer::new(
             200,
             &[("Content-Type", "text/html; charset=utf-8")],
-            include_str!("../../src/admin/page.html"),
+            pictures::page(),
         ),
         "GET /admin/status" => Answer::json(200, &status),
-        _ => {
-            let lines: String = stream.iter().map(|line| format!("{line}\n")).collect();
-            Answer::new(200, &[], lines)
-        }
+        "GET /admin/jobs/1" => Answer::json(200, &json!({"state": "done", "report": report})),
+        line if line.ends_with("/plan") => Answer::json(200, &scene::plan()),
+        _ => Answer::json(202, &json!({"job": "1"})),
     })
 }
 
@@ -593,7 +598,7 @@ fn the_headline_says_what_is_not_known() {
             &well,
             "The watcher is off: images are refreshed when asked for.",
         ),
-        (&here, &on, &failed, "1 image could not be looked up."),
+        (&here, &on, &failed, "1 problem."),
         (
             &gone,
             &on,
@@ -616,7 +621,7 @@ fn the_headline_says_what_is_not_known() {
             &gone,
             &on,
             &failed,
-            "The Engine cannot be reached, so what runs now is not known. Before: 1 image could not be looked up.",
+            "The Engine cannot be reached, so what runs now is not known. Before: 1 problem.",
         ),
     ] {
         let status = json!({
@@ -624,7 +629,7 @@ fn the_headline_says_what_is_not_known() {
             "references": [{"reference": "a.b/c:d", "name": "a.b/c:d", "state": "current", "last_error": error}],
             "history": [], "refreshes": [],
         });
-        let server = stand_in(status, Vec::new());
+        let server = stand_in(status, Value::Null);
         browser.open(&format!("http://{}/", server.host()));
         browser.await_text("a.b/c:d");
         let summary = browser.value("document.getElementById('summary').innerText");
@@ -643,7 +648,7 @@ fn the_headline_says_what_is_not_known() {
 }
 
 /// Names, references, reasons and last words as long as they come, with nowhere to break them.
-fn long_status() -> (Value, Vec<Value>) {
+fn long_status() -> (Value, Value) {
     let long = "x-y_z.".repeat(40);
     let (a, b) = (digest("a"), digest("b"));
     let reference = format!("registry.{long}:5000/{long}/{long}:{long}");
@@ -664,16 +669,11 @@ fn long_status() -> (Value, Vec<Value>) {
         "history": [{"last": "2026-01-02T00:00:00Z", "times": 3, "outcome": "rolled_back",
                      "container": long, "image": reference, "old": a, "new": b, "reason": reason}],
         "refreshes": [],
+        "under_way": {"asked_by": long, "pulls": [{"image": long, "layers": 3, "ready": 1, "percent": 40}], "swaps": []},
     });
     let report = json!({"pulled": [], "failed": [long], "recreated": [long], "unchanged": [],
                         "rolled_back": [{"name": long, "reason": reason}], "skipped": []});
-    let stream = vec![
-        json!({"step": "pulling", "image": reference}),
-        json!({"step": "layer", "image": reference, "layer": "aaaaaaaaaaaa", "status": long, "current": 1, "total": 2}),
-        json!({"step": "rolled_back", "container": long, "reason": reason}),
-        report,
-    ];
-    (status, stream)
+    (status, report)
 }
 
 #[test]
@@ -681,15 +681,24 @@ fn nothing_is_wider_than_the_screen() {
     let Some(mut browser) = Browser::start() else {
         return;
     };
-    let (status, stream) = long_status();
-    let server = stand_in(status, stream);
+    let (status, report) = long_status();
+    let long = status["containers"][0]["name"].as_str().expect("a name");
+    let again = format!("Try {long} again anyway");
+    let long = long.to_owned();
+    let server = stand_in(status, report);
     for width in [320, 390, 768, 1100] {
         let screen =
             json!({"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 800});
         browser.call("Emulation.setDeviceMetricsOverride", screen);
         browser.open(&format!("http://{}/", server.host()));
+        browser.await_text("rejected");
+        click(&mut browser, &long);
         browser.await_text("line two");
-        browser.value("document.getElementById('all').click()");
+        browser.await_text("Config.Env.VERSION");
+        click(&mut browser, &again);
+        browser.await_text("This image did not come up before");
+        assert_fits(&mut browser, width);
+        click(&mut browser, "Try again");
         browser.await_text("Done: ");
         assert_fits(&mut browser, width);
     }
@@ -701,13 +710,15 @@ fn last_words_are_shown_once_and_as_they_were_said() {
     let Some(mut browser) = Browser::start() else {
         return;
     };
-    let (status, stream) = long_status();
-    let server = stand_in(status, stream);
+    let (status, report) = long_status();
+    let long = status["containers"][0]["name"].as_str().expect("a name");
+    let long = long.to_owned();
+    let server = stand_in(status, report);
     browser.open(&format!("http://{}/", server.host()));
+    browser.await_text("rejected");
+    click(&mut browser, &long);
     browser.await_text("line two");
-    browser.value("document.getElementById('all').click()");
-    browser.await_text("Done: ");
-    let block = browser.value("document.querySelector('#lately pre').innerText");
+    let block = browser.value("document.querySelector('#table pre').innerText");
     let block = block.as_str().expect("a text");
     assert!(
         block.starts_with("it said:\nline one ") && block.ends_with("\n  line two"),
@@ -737,7 +748,7 @@ fn versions_are_shown_and_only_addresses_of_the_web_are_links() {
         "containers": [{"name": "web", "image": "a.b/c:d", "state": "running", "version": "1.3.9"}],
         "history": [event(good), event(bad)], "refreshes": [],
     });
-    let server = stand_in(status, Vec::new());
+    let server = stand_in(status, Value::Null);
     browser.open(&format!("http://{}/", server.host()));
     browser.await_text("newer version");
     let text = browser.text();
@@ -779,7 +790,7 @@ fn the_page_is_for_everybody() {
     for scheme in ["light", "dark"] {
         let feature = json!([{"name": "prefers-color-scheme", "value": scheme}]);
         browser.call("Emulation.setEmulatedMedia", json!({ "features": feature }));
-        for width in [390, 1100] {
+        for width in [320, 390, 1100] {
             let screen = json!({"width": width, "height": 740, "deviceScaleFactor": 1, "mobile": width < 500});
             browser.call("Emulation.setDeviceMetricsOverride", screen);
             browser.open(&world.url());
@@ -790,7 +801,9 @@ fn the_page_is_for_everybody() {
             browser.write(TOKEN);
             browser.press("Enter");
             browser.await_text("ws-1");
-            browser.value("document.querySelector('#images button').click()");
+            click(&mut browser, "ws-1");
+            browser.await_text("Looked up");
+            click(&mut browser, "Refresh all runtimes");
             browser.await_text("Done: ");
             assert_readable(&mut browser);
             assert_fits(&mut browser, width);
