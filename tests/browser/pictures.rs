@@ -59,17 +59,9 @@ fn pictures() -> Vec<Picture> {
     };
     let (light, dark) = ("light", "dark");
     vec![
+        wide("page", scene::status(), light, 900, "", &[], "shop-api-1"),
         wide(
-            "overview",
-            scene::status(),
-            light,
-            900,
-            "",
-            &[],
-            "shop-api-1",
-        ),
-        wide(
-            "overview-dark",
+            "page-dark",
             scene::status(),
             dark,
             900,
