@@ -100,6 +100,14 @@ make_certificates() {
   openssl x509 -req -in "$to/server.csr" -CA "$to/ca.pem" -CAkey "$to/ca.key" -days 2 \
     -extfile <(printf 'subjectAltName=IP:%s\nbasicConstraints=CA:FALSE\n' "$PRIVATE_ADDRESS") \
     -out "$to/cert.pem"
+  # A client's, with the kind of key that Docker's own pages make.
+  mkdir "$to/client"
+  openssl req -newkey rsa:2048 -nodes -subj /CN=client \
+    -keyout "$to/client/key.pem" -out "$to/client.csr"
+  openssl x509 -req -in "$to/client.csr" -CA "$to/ca.pem" -CAkey "$to/ca.key" -days 2 \
+    -extfile <(printf 'extendedKeyUsage=clientAuth\nbasicConstraints=CA:FALSE\n') \
+    -out "$to/client/cert.pem"
+  cp "$to/ca.pem" "$to/client"
 }
 
 # Copies of the tests and of the program, for a run that lasts while somebody builds again.
@@ -136,7 +144,8 @@ inside() {
   # shellcheck disable=SC2064 # $engine is gone when the trap runs
   trap "scripts/lab/lab.sh down '$engine'; rm -rf '$tls'" EXIT
   make_certificates "$tls" 2>/dev/null
-  socket=$(LAB_DAEMON_ENV="SSL_CERT_FILE=$tls/ca.pem" scripts/lab/lab.sh up "$engine")
+  socket=$(LAB_DAEMON_ENV="SSL_CERT_FILE=$tls/ca.pem" LAB_DAEMON_TLS="$PRIVATE_ADDRESS:2376 $tls" \
+    scripts/lab/lab.sh up "$engine")
   local tests=(cargo test --locked --offline --test tests --)
   [[ -z ${KEPT-} ]] || tests=("$KEPT")
   LAB_ENGINE=$socket LAB_TLS=$tls LAB_TLS_ADDRESS=$PRIVATE_ADDRESS LAB_ENGINE_NAME=$engine \

@@ -3,6 +3,7 @@
 //! Strings come in, and a [`Config`] of ready types goes out. No other part of the program sees a variable. All
 //! problems are found in one pass, so that an operator can mend them together.
 
+mod engine;
 mod filter;
 mod host;
 mod peers;
@@ -182,12 +183,12 @@ pub const VARIABLES: &[Variable] = &[
     plain(
         "DOCKER_TLS_VERIFY",
         "",
-        "any value asks for TLS to the Engine, which is an error in this version",
+        "any value asks for TLS to the Engine, tcp://localhost:2376 if DOCKER_HOST is unset",
     ),
     plain(
         "DOCKER_CERT_PATH",
         "",
-        "the same as DOCKER_TLS_VERIFY, for a tcp:// Engine",
+        "folder of ca.pem, cert.pem and key.pem for TLS to the Engine; DOCKER_CONFIG if unset",
     ),
     plain(
         "MOLECULE_IMAGE_PLATFORM",

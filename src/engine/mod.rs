@@ -104,6 +104,7 @@ impl Engine {
                 "http://engine".to_owned(),
             ),
             Endpoint::Tcp(address) => (http::agent(config), format!("http://{address}")),
+            Endpoint::Tls(address, tls) => (http::tls_agent(tls), format!("https://{address}")),
         };
         Self {
             endpoint: endpoint.clone(),

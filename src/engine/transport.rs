@@ -3,9 +3,11 @@
 use super::Engine;
 use super::LIST;
 use super::container::Container;
+use super::endpoint::Endpoint;
 use super::lock;
 use super::refusal::hint;
 use super::refusal::refused;
+use super::refusal::tls_hint;
 use super::request::Call;
 use super::request::Deadline;
 use crate::error::Error;
@@ -212,6 +214,9 @@ impl Engine {
     /// Adds a hint to the error of an Engine that cannot be reached.
     fn explained(&self, mut error: Error) -> Error {
         if error.is_unreachable() {
+            if let Endpoint::Tls(..) = self.endpoint {
+                tls_hint(error.words_mut());
+            }
             let hint = hint(&self.endpoint, error.words());
             error.words_mut().push_str(&hint);
         }

@@ -28,7 +28,7 @@ pub fn must_stay(container: &Container, engine: &Engine) -> Result<Option<&'stat
         ));
     }
     let leads_there = match engine.endpoint() {
-        Endpoint::Tcp(address) => leads_to_engine(container, address),
+        Endpoint::Tcp(address) | Endpoint::Tls(address, _) => leads_to_engine(container, address),
         Endpoint::Unix(path) if has_engine_socket(container) => {
             let own = itself.id().map(|id| engine.find(id)).transpose()?;
             offers(container, &on_host(path, own.flatten().as_ref()))

@@ -16,6 +16,7 @@ mod soak;
 mod socket_proxy;
 mod storm;
 mod swap;
+mod tls;
 mod unprivileged;
 mod update;
 mod watch;

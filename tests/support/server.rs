@@ -123,7 +123,14 @@ impl Server {
         identity: &Identity,
         handler: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
     ) -> Self {
-        let config = identity.server_config();
+        Self::with_tls(identity.server_config(), handler)
+    }
+
+    /// The same with any configuration of a TLS server.
+    pub(crate) fn with_tls(
+        config: Arc<rustls::ServerConfig>,
+        handler: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         Self::on_tcp(handler, move |stream, shared| {
             let connection = rustls::ServerConnection::new(Arc::clone(&config));
             let tls = rustls::StreamOwned::new(connection.expect("a TLS server"), stream);

@@ -7,6 +7,8 @@ use rcgen::Issuer;
 use rcgen::KeyPair;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::server::WebPkiClientVerifier;
 use std::sync::Arc;
 
 /// An authority that nobody knows but who is given its certificate.
@@ -15,10 +17,11 @@ pub(crate) struct Authority {
     pem: String,
 }
 
-/// A server's certificate and key.
+/// A certificate and its key.
 pub(crate) struct Identity {
     certificate: CertificateDer<'static>,
     key: Vec<u8>,
+    pems: (String, String),
 }
 
 impl Authority {
@@ -47,19 +50,44 @@ impl Authority {
         Identity {
             certificate: certificate.der().clone(),
             key: key.serialize_der(),
+            pems: (certificate.pem(), key.serialize_pem()),
         }
+    }
+
+    /// A server's configuration that takes only clients with a certificate of this authority.
+    pub(crate) fn strict_server_config(&self, server: &Identity) -> Arc<rustls::ServerConfig> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = rustls::RootCertStore::empty();
+        let pem = CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("a certificate");
+        roots.add(pem).expect("an authority");
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("protocol versions")
+            .with_client_cert_verifier(verifier.build().expect("a verifier"))
+            .with_single_cert(vec![server.certificate.clone()], server.key())
+            .expect("a server configuration");
+        Arc::new(config)
     }
 }
 
 impl Identity {
+    fn key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::try_from(self.key.clone()).expect("a key")
+    }
+
+    /// Certificate and key as PEM.
+    pub(crate) fn pems(&self) -> (&str, &str) {
+        (&self.pems.0, &self.pems.1)
+    }
+
     pub(crate) fn server_config(&self) -> Arc<rustls::ServerConfig> {
-        let key = PrivateKeyDer::try_from(self.key.clone()).expect("a key");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("protocol versions")
             .with_no_client_auth()
-            .with_single_cert(vec![self.certificate.clone()], key)
+            .with_single_cert(vec![self.certificate.clone()], self.key())
             .expect("a server configuration");
         Arc::new(config)
     }
