@@ -75,6 +75,8 @@ pub const TRANSACTION: &str = "io.imagewatch.txn";
 /// The reference that a container follows, if its successor had to be created from an image id. That is
 /// so if the tag meant another image by then.
 pub const FOLLOWED: &str = "io.imagewatch.image";
+/// The last update of a service by imagewatch, on the service.
+pub const UPDATE: &str = "io.imagewatch.update";
 /// The holder of the lock, on the lock's container.
 pub const LOCK: &str = "io.imagewatch.claim";
 /// The update that a helper does, on the helper: see `src/swap/helper.rs`.

@@ -187,6 +187,7 @@ impl Parts {
         let (inlet, finished) = queue();
         let mut recovery = Recovery::new(config.auto_refresh);
         let mut preflight = Preflight::default();
+        let mut is_open = true;
         let work = move || {
             let record = |step: &Step| {
                 board.alive();
@@ -220,9 +221,10 @@ impl Parts {
                     let on = |step: &Step| {
                         record(step);
                     };
-                    recovery.is_needed_again(&refresher, &down, &on)
-                        | tend_itself(&refresher, &board, &backlog, &on)
-                        | preflight.is_needed_again(&refresher)
+                    let recovers = recovery.is_needed_again(&refresher, &down, &on)
+                        | tend_itself(&refresher, &board, &backlog, &on);
+                    is_open = is_open && refresher.resume_services(&on);
+                    recovers | preflight.is_needed_again(&refresher) | is_open
                 },
             );
         };

@@ -219,6 +219,11 @@ pub const VARIABLES: &[Variable] = &[
         "error, warn, info, debug, or an env_logger filter",
     ),
     plain("IMAGEWATCH_LOG_FORMAT", "text", "text or json"),
+    plain(
+        "IMAGEWATCH_SWARM_AUTH",
+        "false",
+        "true hands logins to Swarm with the update of a service",
+    ),
 ];
 
 const fn plain(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
@@ -294,6 +299,8 @@ pub struct Config {
     pub receivers: Vec<Receiver>,
     /// Files with logins for registries. An earlier file comes before a later one.
     pub login_files: Vec<PathBuf>,
+    /// Whether logins go to Swarm with the update of a service.
+    pub swarm_auth: bool,
     /// The address of the Engine.
     pub engine: Endpoint,
     /// Platform for pull and create.

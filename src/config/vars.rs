@@ -76,6 +76,7 @@ pub(super) fn read(
         receivers: vars.receivers(),
         login_files: vars.login_files(),
         engine: vars.engine(),
+        swarm_auth: vars.switch("IMAGEWATCH_SWARM_AUTH"),
         platform: vars.platform(),
         insecure_registries: vars.insecure_registries(),
         certificates: vars.certificates(),

@@ -19,6 +19,7 @@ mod permission;
 mod pull;
 mod refusal;
 mod request;
+mod services;
 mod socket;
 mod summary;
 mod transport;
@@ -40,6 +41,7 @@ pub use pull::PullLine;
 pub use refusal::is_denial;
 pub use request::Deadlines;
 pub use request::Removal;
+pub use services::Service;
 pub use summary::Summary;
 
 use crate::error::Error;
@@ -83,6 +85,8 @@ pub struct Engine {
     /// The path of the last GET without an answer, or of the list if it was refused. The path is kept until that
     /// call is answered.
     unanswered: Mutex<Option<String>>,
+    /// Whether the Engine is a manager of a swarm, once it is known.
+    has_services: Mutex<Option<bool>>,
     /// The names of containers by id, from all lists so far.
     names: Mutex<HashMap<String, String>>,
 }
@@ -114,6 +118,7 @@ impl Engine {
             offered: Mutex::new(None),
             about: Mutex::new(None),
             unanswered: Mutex::new(None),
+            has_services: Mutex::new(None),
             names: Mutex::default(),
         }
     }

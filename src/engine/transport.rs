@@ -203,6 +203,7 @@ impl Engine {
     fn forget_version(&self) {
         *lock(&self.offered) = None;
         *lock(&self.about) = None;
+        *lock(&self.has_services) = None;
     }
 
     /// The call in words, `METHOD unix:///path /containers/…`, without the query: names and ids say enough.

@@ -39,6 +39,15 @@ pub fn must_stay(container: &Container, engine: &Engine) -> Result<Option<&'stat
     Ok(leads_there.then_some(reason))
 }
 
+/// The id of the Swarm service to which this process belongs, if it is known.
+#[cold]
+#[must_use]
+pub fn own_service(engine: &Engine) -> Option<String> {
+    let itself = itself::find(engine).ok()?;
+    let own = engine.find(itself.id()?).ok()??;
+    own.label("com.docker.swarm.service.id").map(str::to_owned)
+}
+
 /// Why a container is never replaced by this process, if so, as far as its own settings tell.
 ///
 /// # Errors

@@ -144,7 +144,7 @@ impl Selection {
             if !self.selects(summary, &wishes, &reference) {
                 continue;
             }
-            self.warn_of_labels(summary, &wishes);
+            self.warn_of_labels(summary.name(), &wishes);
             let is_stopped = match is_stopped(&container, engine) {
                 Ok(is_stopped) => is_stopped,
                 Err(error) => {

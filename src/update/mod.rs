@@ -7,6 +7,7 @@
 mod back;
 mod catalogue;
 mod choose;
+mod choose_services;
 mod cleanup;
 mod companions;
 mod compare;
@@ -21,6 +22,7 @@ mod managed;
 mod replace;
 mod replaced;
 mod select;
+mod services;
 
 mod neighbours;
 mod newer;
@@ -34,6 +36,7 @@ mod pulls;
 mod pushes;
 mod releases;
 mod renew;
+mod resume;
 mod round;
 mod side_by_side;
 mod stopped;
@@ -51,6 +54,7 @@ pub use select::Selection;
 
 pub use catalogue::Catalogue;
 pub use find::find_named;
+pub use find::find_service;
 pub use find::in_mid_swap;
 pub use find::names_and_references;
 
@@ -168,6 +172,10 @@ pub struct Refresher {
     pub itself: Itself,
     /// The reason, by container name, why a container waits for its owner. Each reason is logged once.
     pub said: Mutex<HashMap<String, String>>,
+    /// The names of services whose update has not been judged to its end.
+    pub open_services: Mutex<HashSet<String>>,
+    /// Whether logins go to Swarm with the update of a service.
+    pub swarm_auth: bool,
 }
 
 impl Refresher {
@@ -197,7 +205,7 @@ impl Refresher {
         let (mut digests, mut here) = (Vec::new(), HashMap::new());
         self.hold_back(order, &mut chosen, &mut outcomes, &mut digests);
         outcomes.report.skipped.append(&mut chosen.left_alone);
-        for one in chosen.notify_only {
+        for one in std::mem::take(&mut chosen.notify_only) {
             if self.is_local(&one.target.reference).unwrap_or(false) {
                 self.skip_local(&one.target, &mut outcomes);
                 continue;
@@ -205,6 +213,7 @@ impl Refresher {
             digests.push((one.target.reference.clone(), one.digest.clone()));
             self.report_behind(one, &mut outcomes, on);
         }
+        let more = self.update_services(order, &mut chosen, &mut digests, &mut outcomes, on);
         let (targets, images) = (&chosen.targets, &order.images);
         let mut list = chosen.list;
         self.pull_all(targets, (order, &chosen.digests), on, |ends| {
@@ -229,6 +238,7 @@ impl Refresher {
                 here.extend(self.update_pulled(order, pulled, list.take(), &mut outcomes, on));
             }
         });
+        outcomes.add(more);
         self.survey_again(order, digests, here, &mut outcomes);
         outcomes
     }

@@ -1,8 +1,10 @@
 //! The choice of managed containers, by name, image and label.
 
+use super::choose_services::SERVICE;
 use super::earlier::PREVIOUS;
 use crate::engine::Engine;
 use crate::engine::Inspector;
+use crate::engine::Service;
 use crate::engine::Summary;
 use crate::error::Result;
 pub use crate::labels::Consent;
@@ -53,6 +55,8 @@ pub struct Seen {
     pub has_lost_tag: bool,
     /// The tag that the container follows, or the reason to leave the container alone.
     pub made_from: std::result::Result<Reference, String>,
+    /// The Swarm service, if this is one. Then `image_id` is the digest in its spec, or empty.
+    pub service: Option<Box<Service>>,
 }
 
 impl Seen {
@@ -77,9 +81,9 @@ pub struct Select {
 /// The owner's choice of containers.
 #[derive(Debug, Clone)]
 pub struct Selection {
-    select: Select,
-    prefix: String,
-    runtimes: Vec<Reference>,
+    pub(super) select: Select,
+    pub(super) prefix: String,
+    pub(super) runtimes: Vec<Reference>,
     pub(super) with_stopped: bool,
     /// The consent of a container whose labels give none.
     pub(super) mode: Consent,
@@ -173,7 +177,7 @@ impl Selection {
             if !is_selected {
                 continue;
             }
-            self.warn_of_labels(summary, &wishes);
+            self.warn_of_labels(summary.name(), &wishes);
             let left_alone = wishes.unclear.clone().or_else(|| self.lacks_key(&wishes));
             seen.push(Seen {
                 id: summary.id().to_owned(),
@@ -187,9 +191,13 @@ impl Selection {
                 stays_stopped: self.stays_stopped(summary.id(), summary.is_stopped(), &half_done),
                 has_lost_tag,
                 made_from: left_alone.map_or(made_from, Err),
+                service: None,
             });
         }
         self.forget_others(list);
+        if !engine.has_no_services() {
+            seen.extend(self.services(engine)?);
+        }
         Ok(seen)
     }
 
@@ -208,7 +216,7 @@ impl Selection {
                 continue;
             };
             let wishes = Wishes::of(&mut summary.labels());
-            self.warn_of_labels(summary, &wishes);
+            self.warn_of_labels(name, &wishes);
             let reason = blocking_label(&wishes).map(str::to_owned);
             let made_from = match reason.or_else(|| self.lacks_key(&wishes)) {
                 Some(reason) => Err(reason),
@@ -226,7 +234,11 @@ impl Selection {
                 stays_stopped: false,
                 has_lost_tag: false,
                 made_from,
+                service: None,
             });
+        }
+        if seen.len() < names.len() && !engine.has_no_services() {
+            seen.extend(self.named_services(names, engine)?);
         }
         Ok(seen)
     }
@@ -286,7 +298,7 @@ impl Selection {
 
     /// Whether a container is selected whatever its image. A container whose label cannot be read is selected too,
     /// so that its owner gets the warning.
-    fn selects_any_image(&self, wishes: &Wishes) -> bool {
+    pub(super) fn selects_any_image(&self, wishes: &Wishes) -> bool {
         match wishes.enabled {
             Enabled::No => false,
             Enabled::Yes | Enabled::Unreadable => self.select.all || self.select.labelled,
@@ -307,7 +319,7 @@ impl Selection {
     }
 
     /// Warns about a container's labels, once for each warning.
-    pub(super) fn warn_of_labels(&self, summary: &Summary, wishes: &Wishes) {
+    pub(super) fn warn_of_labels(&self, name: &str, wishes: &Wishes) {
         let left_alone = wishes
             .unclear
             .as_ref()
@@ -316,7 +328,6 @@ impl Selection {
             .into_iter()
             .chain(wishes.idle.iter().cloned())
             .collect();
-        let name = summary.name();
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         let before = warned.get(name).map_or(&[][..], Vec::as_slice);
         for line in words.iter().filter(|line| !before.contains(line)) {
@@ -332,7 +343,9 @@ impl Selection {
     /// Forgets containers that are not on the list.
     fn forget_others(&self, list: &[Summary]) {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        warned.retain(|name, _| list.iter().any(|one| one.name() == name));
+        warned.retain(|name, _| {
+            name.starts_with(SERVICE) || list.iter().any(|one| one.name() == name)
+        });
         let mut image_names = self
             .image_names
             .lock()

@@ -321,6 +321,7 @@ mod tests {
                 newer: None,
                 has_lost_tag: false,
                 made_from: Ok(target(&name[..1]).reference),
+                service: None,
             };
             let seen = self.containers.borrow().iter().map(seen).collect();
             Ok((names.iter().map(|name| target(name)).collect(), seen))

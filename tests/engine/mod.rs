@@ -12,6 +12,7 @@ mod lab;
 mod policy;
 mod private_registry;
 mod program_in_container;
+mod service;
 mod soak;
 mod socket_proxy;
 mod storm;

@@ -43,9 +43,10 @@ impl Seen {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// Whether it is about what cannot exist, as the calls of a preflight are.
+    /// Whether it is about what cannot exist, as the calls of a preflight are, or about the services of a swarm.
     pub(crate) fn is_preflight(&self) -> bool {
         self.target.contains("_imagewatch.preflight")
+            || self.target.ends_with("/services?status=true")
             || self.target.ends_with("/events?since=1&until=1")
     }
 

@@ -11,6 +11,7 @@ mod journal;
 mod notify;
 mod policy;
 pub(crate) mod registry;
+mod service;
 mod swap;
 mod update;
 mod watch;

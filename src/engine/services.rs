@@ -1,0 +1,290 @@
+//! Swarm services, as a manager shows and changes them.
+
+use super::Engine;
+use super::LIST_LIMIT;
+use super::lock;
+use super::request::Call;
+use super::segment;
+use crate::error::Result;
+use crate::http;
+use crate::labels;
+use crate::secret::Secret;
+use serde_json::Value;
+use serde_json::json;
+use ureq::http::Method;
+
+/// A service of a swarm. In a list, it has only the fields that this file reads.
+#[derive(Debug, Clone)]
+pub struct Service(Value);
+
+impl Service {
+    /// A service as the Engine shows it.
+    #[must_use]
+    pub fn new(json: Value) -> Self {
+        Self(json)
+    }
+
+    fn text(&self, pointer: &str) -> &str {
+        let found = self.0.pointer(pointer).and_then(Value::as_str);
+        found.unwrap_or_default()
+    }
+
+    /// The id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.text("/ID")
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.text("/Spec/Name")
+    }
+
+    /// The number that changes with each change of the service.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.0["Version"]["Index"].as_u64().unwrap_or_default()
+    }
+
+    /// What its owner set.
+    #[must_use]
+    pub fn spec(&self) -> &Value {
+        &self.0["Spec"]
+    }
+
+    /// The image of its tasks, usually `NAME:TAG@DIGEST`.
+    #[must_use]
+    pub fn image(&self) -> &str {
+        self.text("/Spec/TaskTemplate/ContainerSpec/Image")
+    }
+
+    /// Names and values of its labels. Its own labels come before those of its containers.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        let own = self.0["Spec"]["Labels"].as_object();
+        let of_tasks = self.0["Spec"]["TaskTemplate"]["ContainerSpec"]["Labels"].as_object();
+        let is_own = move |name: &String| own.is_some_and(|own| own.contains_key(name));
+        let inherited = of_tasks.into_iter().flatten();
+        let inherited = inherited.filter(move |(name, _)| !is_own(name));
+        let all = own.into_iter().flatten().chain(inherited);
+        all.map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default()))
+    }
+
+    /// The value of one label.
+    #[must_use]
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels().find(|(key, _)| *key == name).map(|one| one.1)
+    }
+
+    /// Whether its tasks run to an end.
+    #[must_use]
+    pub fn is_job(&self) -> bool {
+        let mode = self.0["Spec"]["Mode"].as_object();
+        mode.is_some_and(|mode| mode.keys().any(|key| key.ends_with("Job")))
+    }
+
+    /// How many tasks its owner wants; 0 for a service with a task on each node.
+    #[must_use]
+    pub fn replicas(&self) -> usize {
+        let wanted = self.0["Spec"]["Mode"]["Replicated"]["Replicas"].as_u64();
+        usize::try_from(wanted.unwrap_or_default()).unwrap_or_default()
+    }
+
+    /// How many tasks run, and how many should, as a list shows it.
+    #[must_use]
+    pub fn running(&self) -> (u64, u64) {
+        let count = |name: &str| self.0["ServiceStatus"][name].as_u64().unwrap_or_default();
+        (count("RunningTasks"), count("DesiredTasks"))
+    }
+
+    /// The state of its last update, in Swarm's word; empty if there is none.
+    #[must_use]
+    pub fn state(&self) -> &str {
+        self.text("/UpdateStatus/State")
+    }
+
+    /// When its last update began.
+    #[must_use]
+    pub fn started(&self) -> &str {
+        self.text("/UpdateStatus/StartedAt")
+    }
+
+    /// When its last update ended.
+    #[must_use]
+    pub fn completed(&self) -> &str {
+        self.text("/UpdateStatus/CompletedAt")
+    }
+
+    /// Whether Swarm rolls a failed update back by itself.
+    #[must_use]
+    pub fn rolls_back_itself(&self) -> bool {
+        self.text("/Spec/UpdateConfig/FailureAction") == "rollback"
+    }
+
+    /// The service before its last change, if Swarm keeps it.
+    #[must_use]
+    pub fn previous(&self) -> Option<Self> {
+        let spec = self.0.get("PreviousSpec").filter(|spec| !spec.is_null())?;
+        Some(Self(json!({ "Spec": spec })))
+    }
+
+    fn outline(&self) -> Self {
+        let spec = |spec: &Value| {
+            let container = &spec["TaskTemplate"]["ContainerSpec"];
+            json!({
+                "Name": spec["Name"],
+                "Labels": kept(&spec["Labels"]),
+                "Mode": spec["Mode"],
+                "UpdateConfig": spec["UpdateConfig"],
+                "TaskTemplate": {"ContainerSpec": {
+                    "Image": container["Image"],
+                    "Labels": kept(&container["Labels"]),
+                }},
+            })
+        };
+        let previous = self.0.get("PreviousSpec");
+        Self(json!({
+            "ID": self.0["ID"],
+            "Version": self.0["Version"],
+            "Spec": spec(&self.0["Spec"]),
+            "PreviousSpec": previous.map(spec),
+            "UpdateStatus": self.0["UpdateStatus"],
+            "ServiceStatus": self.0["ServiceStatus"],
+        }))
+    }
+}
+
+/// The labels that imagewatch reads.
+fn kept(labels: &Value) -> Value {
+    let all = labels.as_object().into_iter().flatten();
+    let kept = all.filter(|(name, _)| labels::is_kept(name));
+    kept.map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+impl Engine {
+    /// Whether the Engine is no manager of a swarm, as far as it was asked. It is asked once, and again after each lost
+    /// connection.
+    #[must_use]
+    pub fn has_no_services(&self) -> bool {
+        *lock(&self.has_services) == Some(false)
+    }
+
+    /// Whether the Engine is a manager of a swarm, as far as it was asked.
+    #[must_use]
+    pub fn is_manager(&self) -> bool {
+        *lock(&self.has_services) == Some(true)
+    }
+
+    /// All services (`GET /services`); none if the Engine is no manager of a swarm, or a proxy hides them.
+    #[cold]
+    pub fn services(&self) -> Result<Vec<Service>> {
+        if self.has_no_services() {
+            return Ok(Vec::new());
+        }
+        let path = "/services?status=true";
+        let call = Call::new(Method::GET, path, self.deadlines.call);
+        let answer = self.read(&call, LIST_LIMIT);
+        match answer {
+            Ok(bytes) => {
+                *lock(&self.has_services) = Some(true);
+                let list = self.parse(&Method::GET, path, &bytes)?;
+                let list = list.as_array().into_iter().flatten();
+                Ok(list.map(|one| Service(one.clone()).outline()).collect())
+            }
+            // Docker outside of a swarm answers 503, Podman 404, and a proxy may forbid the call.
+            Err(error) if matches!(error.status(), Some(401..=406 | 501 | 503)) => {
+                *lock(&self.has_services) = Some(false);
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One service, by id or name (`GET /services/{id}`); `None` if there is no such service.
+    #[cold]
+    pub fn service(&self, id: &str) -> Result<Option<Service>> {
+        let path = format!("/services/{}", segment(id));
+        match self.get(&path, self.deadlines.call) {
+            Ok(found) => Ok(Some(Service(found))),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The tasks of a service (`GET /tasks`).
+    #[cold]
+    pub fn tasks(&self, id: &str) -> Result<Vec<Value>> {
+        let filter = format!(r#"{{"service":{{"{id}":true}}}}"#);
+        let path = format!("/tasks?filters={}", http::percent_encode(&filter, ""));
+        match self.get(&path, self.deadlines.call)? {
+            Value::Array(tasks) => Ok(tasks),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Gives a service a new spec, if it is still the one that was read (`POST /services/{id}/update`). The login goes
+    /// into the store of each node with a task.
+    #[cold]
+    pub fn update_service(
+        &self,
+        service: &Service,
+        spec: &Value,
+        auth: Option<&Secret>,
+    ) -> Result<()> {
+        let (id, version) = (segment(service.id()), service.version());
+        let path = format!("/services/{id}/update?version={version}");
+        let call = Call {
+            body: Some(spec),
+            auth,
+            ..Call::new(Method::POST, &path, self.deadlines.call)
+        };
+        self.finish(&call).map(drop)
+    }
+
+    /// Has Swarm bring back the spec before the last change, if the service is still the one that was read.
+    #[cold]
+    pub fn roll_back_service(&self, service: &Service) -> Result<()> {
+        let (id, version) = (segment(service.id()), service.version());
+        let path = format!("/services/{id}/update?version={version}&rollback=previous");
+        let call = Call {
+            body: Some(service.spec()),
+            ..Call::new(Method::POST, &path, self.deadlines.call)
+        };
+        self.finish(&call).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_labels_of_a_service_come_before_those_of_its_containers() {
+        let service = Service(json!({"Spec": {
+            "Labels": {"imagewatch.mode": "notify", "other": "x"},
+            "TaskTemplate": {"ContainerSpec": {"Labels": {
+                "imagewatch.mode": "update", "imagewatch.enable": "true",
+            }}},
+        }}));
+        assert_eq!(service.label("imagewatch.mode"), Some("notify"));
+        assert_eq!(service.label("imagewatch.enable"), Some("true"));
+        let outline = service.outline();
+        assert_eq!(outline.label("imagewatch.mode"), Some("notify"));
+        assert_eq!(outline.label("other"), None);
+        assert!(outline.previous().is_none());
+    }
+
+    #[test]
+    fn a_job_is_known_by_its_mode() {
+        for (mode, is_job) in [
+            (json!({"Replicated": {"Replicas": 3}}), false),
+            (json!({"Global": {}}), false),
+            (json!({"ReplicatedJob": {}}), true),
+            (json!({"GlobalJob": {}}), true),
+        ] {
+            let service = Service(json!({"Spec": {"Mode": mode}}));
+            assert_eq!(service.is_job(), is_job, "{mode}");
+        }
+    }
+}
