@@ -102,6 +102,11 @@ impl Admin {
     fn back(&self, name: &str, only: bool) -> Result<Order, Reply> {
         let (seen, reference) = self.find(name)?;
         self.refuse_held(&seen.name)?;
+        if seen.service.is_some() {
+            let name = &seen.name;
+            let reason = format!("{name} is a Swarm service (docker service rollback {name})");
+            return Err(Reply::error(409, &reason));
+        }
         let entries = self.history.entries();
         // An image that a roll-back brought back is no step forward, so such a step is not undone again.
         let updates = entries.iter().map(|entry| &entry.event);

@@ -191,6 +191,9 @@ fn why_not(wiring: &Wiring, one: &Seen) -> Result<Option<String>, String> {
     if one.stays_stopped {
         return Ok(Some(STOPPED.to_owned()));
     }
+    if one.service.is_some() {
+        return Ok(None);
+    }
     let Some(container) = wiring.engine.find(&one.id).map_err(say)? else {
         return Ok(Some("it was removed in the meantime".to_owned()));
     };

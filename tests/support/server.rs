@@ -46,8 +46,13 @@ impl Seen {
     /// Whether it is about what cannot exist, as the calls of a preflight are, or about the services of a swarm.
     pub(crate) fn is_preflight(&self) -> bool {
         self.target.contains("_imagewatch.preflight")
-            || self.target.ends_with("/services?status=true")
+            || self.is_list_of_services()
             || self.target.ends_with("/events?since=1&until=1")
+    }
+
+    /// Whether it looks for the services of a swarm.
+    pub(crate) fn is_list_of_services(&self) -> bool {
+        self.target.ends_with("/services?status=true")
     }
 
     /// `METHOD target`.

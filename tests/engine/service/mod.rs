@@ -31,7 +31,7 @@ impl Swarm {
         let body = json!({"ListenAddr": "127.0.0.1:2377", "AdvertiseAddr": "127.0.0.1"});
         let (status, answer) = lab.docker.json("POST", "/swarm/init", &body);
         assert_eq!(status, 200, "{answer}");
-        let between = EngineProxy::whole(&lab.docker);
+        let between = EngineProxy::with_services(&lab.docker);
         Some(Self { lab, between })
     }
 

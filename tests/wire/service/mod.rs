@@ -1,5 +1,7 @@
 //! A Swarm service, against a manager that does as it is told.
 
+mod many;
+
 use crate::support::Folder;
 use crate::support::server::Answer;
 use crate::support::server::Server;
