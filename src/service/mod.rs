@@ -41,8 +41,10 @@ pub enum Outcome {
     RolledBack(String),
     /// The tasks did not come up, and the service stays as it is.
     Left(String),
-    /// Nothing was changed, or the end is not known yet. Another round looks again.
+    /// Nothing was changed. Another round tries again.
     Later(String),
+    /// The update is written, and its end is not known yet. Another round looks again.
+    Open(String),
     /// The service is left alone for this reason.
     Alone(String),
     /// The service runs this digest already, and nobody waits for a judgement.
@@ -172,7 +174,7 @@ impl Rollout<'_> {
         let mut last = "Swarm does not answer".to_owned();
         while begun.elapsed() < patience || watch.is_settling(self.settle) {
             if self.shutdown.is_closed() {
-                return Outcome::Later("imagewatch is stopping, and Swarm goes on".to_owned());
+                return Outcome::Open("imagewatch is stopping, and Swarm goes on".to_owned());
             }
             match self.look(id) {
                 Ok(Some((service, tasks))) => {
@@ -197,7 +199,7 @@ impl Rollout<'_> {
             }
             std::thread::sleep(PAUSE);
         }
-        Outcome::Later(format!("still rolling out: {last}"))
+        Outcome::Open(format!("still rolling out: {last}"))
     }
 
     fn look(&self, id: &str) -> Result<Option<(Service, Vec<Value>)>> {
@@ -241,14 +243,14 @@ impl Rollout<'_> {
                     }
                     _ if now.version() == service.version() => {
                         if let Some(trouble) = trouble {
-                            return Outcome::Later(format!(
+                            return Outcome::Open(format!(
                                 "{words}, and not rolled back: {trouble}"
                             ));
                         }
                     }
                     "rollback_started" => {}
                     _ if digest_of(now.image()) == Some(to.as_str()) && begun.elapsed() > LATE => {
-                        return Outcome::Later(format!("{words}, and not rolled back yet"));
+                        return Outcome::Open(format!("{words}, and not rolled back yet"));
                     }
                     _ => {}
                 },

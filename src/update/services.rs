@@ -81,9 +81,10 @@ impl Refresher {
                 } else {
                     self.update_service(order, group, &one, outcomes, on)
                 };
-                is_own_due |= is_own(&one)
-                    && matches!(verdict, Verdict::Done | Verdict::Retry(_))
-                    && one.image_id != group.digest.as_str();
+                // Whatever comes of it, this process will be replaced.
+                is_own_due |= is_own(&one) && one.image_id != group.digest.as_str() && {
+                    verdict == Verdict::Done || self.is_known_open(&one.name)
+                };
                 let so_far = std::mem::replace(&mut group.verdict, Verdict::Done);
                 group.verdict = so_far.or_worse(verdict);
             }
@@ -274,11 +275,12 @@ impl Refresher {
     fn is_open(&self, one: &Seen) -> bool {
         let state = one.service.as_deref().map_or("", Service::state);
         let is_ours = || one.service.as_deref().and_then(Marker::of).is_some();
+        self.is_known_open(&one.name) || (matches!(state, "updating" | "paused") && is_ours())
+    }
+
+    fn is_known_open(&self, name: &str) -> bool {
         let open = self.open_services.lock();
-        let is_known = open
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(&one.name);
-        is_known || (matches!(state, "updating" | "paused") && is_ours())
+        open.unwrap_or_else(PoisonError::into_inner).contains(name)
     }
 
     pub(super) fn rollout(&self) -> Rollout<'_> {
@@ -310,7 +312,7 @@ impl Refresher {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         match outcome {
-            Outcome::Later(_) => open.insert(one.name.clone()),
+            Outcome::Open(_) => open.insert(one.name.clone()),
             _ => open.remove(&one.name),
         };
         drop(open);
@@ -337,7 +339,9 @@ impl Refresher {
                 let verdict = reject(&reason);
                 (Told::Skipped, Some(reason), verdict)
             }
-            Outcome::Later(reason) => (Told::Skipped, Some(reason.clone()), Verdict::Retry(reason)),
+            Outcome::Later(reason) | Outcome::Open(reason) => {
+                (Told::Skipped, Some(reason.clone()), Verdict::Retry(reason))
+            }
             Outcome::Alone(reason) => (Told::LeftAlone, Some(reason), Verdict::Noticed),
         };
         let event = Event::of(told, &one.name, &reference.to_string());
