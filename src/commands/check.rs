@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::engine::Image;
 use crate::error::Error;
 use crate::journal::History;
+use crate::journal::Replicas;
 use crate::journal::Standing;
 use crate::journal::Survey;
 use crate::journal::Versions;
@@ -78,6 +79,9 @@ pub struct Table {
     pub references: Vec<Row>,
     /// The managed containers that are left alone.
     pub left_alone: Vec<LeftAlone>,
+    /// The tasks of managed Swarm services.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<Replicas>,
     /// The number of watched containers and images, and the names of those behind.
     pub summary: String,
 }
@@ -135,6 +139,7 @@ pub(super) fn look(refresher: &Refresher) -> Result<Table, String> {
     Ok(Table {
         summary: summarise(&seen, &references),
         left_alone: left_alone.collect(),
+        services: refresher.selection.replicas(),
         references,
     })
 }
@@ -322,6 +327,13 @@ impl Table {
             text.truncate(start + text[start..].trim_end().len());
             text.push('\n');
         }
+        self.add_notes(&mut text);
+        text.push_str(&format!("{}\n", self.summary));
+        text
+    }
+
+    /// Adds a line for each thing that is no column.
+    fn add_notes(&self, text: &mut String) {
         for row in &self.references {
             if let Some(error) = &row.error {
                 text.push_str(&format!("{}: {error}\n", row.name));
@@ -342,8 +354,14 @@ impl Table {
                 one.container, one.image, one.reason
             ));
         }
-        text.push_str(&format!("{}\n", self.summary));
-        text
+        for one in &self.services {
+            let Replicas {
+                service,
+                running,
+                wanted,
+            } = one;
+            text.push_str(&format!("{service}: {running}/{wanted} tasks run\n"));
+        }
     }
 }
 
@@ -374,6 +392,11 @@ mod tests {
                 row("hermes", Standing::Outdated, None),
                 row("a", Standing::Failed, Some("HEAD x: 500")),
             ],
+            services: vec![Replicas {
+                service: "web".to_owned(),
+                running: 2,
+                wanted: 3,
+            }],
             left_alone: vec![LeftAlone {
                 container: "db".to_owned(),
                 image: "postgres@sha256:…".to_owned(),
@@ -387,6 +410,7 @@ reg.example/hermes:latest  sha256:aaaaaaaaaaaa  sha256:bbbbbbbbbbbb  outdated
 reg.example/a:latest       sha256:aaaaaaaaaaaa  -                    failed
 a: HEAD x: 500
 db (postgres@sha256:…): pinned to a digest
+web: 2/3 tasks run
 watching 2 containers, 2 images; 1 is behind: c
 ";
         assert_eq!(table.text(), expected);
@@ -409,6 +433,7 @@ reg.example/a:latest       sha256:aaaaaaaaaaaa  -                    failed
 hermes: 2.0.0 exists, you run 1.3.9
 a: HEAD x: 500
 db (postgres@sha256:…): pinned to a digest
+web: 2/3 tasks run
 watching 2 containers, 2 images; 1 is behind: c
 ";
         assert_eq!(with_versions.text(), expected);

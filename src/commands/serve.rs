@@ -186,8 +186,7 @@ impl Parts {
         let notifier = Arc::clone(&self.notifier);
         let (inlet, finished) = queue();
         let mut recovery = Recovery::new(config.auto_refresh);
-        let mut preflight = Preflight::default();
-        let mut is_open = true;
+        let (mut preflight, mut is_open) = (Preflight::default(), true);
         let work = move || {
             let record = |step: &Step| {
                 board.alive();

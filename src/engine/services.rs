@@ -128,38 +128,47 @@ impl Service {
         Some(Self(json!({ "Spec": spec })))
     }
 
-    fn outline(&self) -> Self {
-        let spec = |spec: &Value| {
-            let container = &spec["TaskTemplate"]["ContainerSpec"];
-            json!({
-                "Name": spec["Name"],
-                "Labels": kept(&spec["Labels"]),
-                "Mode": spec["Mode"],
-                "UpdateConfig": spec["UpdateConfig"],
-                "TaskTemplate": {"ContainerSpec": {
-                    "Image": container["Image"],
-                    "Labels": kept(&container["Labels"]),
-                }},
-            })
-        };
-        let previous = self.0.get("PreviousSpec");
-        Self(json!({
-            "ID": self.0["ID"],
-            "Version": self.0["Version"],
-            "Spec": spec(&self.0["Spec"]),
-            "PreviousSpec": previous.map(spec),
-            "UpdateStatus": self.0["UpdateStatus"],
-            "ServiceStatus": self.0["ServiceStatus"],
-        }))
+    /// The fields that this file reads, and the labels that imagewatch reads.
+    fn outline(mut self) -> Self {
+        for spec in ["/Spec", "/PreviousSpec"] {
+            keep(&mut self.0, &format!("{spec}/Labels"), labels::is_kept);
+            let template = format!("{spec}/TaskTemplate");
+            let container = format!("{template}/ContainerSpec");
+            keep(&mut self.0, &format!("{container}/Labels"), labels::is_kept);
+            keep(&mut self.0, &container, is_read);
+            keep(&mut self.0, &template, is_read);
+            keep(&mut self.0, spec, is_read);
+        }
+        keep(&mut self.0, "", is_read);
+        self
     }
 }
 
-/// The labels that imagewatch reads.
-fn kept(labels: &Value) -> Value {
-    let all = labels.as_object().into_iter().flatten();
-    let kept = all.filter(|(name, _)| labels::is_kept(name));
-    kept.map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
+/// Whether this file reads a field of a service or of its spec.
+fn is_read(name: &str) -> bool {
+    const READ: [&str; 13] = [
+        "ID",
+        "Version",
+        "Spec",
+        "PreviousSpec",
+        "UpdateStatus",
+        "ServiceStatus",
+        "Name",
+        "Labels",
+        "Mode",
+        "UpdateConfig",
+        "TaskTemplate",
+        "ContainerSpec",
+        "Image",
+    ];
+    READ.contains(&name)
+}
+
+/// Drops all other members of an object, if it is there.
+fn keep(json: &mut Value, pointer: &str, is_kept: fn(&str) -> bool) {
+    if let Some(Value::Object(members)) = json.pointer_mut(pointer) {
+        members.retain(|name, _| is_kept(name));
+    }
 }
 
 impl Engine {
@@ -188,9 +197,13 @@ impl Engine {
         match answer {
             Ok(bytes) => {
                 *lock(&self.has_services) = Some(true);
-                let list = self.parse(&Method::GET, path, &bytes)?;
-                let list = list.as_array().into_iter().flatten();
-                Ok(list.map(|one| Service(one.clone()).outline()).collect())
+                let mut services = Vec::new();
+                if let Value::Array(list) = self.parse(&Method::GET, path, &bytes)? {
+                    for one in list {
+                        services.push(Service(one).outline());
+                    }
+                }
+                Ok(services)
             }
             // Docker outside of a swarm answers 503, Podman 404, and a proxy may forbid the call.
             Err(error) if matches!(error.status(), Some(401..=406 | 501 | 503)) => {

@@ -7,6 +7,7 @@ mod history;
 mod metrics;
 mod put_off;
 mod rejections;
+mod replicas;
 mod report;
 mod sightings;
 mod standing;
@@ -52,6 +53,7 @@ pub use metrics::FORMAT;
 pub use metrics::HOOK_SENDERS;
 pub use metrics::Metrics;
 pub use metrics::VERIFICATIONS;
+pub use replicas::Replicas;
 
 pub use history::History;
 

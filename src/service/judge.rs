@@ -19,33 +19,57 @@ pub(super) struct Tasks {
 
 impl Tasks {
     pub(super) fn of(service: &Service, tasks: &[Value], to: &str) -> Self {
-        let is_new = |task: &&Value| {
-            let image = task["Spec"]["ContainerSpec"]["Image"].as_str();
-            image.and_then(digest_of) == Some(to)
-        };
-        let live = || {
-            tasks
-                .iter()
-                .filter(|task| task["DesiredState"] == "running")
-        };
-        let is_up = |task: &&Value| is_new(task) && task["Status"]["State"] == "running";
         let since = seconds(service.started());
-        let failed: Vec<&Value> = tasks
-            .iter()
-            .filter(|task| is_new(task) && has_failed(task))
-            .filter(|task| task["CreatedAt"].as_str().map_or("", seconds) >= since)
-            .collect();
-        let newest = failed
-            .iter()
-            .copied()
-            .reduce(|one, other| if time(other) > time(one) { other } else { one });
-        let waits = || live().find(|task| is_new(task) && !is_up(task));
+        let (mut live, mut up) = (0, 0);
+        let mut failed: Vec<&Value> = Vec::new();
+        let mut waits = None;
+        let mut nodes = Vec::new();
+        for task in tasks {
+            let is_new = digest_of_task(task) == Some(to);
+            let is_up = is_new && task["Status"]["State"] == "running";
+            // A task that is `ready` starts once Swarm's pause after a failure is over.
+            if matches!(task["DesiredState"].as_str(), Some("running" | "ready")) {
+                live += 1;
+                if is_up {
+                    up += 1;
+                    nodes.push(&task["NodeID"]);
+                } else if is_new {
+                    waits = Some(task);
+                }
+            }
+            let is_since = || task["CreatedAt"].as_str().map_or("", seconds) >= since;
+            if is_new && has_failed(task) && is_since() {
+                failed.push(task);
+            }
+        }
+        // A service with a task on each node has no number of tasks. None of its nodes may be left without one.
+        let is_replaced =
+            |task: &&Value| service.replicas() > 0 || nodes.contains(&&task["NodeID"]);
         Self {
-            are_well: live().count() >= service.replicas() && live().all(|task| is_up(&task)),
+            are_well: up == live && up >= service.replicas() && failed.iter().all(is_replaced),
             failed: failed.len(),
-            words: newest.or_else(waits).map(words),
+            words: newest(&failed).or(waits).map(words),
         }
     }
+}
+
+/// The digest of the newest task that ended by itself with another image than the service has.
+pub fn digest_that_failed<'t>(service: &Service, tasks: &'t [Value]) -> Option<&'t str> {
+    let now = super::digest_of(service.image());
+    let is_other = |task: &&Value| digest_of_task(task) != now && has_failed(task);
+    let failed: Vec<&Value> = tasks.iter().filter(is_other).collect();
+    newest(&failed).and_then(digest_of_task)
+}
+
+fn digest_of_task(task: &Value) -> Option<&str> {
+    task["Spec"]["ContainerSpec"]["Image"]
+        .as_str()
+        .and_then(digest_of)
+}
+
+fn newest<'t>(tasks: &[&'t Value]) -> Option<&'t Value> {
+    let tasks = tasks.iter().copied();
+    tasks.reduce(|one, other| if time(other) > time(one) { other } else { one })
 }
 
 /// Whether the task ended by itself. A task that Swarm ends is `shutdown`.

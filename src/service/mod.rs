@@ -7,7 +7,9 @@
 
 mod judge;
 mod marker;
+mod watch;
 
+pub use judge::digest_that_failed;
 pub use marker::Marker;
 
 use crate::engine::Engine;
@@ -22,15 +24,20 @@ use judge::Tasks;
 use serde_json::Value;
 use std::time::Duration;
 use std::time::Instant;
+use watch::Seen;
+use watch::Watch;
 
-/// The time between two looks at a service.
-const PAUSE: Duration = Duration::from_millis(500);
+/// The time between two looks at services.
+pub const PAUSE: Duration = Duration::from_millis(500);
 /// How long Swarm may take to show that an update began. With nothing to roll out, it never does.
 const LATE: Duration = Duration::from_secs(5);
 /// How long an update is waited for. After that it is looked at again in each round.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How long an update that an earlier round waited for is waited for.
 const SECOND_PATIENCE: Duration = Duration::from_secs(20);
+
+const REMOVED: &str = "it was removed in the meantime";
+const CHANGED: &str = "its owner changed it in the meantime";
 
 /// The outcome of a service's update.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +62,28 @@ pub enum Outcome {
 #[must_use]
 pub fn digest_of(image: &str) -> Option<&str> {
     image.split_once('@').map(|(_, digest)| digest)
+}
+
+/// The digest that a roll-back by hand leads to.
+///
+/// # Errors
+/// Why there is none.
+#[cold]
+pub fn digest_before(service: &Service) -> std::result::Result<String, &'static str> {
+    if service.state().starts_with("rollback_") {
+        return Err("it was rolled back already, and Swarm would roll it forward again");
+    }
+    if service.state() == "updating" {
+        return Err("an update of it is under way");
+    }
+    let previous = service.previous();
+    let previous = previous
+        .as_ref()
+        .and_then(|previous| digest_of(previous.image()));
+    match previous {
+        Some(before) if Some(before) != digest_of(service.image()) => Ok(before.to_owned()),
+        _ => Err("Swarm does not know an earlier image of it"),
+    }
 }
 
 /// The tag that a service follows.
@@ -101,7 +130,7 @@ pub fn changed(service: &Service, image: &str, marker: &Marker) -> Value {
     spec
 }
 
-/// Updates services, one at a time.
+/// Updates services. Each step asks Swarm once, so that one thread can follow many updates.
 #[derive(Debug)]
 pub struct Rollout<'a> {
     /// A manager of the swarm.
@@ -112,111 +141,190 @@ pub struct Rollout<'a> {
     pub settle: Duration,
 }
 
+/// The update of one service on its way.
+#[derive(Debug)]
+pub struct Update {
+    id: String,
+    to: Digest,
+    auth: Option<Secret>,
+    stage: Stage,
+    begun: Instant,
+    patience: Duration,
+    watch: Watch,
+    last: String,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Nothing is written yet.
+    Write,
+    /// Swarm replaces the tasks.
+    Roll,
+    /// Swarm was asked for the earlier spec. The words say why, and what went wrong with that call.
+    Back(String, Option<String>),
+}
+
+impl Update {
+    /// An update to begin. The login goes to the nodes.
+    #[must_use]
+    pub fn new(id: &str, to: &Digest, auth: Option<Secret>) -> Self {
+        Self {
+            id: id.to_owned(),
+            to: to.clone(),
+            auth,
+            stage: Stage::Write,
+            begun: Instant::now(),
+            patience: PATIENCE,
+            watch: Watch::default(),
+            last: "Swarm does not answer".to_owned(),
+        }
+    }
+
+    /// An update that was written before, by whichever process.
+    #[must_use]
+    pub fn written(id: &str, to: &Digest, patience: Duration) -> Self {
+        Self {
+            stage: Stage::Roll,
+            patience,
+            ..Self::new(id, to, None)
+        }
+    }
+
+    /// A roll-back by hand that Swarm was asked for.
+    #[must_use]
+    pub fn going_back(id: &str, from: &Digest) -> Self {
+        Self {
+            stage: Stage::Back("by hand".to_owned(), None),
+            ..Self::new(id, from, None)
+        }
+    }
+
+    fn is_there(&self, image: &str) -> bool {
+        digest_of(image) == Some(self.to.as_str())
+    }
+}
+
 impl Rollout<'_> {
-    /// Updates a service to `digest`, and judges the update.
-    ///
-    /// # Errors
-    /// When the Engine does not answer before the write.
+    /// Goes one step on, and returns the outcome if that was the last one. A deadline is no reason to roll back.
     #[cold]
-    pub fn update(&self, id: &str, digest: &Digest, auth: Option<&Secret>) -> Result<Outcome> {
-        let Some(service) = self.engine.service(id)? else {
-            return Ok(Outcome::Alone("it was removed in the meantime".to_owned()));
-        };
-        let ours = Marker::of(&service);
-        if digest_of(service.image()) == Some(digest.as_str()) {
-            return Ok(match ours {
-                Some(_) => self.judge(id, digest, SECOND_PATIENCE),
-                None => Outcome::Unchanged,
+    pub fn step(&self, update: &mut Update) -> Option<Outcome> {
+        if self.shutdown.is_closed() {
+            let words = "imagewatch is stopping, and Swarm goes on".to_owned();
+            return Some(match update.stage {
+                Stage::Write => Outcome::Later(words),
+                _ => Outcome::Open(words),
             });
         }
-        if let Err(reason) = followed(&service) {
-            return Ok(Outcome::Alone(reason));
-        }
-        if matches!(
-            service.state(),
-            "updating" | "paused" | "rollback_started" | "rollback_paused"
-        ) {
-            let whose = if ours.is_some() {
-                "an earlier update"
-            } else {
-                "its owner's update"
-            };
-            let reason = format!(
-                "{whose} is {} (docker service inspect shows more)",
-                service.state()
-            );
-            return Ok(Outcome::Later(reason));
-        }
-        let marker = Marker::new(digest_of(service.image()), digest);
-        let image = pinned(service.image(), digest);
-        let written =
-            self.engine
-                .update_service(&service, &changed(&service, &image, &marker), auth);
-        if let Err(error) = written {
-            // The call may have taken effect, or another writer was faster.
-            let now = self.engine.service(id)?;
-            if now.as_ref().and_then(Marker::of).as_ref() != Some(&marker) {
-                return Ok(Outcome::Later(error.to_string()));
+        let asked = self.engine.service(&update.id);
+        let stepped = asked.and_then(|found| match found {
+            Some(service) => self.step_on(update, &service),
+            None => Ok(Some(Outcome::Alone(REMOVED.to_owned()))),
+        });
+        match stepped {
+            Ok(None) => {}
+            Ok(outcome) => return outcome,
+            Err(error) if matches!(update.stage, Stage::Write) => {
+                return Some(Outcome::Later(error.to_string()));
+            }
+            Err(error) => {
+                update.watch = Watch::default();
+                update.last = error.to_string();
             }
         }
-        log::info!(
-            "service={}: image={image}, Swarm rolls it out",
-            service.name()
-        );
-        Ok(self.judge(id, digest, PATIENCE))
+        if update.begun.elapsed() < update.patience || update.watch.is_settling(self.settle) {
+            return None;
+        }
+        Some(match &update.stage {
+            Stage::Back(words, _) => {
+                Outcome::RolledBack(format!("{words} (Swarm still rolls it back)"))
+            }
+            _ => Outcome::Open(format!("still rolling out: {}", update.last)),
+        })
     }
 
-    /// Waits for the end of an update that was written, and judges it. A deadline is no reason to roll back.
+    fn step_on(&self, update: &mut Update, service: &Service) -> Result<Option<Outcome>> {
+        match &update.stage {
+            Stage::Write => self.write(update, service),
+            Stage::Back(words, trouble) => {
+                let is_late = update.begun.elapsed() > LATE;
+                Ok(went_back(
+                    service,
+                    update,
+                    words,
+                    trouble.as_deref(),
+                    is_late,
+                ))
+            }
+            Stage::Roll => {
+                let tasks = self.engine.tasks(&update.id)?;
+                let tasks = Tasks::of(service, &tasks, update.to.as_str());
+                let is_late = update.begun.elapsed() > LATE;
+                let to = update.to.as_str();
+                match update.watch.see(service, &tasks, to, is_late, self.settle) {
+                    Seen::Rolling(words) => update.last = words,
+                    Seen::Failed(words) => return Ok(self.roll_back(update, service, words)),
+                    Seen::Over(outcome) => return Ok(Some(outcome)),
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Writes the image, if nothing speaks against it.
     #[cold]
-    pub fn judge(&self, id: &str, to: &Digest, patience: Duration) -> Outcome {
-        let begun = Instant::now();
-        let mut watch = Watch::default();
-        let mut last = "Swarm does not answer".to_owned();
-        while begun.elapsed() < patience || watch.is_settling(self.settle) {
-            if self.shutdown.is_closed() {
-                return Outcome::Open("imagewatch is stopping, and Swarm goes on".to_owned());
+    fn write(&self, update: &mut Update, service: &Service) -> Result<Option<Outcome>> {
+        let ours = Marker::of(service);
+        if update.is_there(service.image()) {
+            if ours.is_none() {
+                return Ok(Some(Outcome::Unchanged));
             }
-            match self.look(id) {
-                Ok(Some((service, tasks))) => {
-                    let tasks = Tasks::of(&service, &tasks, to.as_str());
-                    match watch.see(
-                        &service,
-                        &tasks,
-                        to.as_str(),
-                        begun.elapsed() > LATE,
-                        self.settle,
-                    ) {
-                        Seen::Rolling(words) => last = words,
-                        Seen::Failed(words) => return self.roll_back(&service, to, &words),
-                        Seen::Over(outcome) => return outcome,
-                    }
-                }
-                Ok(None) => return Outcome::Alone("it was removed in the meantime".to_owned()),
-                Err(error) => {
-                    watch = Watch::default();
-                    last = error.to_string();
+            update.patience = SECOND_PATIENCE;
+        } else {
+            if let Err(reason) = followed(service) {
+                return Ok(Some(Outcome::Alone(reason)));
+            }
+            let state = service.state();
+            let is_stuck = state == "paused" && ours.is_some();
+            if matches!(
+                state,
+                "updating" | "paused" | "rollback_started" | "rollback_paused"
+            ) && !is_stuck
+            {
+                let whose = ours.map_or("its owner's update", |_| "an earlier update");
+                let reason = format!("{whose} is {state} (docker service inspect shows more)");
+                return Ok(Some(Outcome::Later(reason)));
+            }
+            // The way back from an update on top of one that failed would lead to that one.
+            let from = digest_of(service.image()).filter(|_| !is_stuck);
+            let marker = Marker::new(from, &update.to);
+            let image = pinned(service.image(), &update.to);
+            let spec = changed(service, &image, &marker);
+            let written = self
+                .engine
+                .update_service(service, &spec, update.auth.as_ref());
+            if let Err(error) = written {
+                // The call may have taken effect, or another writer was faster.
+                let now = self.engine.service(&update.id)?;
+                if now.as_ref().and_then(Marker::of).as_ref() != Some(&marker) {
+                    return Ok(Some(Outcome::Later(error.to_string())));
                 }
             }
-            std::thread::sleep(PAUSE);
+            log::info!(
+                "service={}: image={image}, Swarm rolls it out",
+                service.name()
+            );
         }
-        Outcome::Open(format!("still rolling out: {last}"))
-    }
-
-    fn look(&self, id: &str) -> Result<Option<(Service, Vec<Value>)>> {
-        let Some(service) = self.engine.service(id)? else {
-            return Ok(None);
-        };
-        let tasks = self.engine.tasks(id)?;
-        Ok(Some((service, tasks)))
+        update.stage = Stage::Roll;
+        update.begun = Instant::now();
+        Ok(None)
     }
 
     /// Asks Swarm for the earlier spec, unless its owner wants the pause. The version lets only one such call through.
     #[cold]
-    fn roll_back(&self, service: &Service, to: &Digest, words: &str) -> Outcome {
-        let wanted = service.label(labels::ROLLBACK).and_then(labels::switch);
-        if wanted == Some(false) {
-            let label = labels::ROLLBACK;
-            return Outcome::Left(format!("{words} (left so: {label}=false)"));
+    fn roll_back(&self, update: &mut Update, service: &Service, words: String) -> Option<Outcome> {
+        let label = labels::ROLLBACK;
+        if service.label(label).and_then(labels::switch) == Some(false) {
+            return Some(Outcome::Left(format!("{words} (left so: {label}=false)")));
         }
         let from = Marker::of(service).and_then(|marker| marker.from);
         let previous = service.previous();
@@ -224,125 +332,41 @@ impl Rollout<'_> {
             .as_ref()
             .map(|previous| digest_of(previous.image()));
         if way_back != Some(from.as_deref()) {
-            return Outcome::Left(format!(
-                "{words} (Swarm no longer has the spec from before the update)"
-            ));
+            let why = "Swarm no longer has the spec from before the update";
+            return Some(Outcome::Left(format!("{words} ({why})")));
         }
         log::warn!("service={}: {words}; Swarm rolls it back", service.name());
         let asked = self.engine.roll_back_service(service);
-        let begun = Instant::now();
-        let mut trouble = asked.err().map(|error| error.to_string());
-        while begun.elapsed() < PATIENCE && !self.shutdown.is_closed() {
-            match self.engine.service(service.id()) {
-                Ok(Some(now)) => match now.state() {
-                    "rollback_completed" => return Outcome::RolledBack(words.to_owned()),
-                    "rollback_paused" => {
-                        return Outcome::RolledBack(format!(
-                            "{words} (the roll-back is paused too: docker service ps says why)"
-                        ));
-                    }
-                    _ if now.version() == service.version() => {
-                        if let Some(trouble) = trouble {
-                            return Outcome::Open(format!(
-                                "{words}, and not rolled back: {trouble}"
-                            ));
-                        }
-                    }
-                    "rollback_started" => {}
-                    _ if digest_of(now.image()) == Some(to.as_str()) && begun.elapsed() > LATE => {
-                        return Outcome::Open(format!("{words}, and not rolled back yet"));
-                    }
-                    _ => {}
-                },
-                Ok(None) => return Outcome::Alone("it was removed in the meantime".to_owned()),
-                Err(error) => trouble = Some(error.to_string()),
-            }
-            std::thread::sleep(PAUSE);
-        }
-        Outcome::RolledBack(format!("{words} (Swarm still rolls it back)"))
+        let trouble = asked.err().map(|error| error.to_string());
+        update.stage = Stage::Back(words, trouble);
+        (update.begun, update.patience) = (Instant::now(), PATIENCE);
+        None
     }
 }
 
-/// What the looks so far have shown.
-#[derive(Debug, Default)]
-struct Watch {
-    /// Since when Swarm calls the update ended.
-    ended: Option<Instant>,
-    /// Since when all tasks are well.
-    well: Option<Instant>,
-    /// How many tasks had failed when Swarm called the update ended.
-    failed: usize,
-}
-
-/// What one look shows.
-enum Seen {
-    Rolling(String),
-    Failed(String),
-    Over(Outcome),
-}
-
-impl Watch {
-    fn is_settling(&self, settle: Duration) -> bool {
-        self.ended.is_some_and(|ended| ended.elapsed() < settle * 2)
-    }
-
-    fn see(
-        &mut self,
-        service: &Service,
-        tasks: &Tasks,
-        to: &str,
-        is_late: bool,
-        settle: Duration,
-    ) -> Seen {
-        let state = service.state();
-        let words = tasks.words.clone();
-        let words = words.unwrap_or_else(|| format!("Swarm's state is {state:?}"));
-        match state {
-            "rollback_started" => return Seen::Rolling(words),
-            "rollback_completed" => {
-                return Seen::Over(Outcome::RolledBack(format!(
-                    "{words} (Swarm rolled it back)"
-                )));
-            }
-            "rollback_paused" => {
-                return Seen::Over(Outcome::RolledBack(format!(
-                    "{words} (the roll-back is paused too)"
-                )));
-            }
-            _ if digest_of(service.image()) != Some(to) => {
-                return Seen::Over(Outcome::Alone(
-                    "its owner changed it in the meantime".to_owned(),
-                ));
-            }
-            "completed" | "paused" => {}
-            "" if is_late => {}
-            _ => return Seen::Rolling(words),
+/// What came of a roll-back that Swarm was asked for, as far as its service shows.
+fn went_back(
+    service: &Service,
+    update: &Update,
+    words: &str,
+    trouble: Option<&str>,
+    is_late: bool,
+) -> Option<Outcome> {
+    match service.state() {
+        "rollback_completed" => Some(Outcome::RolledBack(words.to_owned())),
+        "rollback_paused" => {
+            let why = "the roll-back is paused too: docker service ps says why";
+            Some(Outcome::RolledBack(format!("{words} ({why})")))
         }
-        let now = Instant::now();
-        if self.ended.is_none() {
-            (self.ended, self.failed) = (Some(now), tasks.failed);
+        "rollback_started" => None,
+        _ if is_late && update.is_there(service.image()) => {
+            let trouble = trouble.unwrap_or("Swarm has not begun yet");
+            Some(Outcome::Open(format!(
+                "{words}, and not rolled back: {trouble}"
+            )))
         }
-        let ended = self.ended.unwrap_or(now);
-        if tasks.are_well {
-            let since = *self.well.get_or_insert(now);
-            if now.duration_since(since) >= settle && tasks.failed == self.failed {
-                let is_paused = state == "paused";
-                let note = is_paused
-                    .then(|| "Swarm has paused the update, although all tasks run".to_owned());
-                return Seen::Over(Outcome::Updated(note));
-            }
-        } else {
-            self.well = None;
-        }
-        // A task that fails after the end, or is not well when the time is up, failed with the new image.
-        let is_over = now.duration_since(ended) >= settle;
-        if tasks.failed > self.failed || (is_over && !tasks.are_well && tasks.failed > 0) {
-            return Seen::Failed(words);
-        }
-        if state == "paused" && tasks.failed > 0 && !tasks.are_well {
-            return Seen::Failed(words);
-        }
-        Seen::Rolling(words)
+        _ if is_late => Some(Outcome::Alone(CHANGED.to_owned())),
+        _ => None,
     }
 }
 
@@ -412,86 +436,5 @@ mod tests {
         };
         assert_eq!(Marker::of(&with(&format!("a:1@{NEW}"))), Some(marker));
         assert_eq!(Marker::of(&with(&format!("a:1@{OLD}"))), None);
-    }
-
-    fn tasks(are_well: bool, failed: usize) -> Tasks {
-        let words = (failed > 0).then(|| "a task is failed".to_owned());
-        Tasks {
-            are_well,
-            failed,
-            words,
-        }
-    }
-
-    fn in_state(state: &str, image: &str) -> Service {
-        Service::new(json!({
-            "Spec": {"TaskTemplate": {"ContainerSpec": {"Image": format!("a:1@{image}")}}},
-            "UpdateStatus": {"State": state},
-        }))
-    }
-
-    /// What the last of some looks shows, with no time to settle.
-    fn shown(looks: &[(&str, &str, Tasks)], is_late: bool) -> String {
-        let mut watch = Watch::default();
-        let mut last = String::new();
-        for (state, image, tasks) in looks {
-            last = match watch.see(&in_state(state, image), tasks, NEW, is_late, Duration::ZERO) {
-                Seen::Rolling(_) => "rolling".to_owned(),
-                Seen::Failed(_) => "failed".to_owned(),
-                Seen::Over(outcome) => format!("{outcome:?}"),
-            };
-        }
-        last
-    }
-
-    #[test]
-    fn an_update_is_judged_by_its_tasks_and_not_by_swarms_word() {
-        for (state, image, tasks, is_late, expected) in [
-            ("updating", NEW, tasks(false, 0), false, "rolling"),
-            ("updating", NEW, tasks(false, 2), false, "rolling"),
-            ("", NEW, tasks(true, 0), false, "rolling"),
-            ("", NEW, tasks(true, 0), true, "Updated(None)"),
-            ("completed", NEW, tasks(true, 0), false, "Updated(None)"),
-            ("completed", NEW, tasks(false, 3), false, "failed"),
-            ("completed", NEW, tasks(false, 0), false, "rolling"),
-            ("paused", NEW, tasks(false, 1), false, "failed"),
-            ("paused", NEW, tasks(false, 0), false, "rolling"),
-            (
-                "paused",
-                NEW,
-                tasks(true, 1),
-                false,
-                r#"Updated(Some("Swarm has paused the update, although all tasks run"))"#,
-            ),
-            (
-                "completed",
-                OLD,
-                tasks(false, 0),
-                false,
-                r#"Alone("its owner changed it in the meantime")"#,
-            ),
-            ("rollback_started", OLD, tasks(false, 1), false, "rolling"),
-            (
-                "rollback_completed",
-                OLD,
-                tasks(false, 1),
-                false,
-                r#"RolledBack("a task is failed (Swarm rolled it back)")"#,
-            ),
-        ] {
-            let found = shown(&[(state, image, tasks)], is_late);
-            assert_eq!(found, expected, "{state}");
-        }
-    }
-
-    #[test]
-    fn a_task_that_fails_after_the_end_is_a_failure() {
-        let mut watch = Watch::default();
-        let settle = Duration::from_secs(60);
-        let mut see =
-            |tasks: &Tasks| watch.see(&in_state("completed", NEW), tasks, NEW, false, settle);
-        assert!(matches!(see(&tasks(true, 1)), Seen::Rolling(_)));
-        assert!(matches!(see(&tasks(true, 1)), Seen::Rolling(_)));
-        assert!(matches!(see(&tasks(true, 2)), Seen::Failed(_)));
     }
 }

@@ -6,7 +6,6 @@ use super::order::Moved;
 use super::order::Wanted;
 use super::select::Consent;
 use super::select::Seen;
-use super::select::by_reference;
 use crate::engine::Summary;
 use crate::error::Result;
 use crate::journal::Reasoned;
@@ -134,4 +133,15 @@ impl Refresher {
         }
         Ok(())
     }
+}
+
+/// Returns the containers by the reference that each follows.
+pub(super) fn by_reference(seen: Vec<Seen>) -> HashMap<Reference, Vec<Seen>> {
+    let mut all: HashMap<Reference, Vec<Seen>> = HashMap::new();
+    for one in seen {
+        if let Ok(reference) = &one.made_from {
+            all.entry(reference.clone()).or_default().push(one);
+        }
+    }
+    all
 }

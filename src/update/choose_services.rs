@@ -1,67 +1,86 @@
 //! The choice of Swarm services. They are chosen like containers, and seen as such.
 
+use super::Refresher;
+use super::choose::Chosen;
+use super::choose::by_reference;
+use super::order::Extent;
+use super::order::Order;
 use super::select::Seen;
 use super::select::Selection;
 use super::select::blocking_label;
+use super::select::made_from;
 use crate::engine::Engine;
 use crate::engine::Service;
 use crate::error::Result;
+use crate::journal::Outcomes;
+use crate::journal::Replicas;
+use crate::journal::Verdict;
 use crate::labels::Enabled;
 use crate::labels::Wishes;
 use crate::policy::OwnRules;
+use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::service::digest_of;
 use crate::service::followed;
 use crate::sort::sort;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 
 /// Stands before the name of a service, which may be a container's too.
 pub(super) const SERVICE: &str = "service ";
 
 impl Selection {
-    /// Returns the managed services of a swarm.
+    /// Returns the managed services of a swarm, or those with these names. A named service counts as managed, unless its
+    /// owner opted out.
     ///
     /// # Errors
     /// When the Engine does not answer.
     #[cold]
-    pub fn services(&self, engine: &Engine) -> Result<Vec<Seen>> {
+    pub fn choose_services(&self, names: Option<&[String]>, engine: &Engine) -> Result<Vec<Seen>> {
         let mut seen = Vec::new();
         for service in engine.services()? {
             let wishes = Wishes::of(&mut service.labels());
-            let is_workspace = |reference: &Reference| {
-                let has_prefix = service.name().starts_with(&self.prefix);
-                self.select.workspaces && has_prefix && self.runtimes.contains(reference)
-            };
-            let made_from = followed(&service);
-            let is_selected = made_from.as_ref().is_ok_and(is_workspace);
-            if wishes.enabled != Enabled::No && (is_selected || self.selects_any_image(&wishes)) {
+            let mut made_from = followed(&service);
+            if let Some(names) = names {
+                if !names.iter().any(|name| name == service.name()) {
+                    continue;
+                }
+                if let Some(reason) = blocking_label(&wishes) {
+                    made_from = Err(reason.to_owned());
+                }
+            } else {
+                let is_workspace = self.select.workspaces
+                    && service.name().starts_with(&self.prefix)
+                    && made_from
+                        .as_ref()
+                        .is_ok_and(|found| self.runtimes.contains(found));
+                if wishes.enabled == Enabled::No
+                    || !(is_workspace || self.selects_any_image(&wishes))
+                {
+                    continue;
+                }
                 self.warn_of_labels(&format!("{SERVICE}{}", service.name()), &wishes);
-                let made_from = wishes.unclear.clone().map_or(made_from, Err);
-                seen.push(self.seen_service(service, &wishes, made_from));
+                if let Some(reason) = wishes.unclear.clone() {
+                    made_from = Err(reason);
+                }
             }
+            seen.push(self.seen_service(service, &wishes, made_from));
         }
         sort(&mut seen, |one, other| one.name < other.name);
+        if names.is_none() {
+            *self.lock_replicas() = seen.iter().filter_map(replicas).collect();
+        }
         Ok(seen)
     }
 
-    /// Returns the services with these names. A named service counts as managed, unless its owner opted out.
-    ///
-    /// # Errors
-    /// When the Engine does not answer.
-    #[cold]
-    pub fn named_services(&self, names: &[String], engine: &Engine) -> Result<Vec<Seen>> {
-        let mut seen = Vec::new();
-        for service in engine.services()? {
-            if !names.iter().any(|name| name == service.name()) {
-                continue;
-            }
-            let wishes = Wishes::of(&mut service.labels());
-            let made_from = match blocking_label(&wishes) {
-                Some(reason) => Err(reason.to_owned()),
-                None => followed(&service),
-            };
-            seen.push(self.seen_service(service, &wishes, made_from));
-        }
-        Ok(seen)
+    /// The tasks of the managed services, as the last look showed them. Nobody is asked.
+    #[must_use]
+    pub fn replicas(&self) -> Vec<Replicas> {
+        self.lock_replicas().clone()
+    }
+
+    fn lock_replicas(&self) -> MutexGuard<'_, Vec<Replicas>> {
+        self.replicas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn seen_service(
@@ -85,5 +104,101 @@ impl Selection {
             made_from,
             service: Some(Box::new(service)),
         }
+    }
+}
+
+fn replicas(seen: &Seen) -> Option<Replicas> {
+    let (running, wanted) = seen.service.as_ref()?.running();
+    Some(Replicas {
+        service: seen.name.clone(),
+        running,
+        wanted,
+    })
+}
+
+/// The services of one image in a refresh.
+pub(super) struct Group {
+    pub(super) reference: Reference,
+    pub(super) digest: Digest,
+    /// Those that are not begun yet, the last one first.
+    pub(super) services: Vec<Seen>,
+    pub(super) verdict: Verdict,
+}
+
+impl Refresher {
+    /// Finds the services of the chosen images.
+    pub(super) fn groups(
+        &self,
+        order: &Order,
+        chosen: &mut Chosen,
+        outcomes: &mut Outcomes,
+    ) -> Vec<Group> {
+        let names = order.images.containers();
+        let services = (self.selection).choose_services(names.as_deref(), &self.engine);
+        let services = services.unwrap_or_else(|error| {
+            log::warn!("service list: {error}");
+            Vec::new()
+        });
+        let mut of = by_reference(services);
+        let mut groups = Vec::new();
+        let targets = std::mem::take(&mut chosen.targets);
+        for target in targets {
+            let reference = &target.reference;
+            let mut services = of.remove(reference).unwrap_or_default();
+            if let Some(only) = order.images.only(reference) {
+                services.retain(|one| only.contains(&one.name));
+            }
+            if services.is_empty() {
+                chosen.targets.push(target);
+                continue;
+            }
+            if self.is_for_containers(order, chosen, reference) {
+                chosen.targets.push(target.clone());
+            }
+            if matches!(order.extent, Extent::Fetch | Extent::Pull) {
+                continue;
+            }
+            let known = order
+                .images
+                .digest_of(reference)
+                .or(chosen.digests.get(reference));
+            match known
+                .cloned()
+                .map_or_else(|| self.registry.digest(reference), Ok)
+            {
+                Ok(digest) => groups.push(Group {
+                    reference: target.reference,
+                    digest,
+                    services: services.into_iter().rev().collect(),
+                    verdict: Verdict::Done,
+                }),
+                Err(error) => {
+                    outcomes.report.failed.push(target.name.clone());
+                    log::warn!("{}: {error}", target.name);
+                    outcomes
+                        .verdicts
+                        .push((reference.clone(), Verdict::Retry(error.to_string())));
+                }
+            }
+        }
+        groups
+    }
+
+    /// Whether the image is pulled here too: for a container, for the platform, or because a caller named it.
+    fn is_for_containers(&self, order: &Order, chosen: &Chosen, reference: &Reference) -> bool {
+        if self.catalogue.find(reference).is_some() {
+            return true;
+        }
+        let list = chosen.list.as_deref().unwrap_or_default();
+        let names = order.images.containers();
+        list.iter().any(|one| {
+            let is_meant = match &names {
+                Some(names) => names.iter().any(|name| name == one.name()),
+                None => self.selection.may_be_managed(one),
+            };
+            is_meant
+                && made_from(one.image_name(), one.image_id())
+                    .is_ok_and(|found| found == *reference)
+        })
     }
 }

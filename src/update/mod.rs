@@ -5,6 +5,7 @@
 //! roll-back of an image ends the updates to that image, because the next container would fail too.
 
 mod back;
+mod back_service;
 mod catalogue;
 mod choose;
 mod choose_services;
@@ -19,11 +20,6 @@ mod lifecycle;
 mod local_images;
 mod lock;
 mod managed;
-mod replace;
-mod replaced;
-mod select;
-mod services;
-
 mod neighbours;
 mod newer;
 mod order;
@@ -36,8 +32,12 @@ mod pulls;
 mod pushes;
 mod releases;
 mod renew;
+mod replace;
+mod replaced;
 mod resume;
 mod round;
+mod select;
+mod services;
 mod side_by_side;
 mod stopped;
 mod survey;
@@ -58,11 +58,10 @@ pub use find::find_service;
 pub use find::in_mid_swap;
 pub use find::names_and_references;
 
-pub use lifecycle::has_any;
-pub use local_images::LocalImages;
-
 pub use itself::Itself;
 pub use itself::Server;
+pub use lifecycle::has_any;
+pub use local_images::LocalImages;
 
 pub use jobs::Answer;
 pub use jobs::Backlog;
@@ -112,10 +111,10 @@ use crate::registry::Registry;
 use crate::swap::Acceptance;
 use crate::thread::Shutdown;
 use choose::NotifyOnly;
+use choose::by_reference;
 use pull::Pulled;
 use replaced::Replaced;
 use round::Round;
-use select::by_reference;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,18 +1,18 @@
 //! Judges the updates of services whose process was killed, and tells of each once.
 
 use super::Refresher;
-use super::Seen;
+use super::choose_services::Group;
 use crate::engine::Service;
 use crate::journal::Event;
 use crate::journal::Outcomes;
 use crate::journal::Step;
+use crate::journal::Verdict;
 use crate::reference::Digest;
-use crate::reference::Reference;
 use crate::service;
 use crate::service::Marker;
 use crate::service::Outcome;
+use crate::service::Update;
 use crate::time::parse_rfc3339;
-use std::collections::HashSet;
 use std::time::Duration;
 use std::time::SystemTime;
 
@@ -20,96 +20,103 @@ use std::time::SystemTime;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// An update that is older than this is no news, whatever the history holds.
 const OLD_NEWS: Duration = Duration::from_secs(86_400);
+/// How old an update may be whose tasks do not all run, if no history says whether it was judged.
+const SICK: Duration = Duration::from_secs(3600);
 
 impl Refresher {
     /// Finishes the judgement of updates whose process was killed, and tells of them once. Returns whether to be called
     /// again, because the Engine did not answer.
     #[cold]
     pub fn resume_services(&self, on: &(dyn Fn(&Step) + Sync)) -> bool {
-        let Ok(seen) = self.selection.services(&self.engine) else {
+        let Ok(seen) = self.selection.choose_services(None, &self.engine) else {
             return true;
         };
-        let mut outcomes = Outcomes::default();
-        for one in seen {
-            let (Some(service), Ok(reference)) = (one.service.as_deref(), &one.made_from) else {
+        let (mut outcomes, mut groups, mut open) = (Outcomes::default(), Vec::new(), Vec::new());
+        for mut one in seen {
+            let (Some(service), Ok(reference)) = (one.service.clone(), one.made_from.clone())
+            else {
                 continue;
             };
-            if let Some(marker) = Marker::rolled_back(service) {
-                self.resume_rolled_back(&one, service, reference, &marker, &mut outcomes, on);
-            } else if service.state().starts_with("rollback_") && service.previous().is_none() {
-                self.reject_failed(&one, reference);
-            } else if let Some(marker) = Marker::of(service)
-                && let Ok(digest) = marker.to.parse::<Digest>()
-                && !self.is_told(&one.name, service, &marker)
-            {
-                let before = Seen {
-                    image_id: marker.from.clone().unwrap_or_default(),
-                    ..one.clone()
-                };
-                let outcome = self.rollout().judge(&one.id, &digest, PATIENCE);
-                self.report_service(&before, reference, &digest, outcome, &mut outcomes, on);
+            let is_back = service.state().starts_with("rollback_");
+            let Some((from, to, at)) = self.last_update(&service, is_back) else {
+                continue;
+            };
+            let Ok(digest) = to.parse::<Digest>() else {
+                continue;
+            };
+            let group = Group {
+                reference,
+                digest,
+                services: Vec::new(),
+                verdict: Verdict::Done,
+            };
+            let is_told = self.is_told(&one.name, &service, &to, &at);
+            if is_back && is_told {
+                if !self.rejected.concern(&group.reference) {
+                    let (words, digest) = (rolled_back(&one.name), &group.digest);
+                    self.rejected
+                        .add(&group.reference, digest.as_str(), Some(digest), &words);
+                }
+            } else if is_back {
+                let outcome = Outcome::RolledBack(rolled_back(&one.name));
+                self.report_service(&one, &group, outcome, &mut outcomes, on);
+            } else if !is_told {
+                one.image_id = from;
+                let update = Update::written(&one.id, &group.digest, PATIENCE);
+                open.push((groups.len(), one, update));
+                groups.push(group);
             }
         }
+        self.roll_out(None, &mut groups, open, &mut outcomes, on);
         false
     }
 
-    fn resume_rolled_back(
-        &self,
-        one: &Seen,
-        service: &Service,
-        reference: &Reference,
-        marker: &Marker,
-        outcomes: &mut Outcomes,
-        on: &(dyn Fn(&Step) + Sync),
-    ) {
-        let Ok(digest) = marker.to.parse::<Digest>() else {
-            return;
+    /// The last update of a service as far as Swarm remembers it, if it was ours or is rolled back: the digests before
+    /// and of it, and when it was written.
+    fn last_update(&self, service: &Service, is_back: bool) -> Option<(String, String, String)> {
+        let marker = match is_back {
+            true => Marker::rolled_back(service),
+            false => Marker::of(service),
         };
-        let reason = format!("{} was rolled back", one.name);
-        if !self.is_told(&one.name, service, marker) {
-            let outcome = Outcome::RolledBack(reason);
-            self.report_service(one, reference, &digest, outcome, outcomes, on);
-        } else if self.rejected.reason_of_digest(reference, &digest).is_none() {
-            self.rejected
-                .add(reference, digest.as_str(), Some(&digest), &reason);
+        if let Some(marker) = marker {
+            return Some((marker.from.unwrap_or_default(), marker.to, marker.at));
         }
-    }
-
-    /// Rejects the digest that Swarm itself has rolled back. Only the tasks that failed still show it.
-    fn reject_failed(&self, one: &Seen, reference: &Reference) {
-        let tasks = self.engine.tasks(&one.id).unwrap_or_default();
-        let failed = tasks
-            .iter()
-            .filter(|task| task["Status"]["State"] != "running");
-        let images = failed.filter_map(|task| task["Spec"]["ContainerSpec"]["Image"].as_str());
-        let digests: HashSet<&str> = images.filter_map(service::digest_of).collect();
-        for digest in digests.into_iter().filter(|digest| *digest != one.image_id) {
-            if let (Ok(digest), false) =
-                (digest.parse::<Digest>(), self.rejected.concern(reference))
-            {
-                let reason = format!("Swarm rolled {} back", one.name);
-                self.rejected
-                    .add(reference, digest.as_str(), Some(&digest), &reason);
-            }
+        // After a roll-back of its own, Swarm keeps no spec of the update. Only the tasks that failed show it.
+        if !is_back || service.previous().is_some() {
+            return None;
         }
+        let tasks = self.engine.tasks(service.id()).ok()?;
+        let failed = service::digest_that_failed(service, &tasks)?;
+        Some((String::new(), failed.to_owned(), String::new()))
     }
 
     /// Whether an earlier process has told of an update, as far as the history or the times show.
-    fn is_told(&self, name: &str, service: &Service, marker: &Marker) -> bool {
+    fn is_told(&self, name: &str, service: &Service, to: &str, at: &str) -> bool {
         let age = |time: &str| {
             let time = parse_rfc3339(time)?;
             SystemTime::now().duration_since(time).ok()
         };
+        let ended = Some(service.completed()).filter(|time| !time.is_empty());
+        let age = age(ended.unwrap_or(at));
+        let is_older = |limit| age.is_none_or(|age| age > limit);
         if self.history.is_kept() {
             let is_it = |event: &Event| {
-                event.container.as_deref() == Some(name) && event.new.as_deref() == Some(&marker.to)
+                event.container.as_deref() == Some(name) && event.new.as_deref() == Some(to)
             };
             return self.history.entries().iter().any(|one| is_it(&one.event))
-                || age(&marker.at).is_none_or(|age| age > OLD_NEWS);
+                || is_older(OLD_NEWS);
         }
-        let ended = Some(service.completed()).filter(|time| !time.is_empty());
-        let is_open = service.state() == "updating" || service.state() == "paused";
-        let last_words = self.acceptance.settle + Duration::from_secs(5);
-        !is_open && age(ended.unwrap_or(&marker.at)).is_none_or(|age| age > last_words)
+        let is_open = matches!(service.state(), "updating" | "paused");
+        let (running, wanted) = service.running();
+        let is_well = running >= wanted || service.state().starts_with("rollback_");
+        let last_words = match is_well {
+            true => self.acceptance.settle + Duration::from_secs(5),
+            false => SICK,
+        };
+        !is_open && is_older(last_words)
     }
+}
+
+fn rolled_back(name: &str) -> String {
+    format!("{name} was rolled back")
 }

@@ -7,6 +7,7 @@ use crate::engine::Inspector;
 use crate::engine::Service;
 use crate::engine::Summary;
 use crate::error::Result;
+use crate::journal::Replicas;
 pub use crate::labels::Consent;
 use crate::labels::Enabled;
 use crate::labels::FOLLOWED;
@@ -93,6 +94,8 @@ pub struct Selection {
     warned: Arc<Mutex<HashMap<String, Vec<String>>>>,
     /// The image names that containers were created with, by container id. The list does not always show them.
     image_names: Arc<Mutex<HashMap<String, String>>>,
+    /// The tasks of the managed services, as the last look showed them.
+    pub(super) replicas: Arc<Mutex<Vec<Replicas>>>,
 }
 
 impl Selection {
@@ -108,6 +111,7 @@ impl Selection {
             has_keys: false,
             warned: Arc::default(),
             image_names: Arc::default(),
+            replicas: Arc::default(),
         }
     }
 
@@ -195,9 +199,7 @@ impl Selection {
             });
         }
         self.forget_others(list);
-        if !engine.has_no_services() {
-            seen.extend(self.services(engine)?);
-        }
+        seen.extend(self.choose_services(None, engine)?);
         Ok(seen)
     }
 
@@ -237,8 +239,8 @@ impl Selection {
                 service: None,
             });
         }
-        if seen.len() < names.len() && !engine.has_no_services() {
-            seen.extend(self.named_services(names, engine)?);
+        if seen.len() < names.len() {
+            seen.extend(self.choose_services(Some(names), engine)?);
         }
         Ok(seen)
     }
@@ -360,17 +362,6 @@ pub(super) fn by_name(list: &[Summary]) -> impl Iterator<Item = &Summary> {
     let mut sorted: Vec<&Summary> = list.iter().collect();
     sort(&mut sorted, |one, other| one.name() < other.name());
     sorted.into_iter()
-}
-
-/// Returns the containers by the reference that each follows.
-pub(super) fn by_reference(seen: Vec<Seen>) -> HashMap<Reference, Vec<Seen>> {
-    let mut all: HashMap<Reference, Vec<Seen>> = HashMap::new();
-    for one in seen {
-        if let Ok(reference) = &one.made_from {
-            all.entry(reference.clone()).or_default().push(one);
-        }
-    }
-    all
 }
 
 /// Returns the reason in the labels that forbids an update even if a caller names the container.

@@ -5,10 +5,9 @@ use super::Consent;
 use super::Refresher;
 use super::Seen;
 use super::choose::Chosen;
+use super::choose_services::Group;
 use super::order::Extent;
 use super::order::Order;
-use super::select::by_reference;
-use super::select::made_from;
 use crate::engine::Service;
 use crate::error::headline;
 use crate::journal::Event;
@@ -19,23 +18,26 @@ use crate::journal::Step;
 use crate::journal::Verdict;
 use crate::reference::Digest;
 use crate::reference::Reference;
-use crate::reference::Target;
 use crate::reference::short;
 use crate::service::Marker;
 use crate::service::Outcome;
+use crate::service::PAUSE;
 use crate::service::Rollout;
+use crate::service::Update;
 use crate::swap;
 use std::sync::PoisonError;
 
 /// The reason to leave everything else for the next round.
 const OWN_FIRST: &str = "imagewatch's own service is updated first";
 
-/// The services of one image in a refresh.
-struct Group {
-    target: Target,
-    services: Vec<Seen>,
-    digest: Digest,
-    verdict: Verdict,
+/// An update on its way, with the place of its group.
+pub(super) type Open = (usize, Seen, Update);
+
+impl Group {
+    fn add(&mut self, verdict: Verdict) {
+        let so_far = std::mem::replace(&mut self.verdict, Verdict::Done);
+        self.verdict = so_far.or_worse(verdict);
+    }
 }
 
 impl Refresher {
@@ -54,182 +56,172 @@ impl Refresher {
             return Vec::new();
         }
         let mut groups = self.groups(order, chosen, outcomes);
-        let own = (!groups.is_empty())
-            .then(|| swap::own_service(&self.engine))
-            .flatten();
-        let is_own = |one: &Seen| own.as_deref() == Some(one.id.as_str());
-        let place = groups
-            .iter()
-            .position(|group| group.services.iter().any(is_own));
-        if let Some(place) = place {
-            let mut group = groups.remove(place);
-            let place = group.services.iter().position(is_own).unwrap_or_default();
-            group.services.swap(0, place);
-            groups.insert(0, group);
+        if groups.is_empty() {
+            return Vec::new();
         }
         let mut is_own_due = false;
-        for group in &mut groups {
-            for one in std::mem::take(&mut group.services) {
-                let verdict = if is_own_due {
-                    let event = Event::of(
-                        Told::Skipped,
-                        &one.name,
-                        &group.target.reference.to_string(),
-                    );
-                    self.tell(event.because(OWN_FIRST), outcomes, on);
-                    Verdict::Retry(OWN_FIRST.to_owned())
-                } else {
-                    self.update_service(order, group, &one, outcomes, on)
-                };
-                // Whatever comes of it, this process will be replaced.
-                is_own_due |= is_own(&one) && one.image_id != group.digest.as_str() && {
-                    verdict == Verdict::Done || self.is_known_open(&one.name)
-                };
-                let so_far = std::mem::replace(&mut group.verdict, Verdict::Done);
-                group.verdict = so_far.or_worse(verdict);
-            }
-        }
-        let mut verdicts = Vec::new();
-        for group in groups {
-            let reference = group.target.reference;
-            digests.push((reference.clone(), group.digest));
-            verdicts.push((reference, group.verdict));
+        if let Some(own) = self.own_group(&mut groups) {
+            let (was, name) = (
+                own.services[0].image_id.clone(),
+                own.services[0].name.clone(),
+            );
+            let mut first = vec![own];
+            self.roll_out(Some(order), &mut first, Vec::new(), outcomes, on);
+            let own = first.remove(0);
+            // Whatever comes of it, this process will be replaced.
+            is_own_due = was != own.digest.as_str()
+                && (own.verdict == Verdict::Done || self.is_known_open(&name));
+            groups.push(own);
         }
         if is_own_due {
-            let left = std::mem::take(&mut chosen.targets).into_iter();
-            verdicts.extend(left.map(|one| (one.reference, Verdict::Retry(OWN_FIRST.to_owned()))));
+            for group in &mut groups {
+                for one in std::mem::take(&mut group.services) {
+                    let event = Event::of(Told::Skipped, &one.name, &group.reference.to_string());
+                    self.tell(event.because(OWN_FIRST), outcomes, on);
+                    group.add(Verdict::Retry(OWN_FIRST.to_owned()));
+                }
+            }
+            for one in std::mem::take(&mut chosen.targets) {
+                let verdict = Verdict::Retry(OWN_FIRST.to_owned());
+                outcomes.verdicts.push((one.reference, verdict));
+            }
+        }
+        self.roll_out(Some(order), &mut groups, Vec::new(), outcomes, on);
+        let mut verdicts = Vec::new();
+        for group in groups {
+            digests.push((group.reference.clone(), group.digest));
+            verdicts.push((group.reference, group.verdict));
         }
         verdicts
     }
 
-    /// Finds the services of the chosen images.
-    fn groups(&self, order: &Order, chosen: &mut Chosen, outcomes: &mut Outcomes) -> Vec<Group> {
-        let services = match order.images.containers() {
-            Some(names) => self.selection.named_services(&names, &self.engine),
-            None => self.selection.services(&self.engine),
-        };
-        let services = services.unwrap_or_else(|error| {
-            log::warn!("service list: {error}");
-            Vec::new()
-        });
-        let mut of = by_reference(services);
-        let mut groups = Vec::new();
-        let targets = std::mem::take(&mut chosen.targets);
-        for target in targets {
-            let reference = &target.reference;
-            let mut services = of.remove(reference).unwrap_or_default();
-            if let Some(only) = order.images.only(reference) {
-                services.retain(|one| only.contains(&one.name));
-            }
-            if services.is_empty() {
-                chosen.targets.push(target);
-                continue;
-            }
-            if self.is_for_containers(order, chosen, reference) {
-                chosen.targets.push(target.clone());
-            }
-            if matches!(order.extent, Extent::Fetch | Extent::Pull) {
-                continue;
-            }
-            let known = order
-                .images
-                .digest_of(reference)
-                .or(chosen.digests.get(reference));
-            match known
-                .cloned()
-                .map_or_else(|| self.registry.digest(reference), Ok)
-            {
-                Ok(digest) => groups.push(Group {
-                    target,
-                    services,
-                    digest,
+    /// Takes the own service out, into a group of its own.
+    #[cold]
+    fn own_group(&self, groups: &mut [Group]) -> Option<Group> {
+        let own = swap::own_service(&self.engine)?;
+        for group in groups {
+            if let Some(place) = group.services.iter().position(|one| one.id == own) {
+                let one = group.services.remove(place);
+                if one
+                    .service
+                    .as_ref()
+                    .is_some_and(|one| !one.rolls_back_itself())
+                {
+                    log::warn!(
+                        "service={}: imagewatch itself, and a bad image of it would stay (set update_config: \
+                         failure_action: rollback)",
+                        one.name
+                    );
+                }
+                return Some(Group {
+                    reference: group.reference.clone(),
+                    digest: group.digest.clone(),
+                    services: vec![one],
                     verdict: Verdict::Done,
-                }),
-                Err(error) => {
-                    outcomes.report.failed.push(target.name.clone());
-                    log::warn!("{}: {error}", target.name);
-                    outcomes
-                        .verdicts
-                        .push((reference.clone(), Verdict::Retry(error.to_string())));
+                });
+            }
+        }
+        None
+    }
+
+    /// Follows the open updates, and begins those that wait, as many at a time as the owner allows. Services of one image
+    /// are updated one after the other, because the first roll-back ends the updates to that image.
+    #[cold]
+    pub(super) fn roll_out(
+        &self,
+        order: Option<&Order>,
+        groups: &mut [Group],
+        mut open: Vec<Open>,
+        outcomes: &mut Outcomes,
+        on: &(dyn Fn(&Step) + Sync),
+    ) {
+        let rollout = self.rollout();
+        loop {
+            for (place, group) in groups.iter_mut().enumerate() {
+                while open.len() < self.parallel
+                    && !open.iter().any(|one| one.0 == place)
+                    && let Some(one) = group.services.pop()
+                {
+                    match self.begin_service(order, group, &one, outcomes, on) {
+                        Ok(update) => open.push((place, one, update)),
+                        Err(verdict) => group.add(verdict),
+                    }
                 }
             }
+            let mut next = 0;
+            while let Some((place, one, update)) = open.get_mut(next) {
+                if let Some(outcome) = rollout.step(update) {
+                    let group = &mut groups[*place];
+                    let verdict = self.report_service(one, group, outcome, outcomes, on);
+                    group.add(verdict);
+                    open.swap_remove(next);
+                } else {
+                    next += 1;
+                }
+            }
+            if open.is_empty() && groups.iter().all(|group| group.services.is_empty()) {
+                return;
+            }
+            if !open.is_empty() {
+                std::thread::sleep(PAUSE);
+            }
         }
-        groups
     }
 
-    /// Whether the image is pulled here too: for a container, for the platform, or because a caller named it.
-    fn is_for_containers(&self, order: &Order, chosen: &Chosen, reference: &Reference) -> bool {
-        if self
-            .catalogue
-            .iter()
-            .any(|runtime| runtime.reference == *reference)
-        {
-            return true;
+    pub(super) fn rollout(&self) -> Rollout<'_> {
+        Rollout {
+            engine: &self.engine,
+            shutdown: &self.shutdown,
+            settle: self.acceptance.settle,
         }
-        let list = chosen.list.as_deref().unwrap_or_default();
-        let names = order.images.containers();
-        list.iter().any(|one| {
-            let is_meant = match &names {
-                Some(names) => names.iter().any(|name| name == one.name()),
-                None => self.selection.may_be_managed(one),
-            };
-            is_meant
-                && made_from(one.image_name(), one.image_id())
-                    .is_ok_and(|found| found == *reference)
-        })
     }
 
-    /// Updates one service, or reports why not.
+    /// Begins the update of one service, or reports why not.
     #[cold]
-    fn update_service(
+    fn begin_service(
         &self,
-        order: &Order,
+        order: Option<&Order>,
         group: &Group,
         one: &Seen,
         outcomes: &mut Outcomes,
         on: &(dyn Fn(&Step) + Sync),
-    ) -> Verdict {
-        let (reference, digest) = (&group.target.reference, &group.digest);
+    ) -> std::result::Result<Update, Verdict> {
+        let (reference, digest) = (&group.reference, &group.digest);
         let event = |told| {
             let event = Event::of(told, &one.name, &reference.to_string());
             event.from_to(&one.image_id, digest.as_str())
         };
-        if one.consent == Consent::Notify && !order.images.are_named() {
-            if one.image_id != digest.as_str() {
+        let is_there = one.image_id == digest.as_str();
+        if one.consent == Consent::Notify && !order.is_some_and(|order| order.images.are_named()) {
+            if !is_there {
                 self.tell(event(Told::Behind), outcomes, on);
             }
-            return Verdict::Noticed;
+            return Err(Verdict::Noticed);
         }
-        if one.image_id == digest.as_str() && !self.is_open(one) {
+        if is_there && !self.is_open(one) {
             outcomes.report.unchanged.push(one.name.clone());
-            return Verdict::Done;
+            return Err(Verdict::Done);
         }
-        if let Some(verdict) = self.held_service(order, group, one, outcomes, on) {
-            return verdict;
+        if let Some(verdict) =
+            order.and_then(|order| self.held_service(order, group, one, outcomes, on))
+        {
+            return Err(verdict);
         }
-        let login = self
-            .swarm_auth
-            .then(|| self.credentials.login(reference))
-            .flatten();
-        let auth = login.map(|login| login.registry_auth(reference.registry()));
+        let login = self.swarm_auth.then(|| self.credentials.login(reference));
+        let auth = login
+            .flatten()
+            .map(|login| login.registry_auth(reference.registry()));
         // A login that is refused must not reach the nodes: each task would fail there.
-        if auth.is_some() && !matches!(self.registry.holds(reference, digest), Ok(true)) {
-            let words = format!(
-                "its registry does not hand out {} with this login",
-                digest.short()
-            );
+        if auth.is_some()
+            && !is_there
+            && !matches!(self.registry.holds(reference, digest), Ok(true))
+        {
+            let short = digest.short();
+            let words = format!("its registry does not hand out {short} with this login");
             self.tell(event(Told::Skipped).because(&words), outcomes, on);
-            return Verdict::Retry(words);
+            return Err(Verdict::Retry(words));
         }
-        let outcome = self.rollout().update(&one.id, digest, auth.as_ref());
-        match outcome {
-            Ok(outcome) => self.report_service(one, reference, digest, outcome, outcomes, on),
-            Err(error) => {
-                let words = error.to_string();
-                self.tell(event(Told::Skipped).because(&words), outcomes, on);
-                Verdict::Retry(words)
-            }
-        }
+        Ok(Update::new(&one.id, digest, auth))
     }
 
     /// The verdict on a service whose image is rejected, or whose time has not come.
@@ -242,7 +234,7 @@ impl Refresher {
         outcomes: &mut Outcomes,
         on: &(dyn Fn(&Step) + Sync),
     ) -> Option<Verdict> {
-        let (reference, digest) = (&group.target.reference, &group.digest);
+        let (reference, digest) = (&group.reference, &group.digest);
         if order.extent == Extent::Force {
             self.rejected.clear(reference);
         } else if let Some(reason) = self.rejection_of(one, reference, digest) {
@@ -283,25 +275,17 @@ impl Refresher {
         open.unwrap_or_else(PoisonError::into_inner).contains(name)
     }
 
-    pub(super) fn rollout(&self) -> Rollout<'_> {
-        Rollout {
-            engine: &self.engine,
-            shutdown: &self.shutdown,
-            settle: self.acceptance.settle,
-        }
-    }
-
     /// Reports the outcome of a service's update, and returns the verdict on the image.
     #[cold]
     pub(super) fn report_service(
         &self,
         one: &Seen,
-        reference: &Reference,
-        digest: &Digest,
+        group: &Group,
         outcome: Outcome,
         outcomes: &mut Outcomes,
         on: &(dyn Fn(&Step) + Sync),
     ) -> Verdict {
+        let (reference, digest) = (&group.reference, &group.digest);
         let reject = |reason: &str| {
             let (reason, image) = (headline(reason).0.to_owned(), digest.as_str());
             self.rejected.add(reference, image, Some(digest), &reason);
@@ -351,7 +335,7 @@ impl Refresher {
         verdict
     }
 
-    fn tell(&self, event: Event, outcomes: &mut Outcomes, on: &(dyn Fn(&Step) + Sync)) {
+    pub(super) fn tell(&self, event: Event, outcomes: &mut Outcomes, on: &(dyn Fn(&Step) + Sync)) {
         match event.outcome {
             // Nobody knows how long which task was away.
             Told::Recreated => {

@@ -5,7 +5,9 @@ use crate::engine::commands::run_with;
 use crate::engine::lab::Lab;
 use crate::engine::lab::good;
 use crate::support::Folder;
+use crate::support::engine_proxy::Action;
 use crate::support::engine_proxy::EngineProxy;
+use crate::support::engine_proxy::Place;
 use crate::support::eventually;
 use crate::support::images::ImageSpec;
 use crate::support::program::Program;
@@ -259,4 +261,97 @@ fn an_update_whose_process_was_killed_is_judged_and_told_of_by_the_next_one() {
     program.await_line(&format!("rolled back container={}", lab.name("web")));
     assert_eq!(swarm.rolls_back(), 1);
     assert!(swarm.image("web").ends_with(&second));
+}
+
+#[test]
+fn a_service_goes_back_by_hand_once_and_does_not_come_forward_again() {
+    let Some(swarm) = Swarm::new() else { return };
+    let lab = &swarm.lab;
+    swarm.create("web", "v1", &|_| ());
+    let first = swarm.image("web");
+    let program = swarm.watcher(&[]);
+    lab.publish("web", &good("v2"));
+    let name = lab.name("web");
+    program.await_line(&format!("updated service={name}"));
+    let path = format!("/admin/containers/{name}/rollback");
+    let (status, report) = program.ask("POST", &path);
+    assert_eq!(
+        (status, &report["recreated"]),
+        (200, &json!([name])),
+        "{report}"
+    );
+    assert_eq!(swarm.image("web"), first);
+    assert_eq!(swarm.rolls_back(), 1);
+    let (status, report) = program.ask("POST", &path);
+    assert_eq!(status, 409, "{report}");
+    let heads = lab.proxy.lines().len();
+    eventually("three more rounds", || {
+        (lab.proxy.lines().len() > heads + 3).then_some(())
+    });
+    assert_eq!(swarm.image("web"), first);
+    assert_eq!(swarm.writes().len(), 2, "{}", program.log());
+}
+
+#[test]
+fn an_update_that_never_ends_holds_up_no_other_and_is_not_rolled_back() {
+    let Some(swarm) = Swarm::new() else { return };
+    let lab = &swarm.lab;
+    // With one node there is never room for a second task beside the first.
+    swarm.create("stuck", "v1", &|spec| {
+        spec["Mode"] = json!({"Replicated": {"Replicas": 1}});
+        spec["UpdateConfig"]["Order"] = json!("start-first");
+        spec["TaskTemplate"]["Placement"] = json!({"MaxReplicas": 1});
+    });
+    swarm.create("web", "v1", &|_| ());
+    let stuck = lab.publish("stuck", &good("v2"));
+    lab.publish("web", &good("v2"));
+    let program = swarm.watcher(&[("IMAGEWATCH_CATCH_UP", "true")]);
+    program.await_line(&format!("updated service={}", lab.name("web")));
+    eventually("it is written", || {
+        swarm.image("stuck").ends_with(&stuck).then_some(())
+    });
+    assert_eq!(swarm.running("stuck", &stuck), 0);
+    assert_eq!(swarm.rolls_back(), 0, "{}", program.log());
+}
+
+/// Whichever call the process is killed at, the next process ends what it began, and writes nothing twice.
+#[test]
+fn a_process_killed_at_any_of_its_calls_leaves_nothing_to_repair() {
+    let Some(swarm) = Swarm::new() else { return };
+    let lab = &swarm.lab;
+    swarm.create("web", "v1", &|spec| {
+        spec["Mode"] = json!({"Replicated": {"Replicas": 1}})
+    });
+    let state = Folder::new();
+    let state = state.path().display().to_string();
+    let vars = [
+        ("IMAGEWATCH_STATE", &*state),
+        ("IMAGEWATCH_CATCH_UP", "true"),
+    ];
+    let calls = ["GET /services/", "POST /services/", "GET /tasks"];
+    for (number, call) in calls.into_iter().enumerate() {
+        for action in [Action::HoldBefore, Action::HoldAfter] {
+            let mark = format!("v{number}{action:?}");
+            let mut program = swarm.watcher(&vars);
+            let (inlet, outlet) = std::sync::mpsc::channel();
+            let before = swarm.between.lines();
+            let seen = before.iter().filter(|line| line.contains(call)).count();
+            let place = Place::Holding(call, seen + 1);
+            swarm
+                .between
+                .at(place, action, move |line| drop(inlet.send(line)));
+            let digest = lab.publish("web", &good(&mark));
+            let limit = std::time::Duration::from_secs(60);
+            let line = outlet.recv_timeout(limit).expect("the call comes");
+            program.kill();
+            let program = swarm.watcher(&vars);
+            eventually(&format!("{line} {mark}"), || {
+                (swarm.running("web", &digest) == 1).then_some(())
+            });
+            let image = swarm.image("web");
+            assert!(image.ends_with(&digest), "{image}");
+            program.await_line(&format!("updated service={}", lab.name("web")));
+        }
+    }
+    assert_eq!(swarm.rolls_back(), 0);
 }

@@ -10,6 +10,7 @@ use imagewatch::engine::Engine;
 use imagewatch::reference::Digest;
 use imagewatch::service::Outcome;
 use imagewatch::service::Rollout;
+use imagewatch::service::Update;
 use imagewatch::thread::Shutdown;
 use serde_json::Value;
 use serde_json::json;
@@ -129,9 +130,13 @@ impl Manager {
             shutdown: &Shutdown::default(),
             settle: Duration::from_millis(300),
         };
-        rollout
-            .update("id1", &digest('b'), None)
-            .expect("an answer")
+        let mut update = Update::new("id1", &digest('b'), None);
+        loop {
+            if let Some(outcome) = rollout.step(&mut update) {
+                return outcome;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     fn writes(&self) -> Vec<String> {
