@@ -185,4 +185,64 @@ mod tests {
         assert_eq!(words(&[waits]), pending);
         assert_eq!(words(&[]), None);
     }
+
+    #[test]
+    fn a_service_on_each_node_is_not_well_while_a_node_has_lost_its_task() {
+        let global = Service::new(json!({"Spec": {"Mode": {"Global": {}}}}));
+        let on = |node: &str, mut task: Value| {
+            task["NodeID"] = json!(node);
+            task
+        };
+        let dead = || task("new", "shutdown", "failed", "");
+        let up = || task("new", "running", "running", "");
+        for (tasks, are_well) in [
+            (vec![on("a", up()), on("b", up())], true),
+            (vec![on("a", dead()), on("a", up())], true),
+            // Nothing runs, and nothing is to start.
+            (vec![on("a", dead())], false),
+            (vec![on("a", dead()), on("b", up())], false),
+            // The next start waits for Swarm's pause after a failure.
+            (
+                vec![on("a", dead()), on("a", task("new", "ready", "ready", ""))],
+                false,
+            ),
+            (vec![], true),
+        ] {
+            assert_eq!(
+                Tasks::of(&global, &tasks, NEW).are_well,
+                are_well,
+                "{tasks:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_newest_digest_that_failed_is_the_one_that_swarm_rolled_back() {
+        let at = |time: &str, mut task: Value| {
+            task["Status"]["Timestamp"] = json!(time);
+            task
+        };
+        let mut service = json!({"Spec": {"TaskTemplate": {"ContainerSpec": {}}}});
+        service["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"] = json!("a:1@sha256:old");
+        let service = Service::new(service);
+        let tasks = [
+            at(
+                "2026-01-02T03:04:09Z",
+                task("old", "shutdown", "failed", ""),
+            ),
+            at(
+                "2026-01-02T03:04:08Z",
+                task("new", "shutdown", "failed", ""),
+            ),
+            at(
+                "2026-01-02T03:04:07Z",
+                task("older", "shutdown", "failed", ""),
+            ),
+            at(
+                "2026-01-02T03:04:10Z",
+                task("oldest", "shutdown", "shutdown", ""),
+            ),
+        ];
+        assert_eq!(digest_that_failed(&service, &tasks), Some(NEW));
+    }
 }

@@ -7,10 +7,13 @@ use crate::support::server::Answer;
 use crate::support::server::Server;
 use imagewatch::engine::Endpoint;
 use imagewatch::engine::Engine;
+use imagewatch::engine::Service;
 use imagewatch::reference::Digest;
+use imagewatch::secret::Secret;
 use imagewatch::service::Outcome;
 use imagewatch::service::Rollout;
 use imagewatch::service::Update;
+use imagewatch::service::digest_before;
 use imagewatch::thread::Shutdown;
 use serde_json::Value;
 use serde_json::json;
@@ -124,13 +127,17 @@ impl Manager {
     }
 
     fn update(&self) -> Outcome {
+        self.update_with(None)
+    }
+
+    fn update_with(&self, auth: Option<Secret>) -> Outcome {
         let engine = Engine::new(&Endpoint::Unix(self.socket.clone()));
         let rollout = Rollout {
             engine: &engine,
             shutdown: &Shutdown::default(),
             settle: Duration::from_millis(300),
         };
-        let mut update = Update::new("id1", &digest('b'), None);
+        let mut update = Update::new("id1", &digest('b'), auth);
         loop {
             if let Some(outcome) = rollout.step(&mut update) {
                 return outcome;
@@ -191,4 +198,44 @@ fn whoever_was_slower_changes_nothing() {
     };
     assert!(reason.contains("out of sequence"), "{reason}");
     assert_eq!(manager.writes(), [FIRST]);
+}
+
+#[test]
+fn a_login_goes_along_with_the_image_and_with_nothing_else() {
+    for (auth, expected) in [(None, None), (Some("bG9naW4"), Some("bG9naW4"))] {
+        let manager = Manager::new(&json!({}), Write::Pauses);
+        manager.update_with(auth.map(|text| Secret::new(text.to_owned())));
+        let seen = manager.server.seen();
+        let writes: Vec<_> = seen.iter().filter(|seen| seen.method == "POST").collect();
+        let sent: Vec<_> = writes
+            .iter()
+            .map(|seen| seen.header("x-registry-auth"))
+            .collect();
+        // With the roll-back Swarm brings the earlier login back by itself.
+        assert_eq!(sent, [expected, None]);
+    }
+}
+
+#[test]
+fn a_service_goes_back_by_hand_only_if_swarm_leads_back() {
+    let service = |state: &str, previous: &Value| {
+        Service::new(json!({
+            "Spec": spec(&format!("a:1@{}", digest('b')), &json!({})),
+            "PreviousSpec": previous,
+            "UpdateStatus": {"State": state},
+        }))
+    };
+    let before = spec(&format!("a:1@{}", digest('a')), &json!({}));
+    let same = spec(&format!("a:1@{}", digest('b')), &json!({}));
+    let found = digest_before(&service("completed", &before));
+    assert_eq!(found, Ok(digest('a').to_string()));
+    for (state, previous) in [
+        // Swarm would roll forward again.
+        ("rollback_completed", &before),
+        ("updating", &before),
+        ("completed", &same),
+        ("completed", &Value::Null),
+    ] {
+        assert!(digest_before(&service(state, previous)).is_err(), "{state}");
+    }
 }
