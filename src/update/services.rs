@@ -102,10 +102,12 @@ impl Refresher {
         for group in groups {
             if let Some(place) = group.services.iter().position(|one| one.id == own) {
                 let one = group.services.remove(place);
-                if one
-                    .service
-                    .as_ref()
-                    .is_some_and(|one| !one.rolls_back_itself())
+                let is_due = one.image_id != group.digest.as_str();
+                if is_due
+                    && one
+                        .service
+                        .as_ref()
+                        .is_some_and(|one| !one.rolls_back_itself())
                 {
                     log::warn!(
                         "service={}: imagewatch itself, and a bad image of it would stay (set update_config: \
