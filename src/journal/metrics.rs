@@ -247,9 +247,6 @@ impl Counters {
 }
 
 fn render_services(services: &[Replicas], page: &mut Page) {
-    if services.is_empty() {
-        return;
-    }
     page.gauge(
         "service_tasks",
         "Tasks of managed Swarm services at the last look: those that run, and those that should.",
