@@ -13,6 +13,11 @@ const STAND_INS: [(&str, &str); 2] = [
     ),
 ];
 
+/// The version of ring whose source was read for [`STAND_INS`]. In 0.17.14 the four functions are in
+/// `crypto/fipsmodule/ec/p256*.c` and `crypto/curve25519/`: each pair has the same arguments, and gives the same numbers in
+/// the same form. The stand-ins only take the same time for all numbers, and no newer instructions.
+const CHECKED: &str = "0.17.14";
+
 fn main() {
     println!("cargo:rerun-if-changed=.cargo/rare.ld");
     println!("cargo:rerun-if-changed=Cargo.lock");
@@ -26,9 +31,17 @@ fn main() {
         return;
     }
     let lock = std::fs::read_to_string("Cargo.lock").expect("Cargo.lock is here");
-    let version = lock.split("name = \"ring\"\nversion = \"").nth(1);
-    let version = version.and_then(|rest| rest.split('"').next());
-    let version = version.expect("ring is in Cargo.lock").replace('.', "_");
+    let versions: Vec<&str> = lock
+        .split("name = \"ring\"\nversion = \"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    assert!(
+        versions == [CHECKED],
+        "Cargo.lock has ring {versions:?}, and STAND_INS in build.rs was checked for ring {CHECKED} only: read \
+         docs/dev/dependencies.md, compare the functions, set CHECKED, and run scripts/test.sh"
+    );
+    let version = CHECKED.replace('.', "_");
     for (missing, stand_in) in STAND_INS {
         let symbol = |name| format!("ring_core_{version}__{name}");
         let (missing, stand_in) = (symbol(missing), symbol(stand_in));

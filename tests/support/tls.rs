@@ -43,10 +43,14 @@ impl Authority {
 
     /// A certificate for these names and addresses.
     pub(crate) fn issue(&self, names: &[&str]) -> Identity {
+        self.issue_for(names, &KeyPair::generate().expect("a key"))
+    }
+
+    /// The same for a key that there is already.
+    pub(crate) fn issue_for(&self, names: &[&str], key: &KeyPair) -> Identity {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let params = CertificateParams::new(names).expect("parameters");
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let certificate = params.signed_by(key, &self.issuer).expect("a certificate");
         Identity {
             certificate: certificate.der().clone(),
             key: key.serialize_der(),
@@ -57,17 +61,59 @@ impl Authority {
     /// A server's configuration that takes only clients with a certificate of this authority.
     pub(crate) fn strict_server_config(&self, server: &Identity) -> Arc<rustls::ServerConfig> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
+        self.strict(server, provider, rustls::DEFAULT_VERSIONS)
+    }
+
+    fn strict(
+        &self,
+        server: &Identity,
+        provider: Arc<rustls::crypto::CryptoProvider>,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> Arc<rustls::ServerConfig> {
         let mut roots = rustls::RootCertStore::empty();
         let pem = CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("a certificate");
         roots.add(pem).expect("an authority");
         let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
         let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .expect("protocol versions")
             .with_client_cert_verifier(verifier.build().expect("a verifier"))
             .with_single_cert(vec![server.certificate.clone()], server.key())
             .expect("a server configuration");
         Arc::new(config)
+    }
+}
+
+/// A server that takes only one key exchange and one version of TLS.
+pub(crate) struct Only {
+    pub(crate) group: &'static dyn rustls::crypto::SupportedKxGroup,
+    pub(crate) version: &'static rustls::SupportedProtocolVersion,
+}
+
+impl Only {
+    fn provider(&self) -> Arc<rustls::crypto::CryptoProvider> {
+        let mut provider = rustls::crypto::ring::default_provider();
+        provider.kx_groups = vec![self.group];
+        Arc::new(provider)
+    }
+
+    pub(crate) fn server_config(&self, server: &Identity) -> Arc<rustls::ServerConfig> {
+        let config = rustls::ServerConfig::builder_with_provider(self.provider())
+            .with_protocol_versions(&[self.version])
+            .expect("protocol versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![server.certificate.clone()], server.key())
+            .expect("a server configuration");
+        Arc::new(config)
+    }
+
+    /// The same for clients with a certificate of this authority.
+    pub(crate) fn strict_server_config(
+        &self,
+        authority: &Authority,
+        server: &Identity,
+    ) -> Arc<rustls::ServerConfig> {
+        authority.strict(server, self.provider(), &[self.version])
     }
 }
 

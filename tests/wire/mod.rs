@@ -5,6 +5,7 @@
 mod admin;
 mod commands;
 mod credentials;
+mod cryptography;
 mod engine;
 mod hostile;
 mod journal;

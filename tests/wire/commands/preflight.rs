@@ -277,7 +277,7 @@ fn a_command_that_is_refused_says_what_to_allow() {
         (&["refresh", NOBODY], "GET /containers/{id}/json"),
     ] {
         let _server = engine(&socket, PLAIN, denied, forbidden());
-        let output = Command::new(env!("CARGO_BIN_EXE_imagewatch"))
+        let output = Command::new(crate::support::program::binary())
             .args(command)
             .env_clear()
             .env("DOCKER_HOST", &host)
