@@ -55,6 +55,7 @@ use request::Call;
 use request::Deadline;
 use serde_json::Value;
 use serde_json::json;
+use services::Manager;
 use socket::UnixConnector;
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -86,7 +87,7 @@ pub struct Engine {
     /// call is answered.
     unanswered: Mutex<Option<String>>,
     /// Whether the Engine is a manager of a swarm, once it is known.
-    has_services: Mutex<Option<bool>>,
+    manager: Mutex<Option<Manager>>,
     /// The names of containers by id, from all lists so far.
     names: Mutex<HashMap<String, String>>,
 }
@@ -118,7 +119,7 @@ impl Engine {
             offered: Mutex::new(None),
             about: Mutex::new(None),
             unanswered: Mutex::new(None),
-            has_services: Mutex::new(None),
+            manager: Mutex::new(None),
             names: Mutex::default(),
         }
     }

@@ -11,6 +11,8 @@ use crate::labels;
 use crate::secret::Secret;
 use serde_json::Value;
 use serde_json::json;
+use std::time::Duration;
+use std::time::Instant;
 use ureq::http::Method;
 
 /// A service of a swarm. In a list, it has only the fields that this file reads.
@@ -171,18 +173,36 @@ fn keep(json: &mut Value, pointer: &str, is_kept: fn(&str) -> bool) {
     }
 }
 
+/// How long an Engine that is no manager is not asked for services again. Docker writes a line of its log for each such
+/// question, and a node is promoted rarely.
+const NO_MANAGER: Duration = Duration::from_secs(600);
+
+/// What an Engine has answered to the question for services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manager {
+    /// It is a manager of a swarm.
+    Yes,
+    /// It was one before. A demotion may not last, and a proxy without a backend answers likewise.
+    NotNow,
+    /// It was none at this time.
+    No(Instant),
+}
+
 impl Engine {
-    /// Whether the Engine is no manager of a swarm, as far as it was asked. It is asked once, and again after each lost
-    /// connection.
+    /// Whether the Engine is no manager of a swarm, as far as it was asked. It is asked again after each lost connection,
+    /// and once in a while.
     #[must_use]
     pub fn has_no_services(&self) -> bool {
-        *lock(&self.has_services) == Some(false)
+        match *lock(&self.manager) {
+            Some(Manager::No(asked)) => asked.elapsed() < NO_MANAGER,
+            _ => false,
+        }
     }
 
     /// Whether the Engine is a manager of a swarm, as far as it was asked.
     #[must_use]
     pub fn is_manager(&self) -> bool {
-        *lock(&self.has_services) == Some(true)
+        *lock(&self.manager) == Some(Manager::Yes)
     }
 
     /// All services (`GET /services`); none if the Engine is no manager of a swarm, or a proxy hides them.
@@ -196,7 +216,7 @@ impl Engine {
         let answer = self.read(&call, LIST_LIMIT);
         match answer {
             Ok(bytes) => {
-                *lock(&self.has_services) = Some(true);
+                *lock(&self.manager) = Some(Manager::Yes);
                 let mut services = Vec::new();
                 if let Value::Array(list) = self.parse(&Method::GET, path, &bytes)? {
                     for one in list {
@@ -207,7 +227,16 @@ impl Engine {
             }
             // Docker outside of a swarm answers 503, Podman 404, and a proxy may forbid the call.
             Err(error) if matches!(error.status(), Some(401..=406 | 501 | 503)) => {
-                *lock(&self.has_services) = Some(false);
+                let mut manager = lock(&self.manager);
+                if *manager == Some(Manager::Yes) {
+                    log::warn!(
+                        "{error} (no service is updated until this Engine is a manager again)"
+                    );
+                }
+                *manager = Some(match *manager {
+                    Some(Manager::Yes | Manager::NotNow) => Manager::NotNow,
+                    _ => Manager::No(Instant::now()),
+                });
                 Ok(Vec::new())
             }
             Err(error) => Err(error),

@@ -10,6 +10,7 @@ use super::refusal::refused;
 use super::refusal::tls_hint;
 use super::request::Call;
 use super::request::Deadline;
+use super::services::Manager;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::one_line;
@@ -203,7 +204,8 @@ impl Engine {
     fn forget_version(&self) {
         *lock(&self.offered) = None;
         *lock(&self.about) = None;
-        *lock(&self.has_services) = None;
+        let mut manager = lock(&self.manager);
+        *manager = manager.filter(|known| !matches!(known, Manager::No(_)));
     }
 
     /// The call in words, `METHOD unix:///path /containers/…`, without the query: names and ids say enough.

@@ -34,7 +34,7 @@ const LATE: Duration = Duration::from_secs(5);
 /// How long an update is waited for. After that it is looked at again in each round.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How long an update that an earlier round waited for is waited for.
-const SECOND_PATIENCE: Duration = Duration::from_secs(20);
+pub const SECOND_PATIENCE: Duration = Duration::from_secs(20);
 
 const REMOVED: &str = "it was removed in the meantime";
 const CHANGED: &str = "its owner changed it in the meantime";
@@ -147,6 +147,8 @@ pub struct Update {
     id: String,
     to: Digest,
     auth: Option<Secret>,
+    /// The label of this update, once it was seen on the service.
+    marker: Option<Marker>,
     stage: Stage,
     begun: Instant,
     patience: Duration,
@@ -172,6 +174,7 @@ impl Update {
             id: id.to_owned(),
             to: to.clone(),
             auth,
+            marker: None,
             stage: Stage::Write,
             begun: Instant::now(),
             patience: PATIENCE,
@@ -256,6 +259,14 @@ impl Rollout<'_> {
                 ))
             }
             Stage::Roll => {
+                let marker = Marker::of(service);
+                let is_back = service.state().starts_with("rollback_");
+                if update.marker.is_none() {
+                    update.marker = marker;
+                } else if !is_back && marker != update.marker {
+                    // Somebody wrote the service anew, perhaps with the same image. What comes of that is not ours.
+                    return Ok(Some(Outcome::Alone(CHANGED.to_owned())));
+                }
                 let tasks = self.engine.tasks(&update.id)?;
                 let tasks = Tasks::of(service, &tasks, update.to.as_str());
                 let is_late = update.begun.elapsed() > LATE;
@@ -313,6 +324,7 @@ impl Rollout<'_> {
                 "service={}: image={image}, Swarm rolls it out",
                 service.name()
             );
+            update.marker = Some(marker);
         }
         update.stage = Stage::Roll;
         update.begun = Instant::now();

@@ -3,28 +3,33 @@
 use super::Refresher;
 use super::choose::Chosen;
 use super::choose::by_reference;
+use super::managed::blocking_label;
 use super::order::Extent;
 use super::order::Order;
 use super::select::Seen;
 use super::select::Selection;
-use super::select::blocking_label;
 use super::select::made_from;
 use crate::engine::Engine;
 use crate::engine::Service;
+use crate::error::Error;
 use crate::error::Result;
+use crate::journal::Event;
 use crate::journal::Outcomes;
 use crate::journal::Replicas;
+use crate::journal::Step;
 use crate::journal::Verdict;
 use crate::labels::Enabled;
 use crate::labels::Wishes;
 use crate::policy::OwnRules;
 use crate::reference::Digest;
 use crate::reference::Reference;
+use crate::reference::Target;
 use crate::service::digest_of;
 use crate::service::followed;
 use crate::sort::sort;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::time::SystemTime;
 
 /// Stands before the name of a service, which may be a container's too.
 pub(super) const SERVICE: &str = "service ";
@@ -63,6 +68,9 @@ impl Selection {
                 if let Some(reason) = wishes.unclear.clone() {
                     made_from = Err(reason);
                 }
+            }
+            if let (Ok(_), Some(reason)) = (&made_from, self.lacks_key(&wishes)) {
+                made_from = Err(reason);
             }
             seen.push(self.seen_service(service, &wishes, made_from));
         }
@@ -126,19 +134,21 @@ pub(super) struct Group {
 }
 
 impl Refresher {
-    /// Finds the services of the chosen images.
+    /// Finds the services of the chosen images, and takes the images out of the choice that no container uses.
+    ///
+    /// # Errors
+    /// When the Engine does not list its services. Without the list, an image of services would be taken for one of
+    /// containers.
+    #[cold]
     pub(super) fn groups(
         &self,
         order: &Order,
         chosen: &mut Chosen,
         outcomes: &mut Outcomes,
-    ) -> Vec<Group> {
+        on: &(dyn Fn(&Step) + Sync),
+    ) -> Result<Vec<Group>> {
         let names = order.images.containers();
-        let services = (self.selection).choose_services(names.as_deref(), &self.engine);
-        let services = services.unwrap_or_else(|error| {
-            log::warn!("service list: {error}");
-            Vec::new()
-        });
+        let services = (self.selection).choose_services(names.as_deref(), &self.engine)?;
         let mut of = by_reference(services);
         let mut groups = Vec::new();
         let targets = std::mem::take(&mut chosen.targets);
@@ -152,36 +162,84 @@ impl Refresher {
                 chosen.targets.push(target);
                 continue;
             }
-            if self.is_for_containers(order, chosen, reference) {
-                chosen.targets.push(target.clone());
-            }
+            let is_pull = order.extent == Extent::Pull && order.images.are_named();
+            let is_for_containers = is_pull || self.is_for_containers(order, chosen, reference);
             if matches!(order.extent, Extent::Fetch | Extent::Pull) {
+                chosen.targets.extend(is_for_containers.then_some(target));
                 continue;
             }
-            let known = order
-                .images
-                .digest_of(reference)
-                .or(chosen.digests.get(reference));
-            match known
-                .cloned()
-                .map_or_else(|| self.registry.digest(reference), Ok)
-            {
-                Ok(digest) => groups.push(Group {
-                    reference: target.reference,
-                    digest,
-                    services: services.into_iter().rev().collect(),
-                    verdict: Verdict::Done,
-                }),
+            match self.digest_for_services(order, chosen, reference, &services) {
+                Ok(digest) => {
+                    services.reverse();
+                    chosen
+                        .targets
+                        .extend(is_for_containers.then(|| target.clone()));
+                    groups.push(Group {
+                        reference: target.reference,
+                        digest,
+                        services,
+                        verdict: Verdict::Done,
+                    });
+                }
                 Err(error) => {
-                    outcomes.report.failed.push(target.name.clone());
-                    log::warn!("{}: {error}", target.name);
-                    outcomes
-                        .verdicts
-                        .push((reference.clone(), Verdict::Retry(error.to_string())));
+                    let is_refused = self.refuse_group(&target, &error, outcomes, on);
+                    // The Engine may know a way to the image that this program does not know.
+                    let is_pulled = is_for_containers && !is_refused;
+                    chosen.targets.extend(is_pulled.then_some(target));
                 }
             }
         }
-        groups
+        Ok(groups)
+    }
+
+    /// The digest to write to services. It has a good signature, if one of them needs it.
+    fn digest_for_services(
+        &self,
+        order: &Order,
+        chosen: &Chosen,
+        reference: &Reference,
+        services: &[Seen],
+    ) -> Result<Digest> {
+        let known = order.images.digest_of(reference);
+        let digest = match known.or(chosen.digests.get(reference)) {
+            Some(known) => known.clone(),
+            None => self.registry.digest(reference)?,
+        };
+        // A minimum age counts from here, if nothing else has looked.
+        let sightings = self.history.sightings();
+        sightings.see(reference, &digest, SystemTime::now());
+        // As with containers, what runs already is not checked.
+        if services.iter().any(|one| one.image_id != digest.as_str()) {
+            let names = order.images.containers();
+            self.vouch_for_services(names, reference, &digest)?;
+        }
+        Ok(digest)
+    }
+
+    /// Reports that nothing is written to the services of an image. Returns whether the image needs a signature, so that
+    /// nothing is pulled for containers either.
+    #[cold]
+    fn refuse_group(
+        &self,
+        target: &Target,
+        error: &Error,
+        outcomes: &mut Outcomes,
+        on: &(dyn Fn(&Step) + Sync),
+    ) -> bool {
+        if self.report_unverified(target, error, outcomes, on) {
+            return true;
+        }
+        log::warn!("{}: {error}", target.name);
+        let reference = &target.reference;
+        let words = error.to_string();
+        on(&Step::Outcome(Event::pull_failed(
+            &reference.to_string(),
+            &words,
+        )));
+        outcomes.report.failed.push(target.name.clone());
+        let verdict = Verdict::Retry(words);
+        outcomes.verdicts.push((reference.clone(), verdict));
+        false
     }
 
     /// Whether the image is pulled here too: for a container, for the platform, or because a caller named it.

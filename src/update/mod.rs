@@ -95,10 +95,8 @@ use crate::credentials::Credentials;
 use crate::engine::Engine;
 use crate::engine::Image;
 use crate::engine::Summary;
-use crate::journal::Event;
 use crate::journal::Found;
 use crate::journal::History;
-use crate::journal::Outcome;
 use crate::journal::Outcomes;
 use crate::journal::Rejections;
 use crate::journal::Step;
@@ -110,7 +108,6 @@ use crate::reference::Target;
 use crate::registry::Registry;
 use crate::swap::Acceptance;
 use crate::thread::Shutdown;
-use choose::NotifyOnly;
 use choose::by_reference;
 use pull::Pulled;
 use replaced::Replaced;
@@ -204,14 +201,7 @@ impl Refresher {
         let (mut digests, mut here) = (Vec::new(), HashMap::new());
         self.hold_back(order, &mut chosen, &mut outcomes, &mut digests);
         outcomes.report.skipped.append(&mut chosen.left_alone);
-        for one in std::mem::take(&mut chosen.notify_only) {
-            if self.is_local(&one.target.reference).unwrap_or(false) {
-                self.skip_local(&one.target, &mut outcomes);
-                continue;
-            }
-            digests.push((one.target.reference.clone(), one.digest.clone()));
-            self.report_behind(one, &mut outcomes, on);
-        }
+        self.report_all_behind(&mut chosen, &mut digests, &mut outcomes, on);
         let more = self.update_services(order, &mut chosen, &mut digests, &mut outcomes, on);
         let (targets, images) = (&chosen.targets, &order.images);
         let mut list = chosen.list;
@@ -240,36 +230,6 @@ impl Refresher {
         outcomes.add(more);
         self.survey_again(order, digests, here, &mut outcomes);
         outcomes
-    }
-
-    /// Reports the containers that are behind and whose update is left to their owners.
-    #[cold]
-    fn report_behind(
-        &self,
-        notify_only: NotifyOnly,
-        outcomes: &mut Outcomes,
-        on: &(dyn Fn(&Step) + Sync),
-    ) {
-        let NotifyOnly {
-            target: Target { reference, .. },
-            digest,
-            containers,
-        } = notify_only;
-        let newest = self.newest_provenance(&reference, &digest);
-        for (name, image_id) in containers {
-            let event = Event::of(Outcome::Behind, &name, &reference.to_string());
-            let old = self.engine.find_image(&image_id).ok().flatten();
-            let old = old.and_then(|image| image.provenance().version);
-            let (version, source) = (newest.version.clone(), newest.source.clone());
-            let event = event.to(digest.as_str()).versions(old, version, source);
-            outcomes.report.add(&event);
-            // The next round looks once more, because a container may have been down meanwhile.
-            if self.is_news_of(&name, digest.as_str()) {
-                event.log();
-                on(&Step::Outcome(event));
-            }
-        }
-        outcomes.verdicts.push((reference, Verdict::Noticed));
     }
 
     /// Updates the containers of the pulled images. `list` is from before the pulls. Returns the images by reference,

@@ -3,7 +3,7 @@
 use super::Refresher;
 use super::choose_services::Group;
 use crate::engine::Service;
-use crate::journal::Event;
+use crate::journal::Outcome as Told;
 use crate::journal::Outcomes;
 use crate::journal::Step;
 use crate::journal::Verdict;
@@ -50,7 +50,10 @@ impl Refresher {
                 services: Vec::new(),
                 verdict: Verdict::Done,
             };
-            let is_told = self.is_told(&one.name, &service, &to, &at);
+            let rejection = self
+                .rejected
+                .reason_of_digest(&group.reference, &group.digest);
+            let is_told = rejection.is_some() || self.is_told(&one.name, &service, &to, &at);
             if is_back && is_told {
                 if !self.rejected.concern(&group.reference) {
                     let (words, digest) = (rolled_back(&one.name), &group.digest);
@@ -100,11 +103,17 @@ impl Refresher {
         let age = age(ended.unwrap_or(at));
         let is_older = |limit| age.is_none_or(|age| age > limit);
         if self.history.is_kept() {
-            let is_it = |event: &Event| {
-                event.container.as_deref() == Some(name) && event.new.as_deref() == Some(to)
-            };
-            return self.history.entries().iter().any(|one| is_it(&one.event))
-                || is_older(OLD_NEWS);
+            // An update that was only begun, or that a stop interrupted, is not told to its end.
+            let is_end = |outcome| matches!(outcome, Told::Recreated | Told::RolledBack);
+            let entries = self.history.entries();
+            let is_known = entries.iter().any(|entry| {
+                let event = &entry.event;
+                event.container.as_deref() == Some(name)
+                    && event.new.as_deref() == Some(to)
+                    && is_end(event.outcome)
+                    && entry.last.as_str() >= at
+            });
+            return is_known || is_older(OLD_NEWS);
         }
         let is_open = matches!(service.state(), "updating" | "paused");
         let (running, wanted) = service.running();

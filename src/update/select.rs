@@ -2,6 +2,7 @@
 
 use super::choose_services::SERVICE;
 use super::earlier::PREVIOUS;
+use super::managed::blocking_label;
 use crate::engine::Engine;
 use crate::engine::Inspector;
 use crate::engine::Service;
@@ -362,14 +363,6 @@ pub(super) fn by_name(list: &[Summary]) -> impl Iterator<Item = &Summary> {
     let mut sorted: Vec<&Summary> = list.iter().collect();
     sort(&mut sorted, |one, other| one.name() < other.name());
     sorted.into_iter()
-}
-
-/// Returns the reason in the labels that forbids an update even if a caller names the container.
-pub(super) fn blocking_label(wishes: &Wishes) -> Option<&str> {
-    if wishes.enabled == Enabled::No {
-        return Some(OPTED_OUT);
-    }
-    wishes.unclear.as_deref()
 }
 
 /// Returns the tag that a container follows.

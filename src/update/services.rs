@@ -18,11 +18,13 @@ use crate::journal::Step;
 use crate::journal::Verdict;
 use crate::reference::Digest;
 use crate::reference::Reference;
+use crate::reference::Target;
 use crate::reference::short;
 use crate::service::Marker;
 use crate::service::Outcome;
 use crate::service::PAUSE;
 use crate::service::Rollout;
+use crate::service::SECOND_PATIENCE;
 use crate::service::Update;
 use crate::swap;
 use std::sync::PoisonError;
@@ -55,7 +57,17 @@ impl Refresher {
         if self.engine.has_no_services() {
             return Vec::new();
         }
-        let mut groups = self.groups(order, chosen, outcomes);
+        let mut groups = match self.groups(order, chosen, outcomes, on) {
+            Ok(groups) => groups,
+            Err(error) => {
+                log::warn!("service list: {error}");
+                outcomes.list_error = Some(error.to_string());
+                // Another image may be one of services only.
+                let is_runtime = |one: &Target| self.catalogue.all().contains(one);
+                chosen.targets.retain(is_runtime);
+                return Vec::new();
+            }
+        };
         if groups.is_empty() {
             return Vec::new();
         }
@@ -196,13 +208,22 @@ impl Refresher {
         let is_there = one.image_id == digest.as_str();
         if one.consent == Consent::Notify && !order.is_some_and(|order| order.images.are_named()) {
             if !is_there {
-                self.tell(event(Told::Behind), outcomes, on);
+                let event = event(Told::Behind);
+                outcomes.report.add(&event);
+                if self.is_news_of(&one.name, digest.as_str()) {
+                    event.log();
+                    on(&Step::Outcome(event));
+                }
             }
             return Err(Verdict::Noticed);
         }
         if is_there && !self.is_open(one) {
             outcomes.report.unchanged.push(one.name.clone());
             return Err(Verdict::Done);
+        }
+        if is_there {
+            // Nothing is written, and the judgement goes on.
+            return Ok(Update::written(&one.id, digest, SECOND_PATIENCE));
         }
         if let Some(verdict) =
             order.and_then(|order| self.held_service(order, group, one, outcomes, on))
@@ -214,10 +235,7 @@ impl Refresher {
             .flatten()
             .map(|login| login.registry_auth(reference.registry()));
         // A login that is refused must not reach the nodes: each task would fail there.
-        if auth.is_some()
-            && !is_there
-            && !matches!(self.registry.holds(reference, digest), Ok(true))
-        {
+        if auth.is_some() && !matches!(self.registry.holds(reference, digest), Ok(true)) {
             let short = digest.short();
             let words = format!("its registry does not hand out {short} with this login");
             self.tell(event(Told::Skipped).because(&words), outcomes, on);
@@ -277,6 +295,15 @@ impl Refresher {
         open.unwrap_or_else(PoisonError::into_inner).contains(name)
     }
 
+    fn note_open(&self, name: &str, outcome: &Outcome) {
+        let open = self.open_services.lock();
+        let mut open = open.unwrap_or_else(PoisonError::into_inner);
+        match outcome {
+            Outcome::Open(_) => open.insert(name.to_owned()),
+            _ => open.remove(name),
+        };
+    }
+
     /// Reports the outcome of a service's update, and returns the verdict on the image.
     #[cold]
     pub(super) fn report_service(
@@ -293,15 +320,7 @@ impl Refresher {
             self.rejected.add(reference, image, Some(digest), &reason);
             Verdict::Rejected(reason)
         };
-        let mut open = self
-            .open_services
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        match outcome {
-            Outcome::Open(_) => open.insert(one.name.clone()),
-            _ => open.remove(&one.name),
-        };
-        drop(open);
+        self.note_open(&one.name, &outcome);
         let (told, reason, verdict) = match outcome {
             Outcome::Unchanged => {
                 outcomes.report.unchanged.push(one.name.clone());
@@ -324,6 +343,12 @@ impl Refresher {
             Outcome::Left(reason) => {
                 let verdict = reject(&reason);
                 (Told::Skipped, Some(reason), verdict)
+            }
+            Outcome::Later(reason) | Outcome::Open(reason) if self.shutdown.is_closed() => {
+                // The next process tells what comes of it.
+                let entry = Reasoned::new(&one.name, reason.as_str());
+                outcomes.report.skipped.push(entry);
+                return Verdict::Retry(reason);
             }
             Outcome::Later(reason) | Outcome::Open(reason) => {
                 (Told::Skipped, Some(reason.clone()), Verdict::Retry(reason))

@@ -206,6 +206,7 @@ impl Refresher {
                     name: one.name.clone(),
                     consent: one.consent,
                     is_older_than_here: here.is_some() && !is_as_here,
+                    is_service: false,
                 });
             }
         }
@@ -239,6 +240,7 @@ fn judge_services(
                 name: one.name.clone(),
                 consent: one.consent,
                 is_older_than_here: false,
+                is_service: true,
             });
         }
     }

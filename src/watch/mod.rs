@@ -354,6 +354,7 @@ mod tests {
                     name: one.name.clone(),
                     consent: one.consent,
                     is_older_than_here: old.contains(&&*one.name),
+                    is_service: false,
                 })
                 .collect();
             let is_behind = *self.behind.borrow() || !behind.is_empty();

@@ -1,6 +1,7 @@
 //! A Swarm service, against a manager that does as it is told.
 
 mod many;
+mod rules;
 
 use crate::support::Folder;
 use crate::support::server::Answer;
@@ -33,6 +34,8 @@ enum Write {
     IsLate,
     /// The answer is lost.
     IsUnanswered,
+    /// The owner deploys the same image anew, and its tasks end.
+    IsOverwritten,
 }
 
 struct Manager {
@@ -104,6 +107,10 @@ impl Manager {
                     };
                     service["PreviousSpec"] = previous;
                     *is_good = is_back || write != Write::Pauses;
+                    if write == Write::IsOverwritten {
+                        service["Spec"]["Labels"] = json!({});
+                        *is_good = false;
+                    }
                     let word = match (is_back, *is_good) {
                         (true, _) => "rollback_completed",
                         (false, true) => "completed",
@@ -198,6 +205,46 @@ fn whoever_was_slower_changes_nothing() {
     };
     assert!(reason.contains("out of sequence"), "{reason}");
     assert_eq!(manager.writes(), [FIRST]);
+}
+
+#[test]
+fn an_image_that_its_owner_deploys_anew_is_not_judged_as_ours() {
+    let manager = Manager::new(&json!({}), Write::IsOverwritten);
+    let words = "its owner changed it in the meantime".to_owned();
+    assert_eq!(manager.update(), Outcome::Alone(words));
+    assert_eq!(manager.writes(), [FIRST]);
+}
+
+#[test]
+fn an_engine_that_is_no_manager_is_asked_once_and_one_that_was_each_time() {
+    for (answers, expected, calls) in [
+        (&[503, 200][..], &[Some(0), Some(0)][..], 1),
+        (&[200, 503, 200], &[Some(1), Some(0), Some(1)], 3),
+        // A manager that has lost its leader is away.
+        (&[200, 500, 200], &[Some(1), None, Some(1)], 3),
+        (&[500, 200], &[None, Some(1)], 2),
+    ] {
+        let folder = Folder::new();
+        let socket = folder.path().join("s");
+        let left = Mutex::new(answers.to_vec());
+        let server = Server::unix(&socket, move |seen| match seen.target.as_str() {
+            "/_ping" => Answer::new(200, &[("Api-Version", "1.41")], "OK"),
+            _ => match left.lock().expect("no panic").remove(0) {
+                200 => Answer::json(200, &json!([{"ID": "id1"}])),
+                status => Answer::json(status, &json!({"message": "no"})),
+            },
+        })
+        .with_preflight();
+        let engine = Engine::new(&Endpoint::Unix(socket));
+        let found: Vec<Option<usize>> = expected
+            .iter()
+            .map(|_| engine.services().ok().map(|services| services.len()))
+            .collect();
+        assert_eq!(found, expected, "{answers:?}");
+        let lines = server.lines();
+        let is_list = |line: &&String| line.contains("/services");
+        assert_eq!(lines.iter().filter(is_list).count(), calls, "{answers:?}");
+    }
 }
 
 #[test]
