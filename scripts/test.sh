@@ -9,6 +9,8 @@
 #   scripts/test.sh engine ENGINE [ARGUMENT...]
 #                              the engine tests on one engine (scripts/lab/lab.sh names them), or
 #                              those that match: engine docker-28.5 engine::swap::kill --nocapture
+#   scripts/test.sh swarm [ARGUMENT...]
+#                              the tests with a swarm of three managers, or those that match, in ten minutes
 #   scripts/test.sh soak ENGINE [DAYS]
 #                              the week of docs/dev/reliability.md, or some days, with the static
 #                              binary: an hour for a week; LAB_SOAK_SEED=N draws week N again
@@ -78,6 +80,7 @@ end_engines() {
   for engine in "${ENGINES[@]}"; do
     IMAGEWATCH_LAB=$1/$engine scripts/lab/lab.sh down "$engine" || true
   done
+  [[ ! -d $1/swarm ]] || IMAGEWATCH_LAB=$1/swarm scripts/lab/swarm.sh down || true
   rm -rf "$1"
 }
 
@@ -158,6 +161,21 @@ engine_tests() {
   IMAGEWATCH_LAB=$LABS/$1 unshare --net "$BASH" "$0" _inside "$@" 8>&-
 }
 
+# Inside a network of its own, with three engines in three others.
+inside_swarm() {
+  local sockets tests=(cargo test --locked --offline --test tests --)
+  trap 'scripts/lab/swarm.sh down' EXIT
+  mapfile -t sockets < <(scripts/lab/swarm.sh up)
+  [[ ${#sockets[@]} == 3 ]] || { echo 'the nodes did not come up' >&2; exit 1; }
+  [[ -z ${KEPT-} ]] || tests=("$KEPT")
+  LAB_ENGINE=${sockets[0]} LAB_SWARM="${sockets[*]}" "${tests[@]}" --test-threads 64 "$@"
+}
+
+swarm_tests() {
+  step "on three managers: $*"
+  IMAGEWATCH_LAB=$LABS/swarm unshare --net "$BASH" "$0" _inside_swarm "$@" 8>&-
+}
+
 all_tests_on() {
   engine_tests "$1" "${CALM[@]}"
   engine_tests "$1" "${DISTURBANCES[@]}"
@@ -224,6 +242,11 @@ static_build() {
   await_static_build
   LAB_BINARY=$STATIC \
     cargo test --locked --test tests -- --test-threads 1 budget:: wire::admin::attack
+  # Its ring is built in another way than that of the other tests.
+  step 'cryptography of the static build'
+  LAB_BINARY=$STATIC \
+    cargo test --locked --test tests -- --test-threads 4 wire::cryptography wire::update::signed \
+    wire::service::rules wire::admin::hook
 }
 
 dockerfile() {
@@ -245,6 +268,13 @@ case ${1-} in
     cargo test --locked --test tests --no-run
     begin
     if (($# > 2)); then engine_tests "${@:2}"; else all_tests_on "$2"; fi
+    exit
+    ;;
+  swarm)
+    scripts/lab/lab.sh install docker-28.5
+    cargo test --locked --test tests --no-run
+    begin
+    if (($# > 1)); then swarm_tests "${@:2}"; else swarm_tests engine::service::three; fi
     exit
     ;;
   soak)
@@ -269,6 +299,11 @@ case ${1-} in
     inside "$@"
     exit
     ;;
+  _inside_swarm)
+    shift
+    inside_swarm "$@"
+    exit
+    ;;
   *) usage ;;
 esac
 
@@ -285,6 +320,7 @@ cargo test --locked -- --test-threads 6 --skip wire::admin::attack
 if [[ ${1-} == full ]]; then
   build_earlier
   for engine in "${ENGINES[@]}"; do all_tests_on "$engine"; done
+  swarm_tests engine::service::three
 else
   tests_of_the_day
 fi

@@ -1,10 +1,15 @@
-//! Swarm services: a swarm of one node on the Engine, which a test has to itself.
+//! Swarm services: a swarm of one node on the Engine, which a test has to itself. `three` is about three nodes.
+
+mod login;
+mod stack;
+mod three;
 
 use crate::engine::commands::json_of;
 use crate::engine::commands::run_with;
 use crate::engine::lab::Lab;
 use crate::engine::lab::good;
 use crate::support::Folder;
+use crate::support::docker::Docker;
 use crate::support::engine_proxy::Action;
 use crate::support::engine_proxy::EngineProxy;
 use crate::support::engine_proxy::Place;
@@ -18,10 +23,14 @@ use serde_json::json;
 /// The label of an update.
 const MARKER: &str = "io.imagewatch.update";
 
-/// An Engine that is the only manager of a swarm.
+/// An Engine that is the only manager of a swarm, or one of three.
 struct Swarm {
     lab: Lab,
     between: EngineProxy,
+    /// The manager that is asked what there is.
+    api: Docker,
+    /// Whether the swarm is there for other tests too.
+    stays: bool,
 }
 
 impl Swarm {
@@ -33,13 +42,25 @@ impl Swarm {
         let body = json!({"ListenAddr": "127.0.0.1:2377", "AdvertiseAddr": "127.0.0.1"});
         let (status, answer) = lab.docker.json("POST", "/swarm/init", &body);
         assert_eq!(status, 200, "{answer}");
-        let between = EngineProxy::with_services(&lab.docker);
-        Some(Self { lab, between })
+        Some(Self::of(lab, false))
+    }
+
+    fn of(lab: Lab, stays: bool) -> Self {
+        Self {
+            between: EngineProxy::with_services(&lab.docker),
+            api: lab.docker.clone(),
+            lab,
+            stays,
+        }
     }
 
     /// Creates a service of an image that is published, with its digest as the Docker CLI writes it.
     fn create(&self, name: &str, image: &str, more: &dyn Fn(&mut Value)) {
-        let digest = self.lab.publish(name, &good(image));
+        self.create_of(name, &good(image), more);
+    }
+
+    fn create_of(&self, name: &str, image: &ImageSpec, more: &dyn Fn(&mut Value)) {
+        let digest = self.lab.publish(name, image);
         let image = format!("{}@{digest}", self.lab.reference(name));
         let mut spec = json!({
             "Name": self.lab.name(name),
@@ -52,7 +73,7 @@ impl Swarm {
             "UpdateConfig": {"Parallelism": 0, "Monitor": 1_000_000_000, "FailureAction": "pause"},
         });
         more(&mut spec);
-        let (status, answer) = self.lab.docker.json("POST", "/services/create", &spec);
+        let (status, answer) = self.api.json("POST", "/services/create", &spec);
         assert_eq!(status, 201, "{answer}");
         let wanted = spec["Mode"]["Replicated"]["Replicas"].as_u64().unwrap_or(0);
         eventually("its tasks run", || {
@@ -62,7 +83,7 @@ impl Swarm {
 
     fn service(&self, name: &str) -> Value {
         let path = format!("/services/{}", self.lab.name(name));
-        self.lab.docker.json("GET", &path, &Value::Null).1
+        self.api.json("GET", &path, &Value::Null).1
     }
 
     fn image(&self, name: &str) -> String {
@@ -73,23 +94,31 @@ impl Swarm {
 
     /// How many tasks run with a digest.
     fn running(&self, name: &str, digest: &str) -> usize {
+        let is_up = |task: &&Value| task["Status"]["State"] == "running";
+        let tasks = self.tasks(name);
+        let is_it = |task: &&Value| {
+            let image = task["Spec"]["ContainerSpec"]["Image"].as_str();
+            is_up(task) && image.is_some_and(|image| image.ends_with(digest))
+        };
+        tasks.iter().filter(is_it).count()
+    }
+
+    fn tasks(&self, name: &str) -> Vec<Value> {
         let filter = format!(
             "%7B%22service%22%3A%7B%22{}%22%3Atrue%7D%7D",
             self.lab.name(name)
         );
         let path = format!("/tasks?filters={filter}");
-        let (_, tasks) = self.lab.docker.json("GET", &path, &Value::Null);
-        let tasks = tasks.as_array().expect("tasks").iter();
-        let is_it = |task: &&Value| {
-            let image = task["Spec"]["ContainerSpec"]["Image"].as_str();
-            task["Status"]["State"] == "running"
-                && image.is_some_and(|image| image.ends_with(digest))
-        };
-        tasks.filter(is_it).count()
+        let (_, tasks) = self.api.json("GET", &path, &Value::Null);
+        tasks.as_array().expect("tasks").clone()
     }
 
     fn watcher(&self, more: &[(&str, &str)]) -> Program {
-        let host = self.between.host();
+        self.watcher_on(&self.between, more)
+    }
+
+    fn watcher_on(&self, between: &EngineProxy, more: &[(&str, &str)]) -> Program {
+        let host = between.host();
         let mut vars = vec![
             ("DOCKER_HOST", host.as_str()),
             ("IMAGEWATCH_SELECT", "labelled"),
@@ -102,9 +131,7 @@ impl Swarm {
 
     /// The writes to services so far.
     fn writes(&self) -> Vec<String> {
-        let mut lines = self.between.lines();
-        lines.retain(|line| line.starts_with("POST /services/") && line.contains("/update"));
-        lines
+        writes(&self.between)
     }
 
     fn rolls_back(&self) -> usize {
@@ -116,17 +143,24 @@ impl Swarm {
     }
 }
 
+fn writes(between: &EngineProxy) -> Vec<String> {
+    let mut lines = between.lines();
+    lines.retain(|line| line.starts_with("POST /services/") && line.contains("/update"));
+    lines
+}
+
 impl Drop for Swarm {
     fn drop(&mut self) {
         tidy(|| {
-            let (_, services) = self.lab.docker.json("GET", "/services", &Value::Null);
+            let (_, services) = self.api.json("GET", "/services", &Value::Null);
             for service in services.as_array().into_iter().flatten() {
                 let path = format!("/services/{}", service["ID"].as_str().unwrap_or_default());
-                self.lab.docker.json("DELETE", &path, &Value::Null);
+                self.api.json("DELETE", &path, &Value::Null);
             }
-            self.lab
-                .docker
-                .json("POST", "/swarm/leave?force=true", &Value::Null);
+            if !self.stays {
+                self.api
+                    .json("POST", "/swarm/leave?force=true", &Value::Null);
+            }
             eventually("its tasks are gone", || {
                 self.lab
                     .docker

@@ -1,6 +1,7 @@
 //! TLS to the Engine, with a certificate of ours, as the Docker CLI reads the variables.
 
 use crate::support::Folder;
+use crate::support::program::run;
 use crate::support::server::Answer;
 use crate::support::server::Seen;
 use crate::support::server::Server;
@@ -154,6 +155,14 @@ fn files_that_cannot_be_used_are_refused_with_what_was_expected() {
             );
             assert!(!words.contains("PRIVATE"), "{words}");
         }
+    }
+    let bad = folder(&[("ca.pem", ca), ("cert.pem", cert)]);
+    let path = bad.path().to_str().expect("UTF-8");
+    let vars = [("DOCKER_TLS_VERIFY", "1"), ("DOCKER_CERT_PATH", path)];
+    for command in ["serve", "check", "refresh"] {
+        let (code, _, complaint) = run(&[command], &vars);
+        assert_eq!(code, Some(2), "{command}: {complaint}");
+        assert!(complaint.contains("key.pem"), "{command}: {complaint}");
     }
     let good = folder(&[("ca.pem", ca), ("cert.pem", cert), ("key.pem", key)]);
     let path = good.path().to_str().expect("UTF-8");
