@@ -11,6 +11,14 @@ use serde_json::Value;
 use serde_json::json;
 use std::path::PathBuf;
 
+fn with_login(login: &Value) -> [(String, String); 2] {
+    let header = |name: &str, value: String| (name.to_owned(), value);
+    [
+        header("Content-Type", "application/json".to_owned()),
+        header("X-Registry-Auth", URL_SAFE.encode(login.to_string())),
+    ]
+}
+
 /// Its owner's login has run out meanwhile, as those of cloud registries do after some hours.
 #[test]
 fn a_login_travels_to_the_nodes_if_its_owner_wants_that() {
@@ -33,10 +41,7 @@ fn a_login_travels_to_the_nodes_if_its_owner_wants_that() {
         "UpdateConfig": {"Monitor": 1_000_000_000},
     });
     let login = json!({"username": username, "password": password, "serveraddress": front.host()});
-    let headers = [(
-        "X-Registry-Auth".to_owned(),
-        URL_SAFE.encode(login.to_string()),
-    )];
+    let headers = with_login(&login);
     let body = spec.to_string();
     let made = swarm
         .api
@@ -54,10 +59,7 @@ fn a_login_travels_to_the_nodes_if_its_owner_wants_that() {
         service["Version"]["Index"]
     );
     let wrong = json!({"username": username, "password": "old", "serveraddress": front.host()});
-    let headers = [(
-        "X-Registry-Auth".to_owned(),
-        URL_SAFE.encode(wrong.to_string()),
-    )];
+    let headers = with_login(&wrong);
     let body = service["Spec"].to_string();
     let made = swarm.api.exchange("POST", &path, &headers, body.as_bytes());
     assert_eq!(made.expect("an answer").status, 200);

@@ -4,7 +4,7 @@ use super::Swarm;
 use crate::engine::lab::good;
 use crate::engine::program_in_container::image;
 use crate::support::Folder;
-use crate::support::eventually;
+use crate::support::patiently;
 use serde_json::Value;
 use serde_json::json;
 use std::path::Path;
@@ -18,10 +18,14 @@ fn stack_file(image: &str, socket: &str) -> String {
     let text = include_str!("../../../contrib/imagewatch-stack.yml");
     let quick = "environment:\n      IMAGEWATCH_INTERVAL: 2s\n      IMAGEWATCH_SETTLE: 1s\n      \
                  IMAGEWATCH_LOG: debug\n";
+    // The registry listens on the host's loopback address only.
+    let host = "networks:\n  outside:\n    external: true\n    name: host\n";
     let changed = text
         .replace("image: imagewatch:latest", &format!("image: {image}"))
         .replace("- /var/run/docker.sock:", &format!("- {socket}:"))
-        .replace("environment:\n", quick);
+        .replace("environment:\n", quick)
+        .replace("    deploy:\n", "    networks: [outside]\n    deploy:\n")
+        + host;
     assert!(changed.contains(image) && changed.contains(socket));
     changed
 }
@@ -56,8 +60,10 @@ fn the_stack_file_runs_imagewatch_which_updates_itself_first_and_then_the_others
         let (_, log) = swarm.api.ask("GET", &path, b"");
         String::from_utf8_lossy(&log).into_owned()
     };
-    let await_line = |text: &str| eventually(text, || log().contains(text).then_some(()));
-    await_line("watching ");
+    let await_line = |text: &str| {
+        patiently(text, || log().contains(text).then_some(()));
+    };
+    await_line("watching 2 containers");
     let own = || {
         let path = format!("/services/{stack}_imagewatch");
         swarm.api.json("GET", &path, &Value::Null).1
@@ -67,10 +73,10 @@ fn the_stack_file_runs_imagewatch_which_updates_itself_first_and_then_the_others
     // Both tags move while imagewatch looks away, so that one round sees both.
     let second = lab.publish("own", &program("v2"));
     let web = lab.publish("web", &good("v2"));
-    eventually("its own service is written", || {
+    patiently(&format!("its own service is written: {}", log()), || {
         image_of(&own()).contains(&second).then_some(())
     });
-    eventually("the others follow", || {
+    patiently("the others follow", || {
         (swarm.running("web", &web) == 2).then_some(())
     });
     let (own, other) = (own(), swarm.service("web"));
@@ -83,9 +89,5 @@ fn the_stack_file_runs_imagewatch_which_updates_itself_first_and_then_the_others
     // Docker's own label of the stack is as it was.
     let label = &own["Spec"]["Labels"]["com.docker.stack.image"];
     assert_eq!(label, &json!(lab.reference("own")));
-    eventually("the successor is judged", || {
-        log()
-            .contains(&format!("updated service={stack}_imagewatch"))
-            .then_some(())
-    });
+    await_line(&format!("updated service={stack}_imagewatch"));
 }
