@@ -1,6 +1,7 @@
 //! Judges the updates of services whose process was killed, and tells of each once.
 
 use super::Refresher;
+use super::Seen;
 use super::choose_services::Group;
 use crate::engine::Service;
 use crate::journal::Outcome as Told;
@@ -12,6 +13,7 @@ use crate::service;
 use crate::service::Marker;
 use crate::service::Outcome;
 use crate::service::Update;
+use crate::swap;
 use crate::time::parse_rfc3339;
 use std::time::Duration;
 use std::time::SystemTime;
@@ -23,7 +25,25 @@ const OLD_NEWS: Duration = Duration::from_secs(86_400);
 /// How old an update may be whose tasks do not all run, if no history says whether it was judged.
 const SICK: Duration = Duration::from_secs(3600);
 
+/// How long after the update of its own service a process takes up what the one before it held back.
+const HELD_BACK: Duration = Duration::from_secs(3600);
+
 impl Refresher {
+    /// Whether imagewatch's own service was updated a moment ago. The process that did that has left all other updates to
+    /// this one, which would take them for old news.
+    #[must_use]
+    pub fn was_held_back(&self, seen: &[Seen]) -> bool {
+        let is_fresh = |one: &&Seen| {
+            let marker = one.service.as_deref().and_then(Marker::of);
+            let at = marker.and_then(|marker| parse_rfc3339(&marker.at));
+            let age = at.and_then(|at| SystemTime::now().duration_since(at).ok());
+            age.is_some_and(|age| age < HELD_BACK)
+        };
+        let mut fresh = seen.iter().filter(is_fresh).peekable();
+        fresh.peek().is_some()
+            && swap::own_service(&self.engine).is_some_and(|own| fresh.any(|one| one.id == own))
+    }
+
     /// Finishes the judgement of updates whose process was killed, and tells of them once. Returns whether to be called
     /// again, because the Engine did not answer.
     #[cold]

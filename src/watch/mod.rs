@@ -73,6 +73,11 @@ pub trait Backend {
         None
     }
 
+    /// Whether this look catches up whatever the configuration says, because the process before this one left updates to it.
+    fn catches_up(&self) -> bool {
+        false
+    }
+
     /// Does what is left to do after the look-ups and refreshes of a round.
     fn end_round(&self) {}
 
