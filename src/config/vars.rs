@@ -66,8 +66,7 @@ pub(super) fn read(
         include_stopped: vars.switch("IMAGEWATCH_INCLUDE_STOPPED"),
         parallel: vars.count("IMAGEWATCH_PARALLEL", 1..=MOST_PARALLEL),
         settle: vars.duration("IMAGEWATCH_SETTLE", Duration::ZERO),
-        health_timeout: Some(vars.duration("IMAGEWATCH_HEALTH_TIMEOUT", Duration::ZERO))
-            .filter(|limit| !limit.is_zero()),
+        health_timeout: vars.health_timeout(),
         admin_token: vars.token("ADMIN_TOKEN"),
         read_token: vars.token(READ_TOKEN),
         hook_secret: vars.hook_secret(),
@@ -158,6 +157,11 @@ impl Vars {
             self.problem(NAME, &value, filter::EXPECTED);
             String::new()
         })
+    }
+
+    fn health_timeout(&mut self) -> Option<Duration> {
+        let limit = self.duration("IMAGEWATCH_HEALTH_TIMEOUT", Duration::ZERO);
+        Some(limit).filter(|limit| !limit.is_zero())
     }
 
     fn runtimes(&mut self) -> Vec<Target> {

@@ -185,8 +185,15 @@ fn a_service_is_updated_by_one_write_that_changes_its_image_and_a_label() {
     swarm.create("none", "v1", &|spec| {
         spec["Mode"] = json!({"Replicated": {"Replicas": 0}})
     });
-    let before = swarm.service("web");
+    // An update would run it again.
+    swarm.create("job", "v1", &|spec| {
+        spec["Mode"] = json!({"ReplicatedJob": {"MaxConcurrent": 1, "TotalCompletions": 1}});
+        spec["TaskTemplate"]["RestartPolicy"] = json!({"Condition": "none"});
+        spec["UpdateConfig"] = Value::Null;
+    });
+    let (before, job) = (swarm.service("web"), swarm.service("job"));
     let program = swarm.watcher(&[]);
+    lab.publish("job", &good("v2"));
     let second = lab.publish("web", &good("v2"));
     let zero = lab.publish("none", &good("v2"));
     program.await_line(&format!("updated service={}", lab.name("web")));
@@ -214,6 +221,10 @@ fn a_service_is_updated_by_one_write_that_changes_its_image_and_a_label() {
         before["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"].clone();
     assert_eq!(after["Spec"], before["Spec"]);
     assert_eq!(swarm.writes().len(), 2);
+    let job_now = swarm.service("job");
+    for field in ["Spec", "JobStatus"] {
+        assert_eq!(job_now[field], job[field]);
+    }
     let host = swarm.between.host();
     let vars = [("DOCKER_HOST", &*host), ("IMAGEWATCH_SELECT", "labelled")];
     let (code, text, complaint) = run_with(lab, "none", &vars, &["check", "--json"]);
