@@ -1,6 +1,8 @@
 //! Makes the page small, and tells the linker of a static build where to put code that a quiet round does not run
-//! (`.cargo/rare.ld`).
+//! (`.cargo/rare.ld`), and which of ring's functions stand in for those that `-DOPENSSL_SMALL` leaves out
+//! (`.cargo/config.toml`).
 
+use std::env::var;
 use std::path::Path;
 
 const PAGE: &str = "src/admin/page.html";
@@ -14,15 +16,56 @@ const SPACED: [(&str, &str); 6] = [
     (";}", "}"),
 ];
 
+/// ring's Rust code calls the first, which needs the large tables or newer instructions, and ring's C has the second: the
+/// same calculation, with the same arguments.
+const STAND_INS: [(&str, &str); 2] = [
+    ("p256_point_mul_base_vartime", "p256_point_mul_base"),
+    (
+        "x25519_scalar_mult_adx",
+        "x25519_scalar_mult_generic_masked",
+    ),
+];
+
+/// The version of ring whose source was read for [`STAND_INS`]. In 0.17.14 the four functions are in
+/// `crypto/fipsmodule/ec/p256*.c` and `crypto/curve25519/`: each pair has the same arguments, and gives the same numbers in
+/// the same form. The stand-ins only take the same time for all numbers, and no newer instructions.
+const CHECKED: &str = "0.17.14";
+
 fn main() {
-    println!("cargo:rerun-if-changed=.cargo/rare.ld");
     println!("cargo:rerun-if-changed={PAGE}");
-    let folder = std::env::var("OUT_DIR").expect("cargo sets it");
+    let folder = var("OUT_DIR").expect("cargo sets it");
     let page = std::fs::read_to_string(PAGE).expect("the page");
     std::fs::write(Path::new(&folder).join("page.html"), small(&page)).expect("the small page");
-    if std::env::var("CARGO_CFG_TARGET_ENV").as_deref() == Ok("musl") {
-        let folder = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
-        println!("cargo:rustc-link-arg-bins=-Wl,-T,{folder}/.cargo/rare.ld");
+    if var("CARGO_CFG_TARGET_ENV").as_deref() == Ok("musl") {
+        link_static();
+    }
+}
+
+fn link_static() {
+    println!("cargo:rerun-if-changed=.cargo/rare.ld");
+    println!("cargo:rerun-if-changed=Cargo.lock");
+    let folder = var("CARGO_MANIFEST_DIR").expect("cargo sets it");
+    println!("cargo:rustc-link-arg-bins=-Wl,-T,{folder}/.cargo/rare.ld");
+    let arch = var("CARGO_CFG_TARGET_ARCH").expect("cargo sets it");
+    if !matches!(&*arch, "x86_64" | "aarch64") {
+        return;
+    }
+    let lock = std::fs::read_to_string("Cargo.lock").expect("Cargo.lock is here");
+    let versions: Vec<&str> = lock
+        .split("name = \"ring\"\nversion = \"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    assert!(
+        versions == [CHECKED],
+        "Cargo.lock has ring {versions:?}, and STAND_INS in build.rs was checked for ring {CHECKED} only: read \
+         docs/dev/dependencies.md, compare the functions, set CHECKED, and run scripts/test.sh"
+    );
+    let version = CHECKED.replace('.', "_");
+    for (missing, stand_in) in STAND_INS {
+        let symbol = |name| format!("ring_core_{version}__{name}");
+        let (missing, stand_in) = (symbol(missing), symbol(stand_in));
+        println!("cargo:rustc-link-arg=-Wl,--defsym={missing}={stand_in}");
     }
 }
 

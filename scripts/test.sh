@@ -9,6 +9,8 @@
 #   scripts/test.sh engine ENGINE [ARGUMENT...]
 #                              the engine tests on one engine (scripts/lab/lab.sh names them), or
 #                              those that match: engine docker-28.5 engine::swap::kill --nocapture
+#   scripts/test.sh swarm [ARGUMENT...]
+#                              the tests with a swarm of three managers, or those that match, in ten minutes
 #   scripts/test.sh soak ENGINE [DAYS]
 #                              the week of docs/dev/reliability.md, or some days, with the static
 #                              binary: an hour for a week; LAB_SOAK_SEED=N draws week N again
@@ -78,6 +80,7 @@ end_engines() {
   for engine in "${ENGINES[@]}"; do
     IMAGEWATCH_LAB=$1/$engine scripts/lab/lab.sh down "$engine" || true
   done
+  [[ ! -d $1/swarm ]] || IMAGEWATCH_LAB=$1/swarm scripts/lab/swarm.sh down || true
   rm -rf "$1"
 }
 
@@ -100,6 +103,14 @@ make_certificates() {
   openssl x509 -req -in "$to/server.csr" -CA "$to/ca.pem" -CAkey "$to/ca.key" -days 2 \
     -extfile <(printf 'subjectAltName=IP:%s\nbasicConstraints=CA:FALSE\n' "$PRIVATE_ADDRESS") \
     -out "$to/cert.pem"
+  # A client's, with the kind of key that Docker's own pages make.
+  mkdir "$to/client"
+  openssl req -newkey rsa:2048 -nodes -subj /CN=client \
+    -keyout "$to/client/key.pem" -out "$to/client.csr"
+  openssl x509 -req -in "$to/client.csr" -CA "$to/ca.pem" -CAkey "$to/ca.key" -days 2 \
+    -extfile <(printf 'extendedKeyUsage=clientAuth\nbasicConstraints=CA:FALSE\n') \
+    -out "$to/client/cert.pem"
+  cp "$to/ca.pem" "$to/client"
 }
 
 # Copies of the tests and of the program, for a run that lasts while somebody builds again.
@@ -136,7 +147,8 @@ inside() {
   # shellcheck disable=SC2064 # $engine is gone when the trap runs
   trap "scripts/lab/lab.sh down '$engine'; rm -rf '$tls'" EXIT
   make_certificates "$tls" 2>/dev/null
-  socket=$(LAB_DAEMON_ENV="SSL_CERT_FILE=$tls/ca.pem" scripts/lab/lab.sh up "$engine")
+  socket=$(LAB_DAEMON_ENV="SSL_CERT_FILE=$tls/ca.pem" LAB_DAEMON_TLS="$PRIVATE_ADDRESS:2376 $tls" \
+    scripts/lab/lab.sh up "$engine")
   local tests=(cargo test --locked --offline --test tests --)
   [[ -z ${KEPT-} ]] || tests=("$KEPT")
   LAB_ENGINE=$socket LAB_TLS=$tls LAB_TLS_ADDRESS=$PRIVATE_ADDRESS LAB_ENGINE_NAME=$engine \
@@ -147,6 +159,21 @@ engine_tests() {
   step "on $1: ${*:2}"
   # An engine that outlives this run does not hold its lock.
   IMAGEWATCH_LAB=$LABS/$1 unshare --net "$BASH" "$0" _inside "$@" 8>&-
+}
+
+# Inside a network of its own, with three engines in three others.
+inside_swarm() {
+  local sockets tests=(cargo test --locked --offline --test tests --)
+  trap 'scripts/lab/swarm.sh down' EXIT
+  mapfile -t sockets < <(scripts/lab/swarm.sh up)
+  [[ ${#sockets[@]} == 3 ]] || { echo 'the nodes did not come up' >&2; exit 1; }
+  [[ -z ${KEPT-} ]] || tests=("$KEPT")
+  LAB_ENGINE=${sockets[0]} LAB_SWARM="${sockets[*]}" "${tests[@]}" --test-threads 64 "$@"
+}
+
+swarm_tests() {
+  step "on three managers: $*"
+  IMAGEWATCH_LAB=$LABS/swarm unshare --net "$BASH" "$0" _inside_swarm "$@" 8>&-
 }
 
 all_tests_on() {
@@ -160,11 +187,14 @@ all_tests_on() {
 # disturbances, of which there are some 560; on another one a third of the other tests. Another day, another choice.
 DAY=$((10#$(date +%j)))
 OWN_TURNS=(engine::swap::kill_itself engine::swap::power_cut_itself engine::swap::prune_itself)
-LEFT_OUT=('--skip engine::soak --skip engine::watch::outage' '--skip engine::storm --skip engine::swap::prune')
+LEFT_OUT=(
+  '--skip engine::soak --skip engine::watch::outage --skip engine::service::a_process'
+  '--skip engine::storm --skip engine::swap::prune --skip engine::service::an_update'
+)
 THIRDS=(
   'engine::swap:: --skip engine::swap::kill --skip engine::swap::fault --skip engine::swap::power_cut --skip engine::swap::successor --skip engine::swap::prune'
   'engine::update:: engine::watch:: --skip engine::watch::outage --skip engine::update::side_by_side'
-  'engine:: --skip engine::swap:: --skip engine::update:: --skip engine::watch:: --skip engine::soak --skip engine::storm'
+  'engine:: --skip engine::swap:: --skip engine::update:: --skip engine::watch:: --skip engine::soak --skip engine::storm --skip engine::service'
 )
 today() {
   local count=${#TURNS[@]}
@@ -215,6 +245,11 @@ static_build() {
   await_static_build
   LAB_BINARY=$STATIC \
     cargo test --locked --test tests -- --test-threads 1 budget:: wire::admin::attack
+  # Its ring is built in another way than that of the other tests.
+  step 'cryptography of the static build'
+  LAB_BINARY=$STATIC \
+    cargo test --locked --test tests -- --test-threads 4 wire::cryptography wire::update::signed \
+    wire::service::rules wire::admin::hook
 }
 
 dockerfile() {
@@ -236,6 +271,13 @@ case ${1-} in
     cargo test --locked --test tests --no-run
     begin
     if (($# > 2)); then engine_tests "${@:2}"; else all_tests_on "$2"; fi
+    exit
+    ;;
+  swarm)
+    scripts/lab/lab.sh install docker-28.5
+    cargo test --locked --test tests --no-run
+    begin
+    if (($# > 1)); then swarm_tests "${@:2}"; else swarm_tests engine::service::three; fi
     exit
     ;;
   soak)
@@ -260,6 +302,11 @@ case ${1-} in
     inside "$@"
     exit
     ;;
+  _inside_swarm)
+    shift
+    inside_swarm "$@"
+    exit
+    ;;
   *) usage ;;
 esac
 
@@ -276,6 +323,7 @@ cargo test --locked -- --test-threads 6 --skip wire::admin::attack
 if [[ ${1-} == full ]]; then
   build_earlier
   for engine in "${ENGINES[@]}"; do all_tests_on "$engine"; done
+  swarm_tests engine::service::three
 else
   tests_of_the_day
 fi

@@ -49,6 +49,9 @@ pub const POST_UPDATE_TIMEOUT: &str = "imagewatch.post-update-timeout";
 /// The project of a container that Docker Compose made.
 pub const COMPOSE_PROJECT: &str = "com.docker.compose.project";
 
+/// The stack of a Swarm service, and of a container that runs a task of it.
+pub const STACK: &str = "com.docker.stack.namespace";
+
 /// Watchtower's counterpart of [`ENABLE`].
 pub const WATCHTOWER_ENABLE: &str = "com.centurylinklabs.watchtower.enable";
 /// Whether the owner of a container only gets a message. See [`MODE`].
@@ -75,6 +78,8 @@ pub const TRANSACTION: &str = "io.imagewatch.txn";
 /// The reference that a container follows, if its successor had to be created from an image id. That is
 /// so if the tag meant another image by then.
 pub const FOLLOWED: &str = "io.imagewatch.image";
+/// The last update of a service by imagewatch, on the service.
+pub const UPDATE: &str = "io.imagewatch.update";
 /// The holder of the lock, on the lock's container.
 pub const LOCK: &str = "io.imagewatch.claim";
 /// The update that a helper does, on the helper: see `src/swap/helper.rs`.

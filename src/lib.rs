@@ -58,6 +58,7 @@ pub mod provenance;
 pub mod reference;
 pub mod registry;
 pub mod secret;
+pub mod service;
 mod sort;
 pub mod swap;
 mod text;

@@ -27,6 +27,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("engine", 3),
     ("notify", 3),
     ("registry", 3),
+    ("service", 4),
     ("swap", 4),
     ("update", 5),
     ("admin", 6),
@@ -152,7 +153,7 @@ fn only_config_reads_the_environment_and_only_the_top_ends_the_process() {
 
 /// Where the clock on the wall is read, and why. Somebody may set it: whatever waits, or ends, goes by
 /// `Instant`.
-const WALL_CLOCK: [(&str, &str); 9] = [
+const WALL_CLOCK: [(&str, &str); 10] = [
     ("admin", "shown"),
     ("engine", "compared with the events of the Engine"),
     ("journal", "shown"),
@@ -165,6 +166,7 @@ const WALL_CLOCK: [(&str, &str); 9] = [
         "registry",
         "shown, and what a registry says it will be ready at",
     ),
+    ("service", "shown on the label of an update"),
     (
         "swap",
         "compared with what another host wrote, and with when the Engine made a successor",

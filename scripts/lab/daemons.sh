@@ -71,12 +71,17 @@ run_containerd() {
 # An empty configuration file of its own, lest it read the machine's; no systemd to
 # manage cgroups in its PID namespace.
 run_dockerd() {
+  local tls=()
+  if [[ -e $DIR/tls/address ]]; then
+    tls=(-H "tcp://$(<"$DIR/tls/address")" --tlsverify --tlscacert "$DIR/tls/ca.pem"
+      --tlscert "$DIR/tls/cert.pem" --tlskey "$DIR/tls/key.pem")
+  fi
   echo '{}' >"$DIR/daemon.json"
   rm -f "$DIR/pid"
   with_env dockerd --config-file "$DIR/daemon.json" --group root \
     --data-root "$DIR/data" --exec-root /run/docker --pidfile "$DIR/pid" \
     --containerd /run/containerd/containerd.sock --exec-opt native.cgroupdriver=cgroupfs \
-    -H "unix://$DIR/docker.sock" "$@"
+    -H "unix://$DIR/docker.sock" "${tls[@]}" "$@"
 }
 
 # Unlike Docker, Podman speaks plain HTTP to a loopback registry only when told.

@@ -20,6 +20,17 @@ write_env() {
   done
 }
 
+# "ADDRESS:PORT FOLDER" in LAB_DAEMON_TLS: a Docker there takes clients with a certificate of the
+# authority whose ca.pem is in the folder, with its own cert.pem and key.pem.
+write_tls() {
+  local dir=$1 address folder
+  [[ -n ${LAB_DAEMON_TLS:-} ]] || return 0
+  read -r address folder <<<"$LAB_DAEMON_TLS"
+  mkdir -p "$dir/tls"
+  cp "$folder"/{ca,cert,key}.pem "$dir/tls"
+  echo "$address" >"$dir/tls/address"
+}
+
 answers() {
   [[ $(curl -s -m 2 --unix-socket "$(socket_of "$1")" http://engine/_ping) == OK ]]
 }
@@ -66,6 +77,7 @@ up() {
   trap "end '$engine'" EXIT
   mkdir -p "$dir"
   write_env "$engine" "$dir" >"$dir/env"
+  write_tls "$dir"
   save_network "$dir/network"
   boot "$engine"
   await_answer "$engine" || die "$engine did not come up"

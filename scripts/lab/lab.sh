@@ -24,6 +24,7 @@
 #   IMAGEWATCH_LAB         where daemons keep their state (default /tmp/imagewatch-lab)
 #   IMAGEWATCH_LAB_MIRROR  Debian mirror for the forky engines (default: the one apt uses)
 #   LAB_DAEMON_ENV         "K=V K=V": extra environment of the daemon, read by `up`
+#   LAB_DAEMON_TLS         "ADDRESS:PORT FOLDER": a Docker also listens there, with TLS
 #
 # How it works. A daemon gets a mount and a PID namespace of its own, with this
 # script as process 1 (`_init`). Ending that one process makes the kernel end the

@@ -233,6 +233,7 @@ impl Admin {
             self.history.rejected().list().len(),
             self.down.list().len(),
             &self.refresher.verified.counts(),
+            &self.refresher.selection.replicas(),
         );
         Reply::text(FORMAT, &page)
     }

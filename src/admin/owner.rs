@@ -12,6 +12,7 @@ use crate::journal::Step;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::reference::Target;
+use crate::service::digest_before;
 use crate::text::did_you_mean;
 use crate::time::rfc3339;
 use crate::update::Approved;
@@ -124,6 +125,13 @@ impl Admin {
     fn back(&self, name: &str, only: bool) -> Result<Order, Reply> {
         let (seen, reference) = self.find(name)?;
         self.refuse_held(&seen.name)?;
+        if let Some(service) = &seen.service {
+            let to = digest_before(service).map_err(|reason| {
+                let name = &seen.name;
+                Reply::error(409, &format_args!("{name}: {reason}"))
+            })?;
+            return Ok(self.service_back(seen, &reference, to));
+        }
         let entries = self.history.entries();
         // An image that a roll-back brought back is no step forward, so such a step is not undone again.
         let updates = entries.iter().map(|entry| &entry.event);
@@ -166,8 +174,23 @@ impl Admin {
                 .and_then(|text| text.parse().ok()),
             containers,
             by: BY.to_owned(),
+            is_service: false,
         };
         Ok(back.order())
+    }
+
+    #[cold]
+    fn service_back(&self, seen: Seen, reference: &Reference, to: String) -> Order {
+        let back = Back {
+            target: self.target(reference),
+            from: seen.image_id,
+            to,
+            digest: None,
+            containers: vec![seen.name],
+            by: BY.to_owned(),
+            is_service: true,
+        };
+        back.order()
     }
 
     #[cold]

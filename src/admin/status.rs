@@ -109,6 +109,7 @@ impl Admin {
                 name: one.name,
                 group: one.group,
                 itself: (itself == Some(&one.id)).then_some(true),
+                service: one.service.is_some().then_some(true),
                 state: one.state,
                 version,
             }
@@ -127,7 +128,7 @@ impl Admin {
             known.map(|image| (image.id().to_owned(), image)).collect();
         let mut images = HashMap::new();
         for one in seen {
-            if images.contains_key(&one.image_id) {
+            if images.contains_key(&one.image_id) || one.service.is_some() {
                 continue;
             }
             let image = match known.remove(&one.image_id) {
@@ -218,6 +219,9 @@ pub(super) struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub itself: Option<bool>,
     pub name: String,
+    /// Whether it is a Swarm service. Then the state says how many tasks run, and how many should.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<bool>,
     pub state: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,

@@ -40,6 +40,8 @@ pub(super) struct LiveBackend {
     board: Arc<Board>,
     /// The references of swaps that were half done at the beginning of this round.
     half_done: Mutex<Vec<Reference>>,
+    /// Whether this look catches up, once there was one.
+    catches_up: Mutex<Option<bool>>,
     /// The newer version tags, and the wishes of this round for such tags.
     newer: Mutex<(NewerTags, Vec<Wish>)>,
     /// Passes a newer version on to receivers and history.
@@ -62,6 +64,7 @@ impl LiveBackend {
             jobs,
             board,
             half_done: Mutex::default(),
+            catches_up: Mutex::default(),
             newer: Mutex::default(),
             tell,
         }
@@ -73,6 +76,12 @@ impl Backend for LiveBackend {
         let refresher = &self.refresher;
         let list = refresher.engine.containers()?;
         let seen = refresher.selection.seen_among(&list, &refresher.engine)?;
+        let mut catches_up = self
+            .catches_up
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *catches_up = Some(catches_up.is_none() && refresher.was_held_back(&seen));
+        drop(catches_up);
         let targets = refresher.watched(&seen);
         let half_done = update::in_mid_swap(&list, &refresher.engine)?;
         *self
@@ -114,6 +123,11 @@ impl Backend for LiveBackend {
             }
             Some(Verdict::Retry(reason))
         })
+    }
+
+    fn catches_up(&self) -> bool {
+        let catches_up = self.catches_up.lock();
+        *catches_up.unwrap_or_else(PoisonError::into_inner) == Some(true)
     }
 
     fn end_round(&self) {

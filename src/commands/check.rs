@@ -80,6 +80,7 @@ pub(super) fn look(refresher: &Refresher) -> Result<Table, String> {
     Ok(Table {
         summary: summarise(&seen, &references),
         left_alone: left_alone.collect(),
+        services: refresher.selection.replicas(),
         references,
     })
 }
@@ -122,9 +123,8 @@ fn row(
             let survey = refresher.survey_of(reference, digest, seen, here)?;
             waiting = refresher.waiting(target, digest, seen, &survey);
             versions = with_version(refresher, reference, digest, &survey);
-            let would_pull = survey.standing == Standing::Outdated && !survey.is_pulled;
             let vet = || refresher.vet(reference, digest, seen).err();
-            refused = would_pull.then(vet).flatten();
+            refused = survey.is_due_from_registry().then(vet).flatten();
             behind.extend(survey.behind.iter().map(|one| one.name.clone()));
             match &refused {
                 Some(error) => Standing::not_pulled(error),

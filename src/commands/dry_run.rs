@@ -53,18 +53,19 @@ impl DryRun {
         text
     }
 
-    /// Adds the pull of an image, or the reason why it is not pulled. Returns whether it is.
+    /// Adds the pull of an image, or the reason why it is not pulled, or not written to services. Returns whether it is.
     fn add_pull(
         &mut self,
         wiring: &Wiring,
         reference: &Reference,
         digest: &Digest,
         seen: &[Seen],
+        is_pull: bool,
     ) -> bool {
         let name = reference.to_string();
         let vetted = wiring.refresher.vet(reference, digest, seen);
         match &vetted {
-            Ok(()) => self.would_pull.push(name),
+            Ok(()) => self.would_pull.extend(is_pull.then_some(name)),
             Err(error) => self.failed.push(Reasoned::new(&name, error.to_string())),
         }
         vetted.is_ok()
@@ -96,7 +97,8 @@ impl DryRun {
         };
         let is_pulled = survey.is_pulled || survey.waits(&waiting);
         let wants_pull = !is_pulled && (is_named || !is_local);
-        let may_come = !wants_pull || self.add_pull(wiring, reference, digest, seen);
+        let is_due = wants_pull || (survey.is_due_from_registry() && !survey.waits(&waiting));
+        let may_come = !is_due || self.add_pull(wiring, reference, digest, seen, wants_pull);
         let rejection = survey.rejection.as_ref();
         let rejection = rejection.filter(|_| extent != Extent::Force);
         let of_it = seen
@@ -190,6 +192,9 @@ fn why_not(wiring: &Wiring, one: &Seen) -> Result<Option<String>, String> {
     }
     if one.stays_stopped {
         return Ok(Some(STOPPED.to_owned()));
+    }
+    if one.service.is_some() {
+        return Ok(None);
     }
     let Some(container) = wiring.engine.find(&one.id).map_err(say)? else {
         return Ok(Some("it was removed in the meantime".to_owned()));

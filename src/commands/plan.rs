@@ -1,15 +1,19 @@
 //! `imagewatch plan CONTAINER`: shows the successor that a swap would create, and each change.
 
+use super::wiring::Wiring;
 use crate::config::Config;
 use crate::engine::Container;
 use crate::engine::Engine;
 use crate::engine::Image;
+use crate::engine::Service;
 use crate::error::Error;
 use crate::error::one_line;
+use crate::journal::History;
 use crate::json;
 use crate::labels::Enabled;
 use crate::labels::Wishes;
 use crate::reference::Reference;
+use crate::service;
 use crate::swap;
 use crate::swap::Acceptance;
 use crate::swap::Change;
@@ -24,9 +28,11 @@ use crate::thread::Shutdown;
 use crate::update::OPTED_OUT;
 use crate::update::Refresher;
 use crate::update::find_named;
+use crate::update::find_service;
 use crate::update::names_and_references;
 use serde_json::Value;
 use serde_json::json;
+use std::sync::Arc;
 
 /// How a plan is printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -54,7 +60,10 @@ pub fn plan(config: &Config, name: &str, form: Form) -> Result<String, String> {
     };
     swap::recover_once(&engine, settings.acceptance, &Shutdown::default()).map_err(say)?;
     let Some(old) = find_named(&engine, name).map_err(say)? else {
-        return Err(not_found(&engine, name, config));
+        return match find_service(&engine, name).map_err(say)? {
+            Some(service) => plan_service(config, &service, form.as_json),
+            None => Err(not_found(&engine, name, config)),
+        };
     };
     work_out(&engine, &settings, &old, |shown| match form.as_json {
         true => shown.json(),
@@ -133,6 +142,29 @@ fn work_out(
         plan: &plan,
         files: &files,
     }))
+}
+
+/// Works out what an update would write to a service, against the digest that its registry has.
+#[cold]
+fn plan_service(config: &Config, service: &Service, as_json: bool) -> Result<String, String> {
+    let (name, now) = (service.name(), service.image());
+    let reference = service::followed(service).map_err(|reason| format!("{name}: {reason}"))?;
+    let history = Arc::new(History::open(None)?);
+    let wiring = Wiring::of(config, &history);
+    let digest = wiring.registry.digest(&reference).map_err(say)?;
+    let then = service::pinned(now, &digest);
+    if as_json {
+        let image = json!({"now": now, "then": then});
+        let json = json!({"service": name, "reference": reference.to_string(), "image": image});
+        return Ok(format!("{}\n", json::print(&json)));
+    }
+    let change = match now == then {
+        true => "nothing: it has the newest image".to_owned(),
+        false => format!("TaskTemplate.ContainerSpec.Image: {now} -> {then}"),
+    };
+    Ok(format!(
+        "{name}: {reference}, a Swarm service\n\nchanges\n  {change}\n"
+    ))
 }
 
 fn say(error: Error) -> String {

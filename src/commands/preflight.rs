@@ -39,13 +39,15 @@ pub enum Need {
     Podman,
     /// Swaps on any Engine but Podman need the call.
     Docker,
-    /// Nothing depends on the call. Without it, an image whose origin is in doubt is left alone, others are inspected,
+    /// The Engine is a manager of a swarm.
+    Swarm,
+    /// Nothing depends on the call, or its refusal looks like no swarm. Without it, an image whose origin is in doubt is left alone, others are inspected,
     /// and messages name the host by the container's id.
     Doubt,
 }
 
 /// Every call: its name in `docs/security.md`, its condition, and its purpose in a warning.
-pub const CALLS: [(&str, Need, &str); 32] = [
+pub const CALLS: [(&str, Need, &str); 36] = [
     (PING, Need::Always, "speak with the Engine"),
     (VERSION, Need::Always, "ask which Engine it is"),
     (LIST, Need::Always, "list containers"),
@@ -172,6 +174,18 @@ pub const CALLS: [(&str, Need, &str); 32] = [
         Need::Doubt,
         "see the origin of an image",
     ),
+    ("GET /services", Need::Doubt, "list services"),
+    ("GET /services/{id}", Need::Swarm, "inspect a service"),
+    (
+        "GET /tasks",
+        Need::Swarm,
+        "see how an update of a service goes",
+    ),
+    (
+        "POST /services/{id}/update",
+        Need::Swarm,
+        "update a service",
+    ),
     ("GET /images/json", Need::Doubt, "list the images"),
     ("GET /info", Need::Doubt, "ask for the host's name"),
 ];
@@ -292,6 +306,7 @@ impl Found {
             Need::Commands => self.commands,
             Need::Podman => swaps && self.is_podman,
             Need::Docker => swaps && !self.is_podman,
+            Need::Swarm => refresher.engine.is_manager(),
             // The case may never come, so no warning asks for the permission.
             Need::Doubt => false,
         }

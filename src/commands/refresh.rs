@@ -20,6 +20,7 @@ use crate::update::Images;
 use crate::update::Order;
 use crate::update::Refresher;
 use crate::update::find_named;
+use crate::update::find_service;
 use crate::update::names_and_references;
 use signal_hook::iterator::Signals;
 use std::panic::AssertUnwindSafe;
@@ -183,6 +184,8 @@ pub(super) fn images(wiring: &Wiring, wish: &Wish) -> Result<Images, String> {
             let container = container.name().to_owned();
             containers.retain(|other| *other != container);
             containers.push(container);
+        } else if find_service(&wiring.engine, name).map_err(say)?.is_some() {
+            containers.push(name.clone());
         } else {
             targets.push(Target {
                 name: name.clone(),

@@ -187,7 +187,7 @@ impl Parts {
         let notifier = Arc::clone(&self.notifier);
         let (inlet, finished) = queue();
         let mut recovery = Recovery::new(config.auto_refresh);
-        let mut preflight = Preflight::default();
+        let (mut preflight, mut is_open) = (Preflight::default(), true);
         let work = move || {
             let record = |step: &Step| {
                 board.alive();
@@ -221,9 +221,10 @@ impl Parts {
                     let on = |step: &Step| {
                         record(step);
                     };
-                    recovery.is_needed_again(&refresher, &down, &on)
-                        | tend_itself(&refresher, &board, &backlog, &on)
-                        | preflight.is_needed_again(&refresher)
+                    let recovers = recovery.is_needed_again(&refresher, &down, &on)
+                        | tend_itself(&refresher, &board, &backlog, &on);
+                    is_open = is_open && refresher.resume_services(&on);
+                    recovers | preflight.is_needed_again(&refresher) | is_open
                 },
             );
         };

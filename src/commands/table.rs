@@ -1,5 +1,6 @@
 //! The table of `imagewatch check`, for a script, a pipe, and a person.
 
+use crate::journal::Replicas;
 use crate::journal::Standing;
 use crate::journal::Versions;
 use crate::journal::Waiting;
@@ -57,6 +58,9 @@ pub struct Table {
     pub references: Vec<Row>,
     /// The managed containers that are left alone.
     pub left_alone: Vec<LeftAlone>,
+    /// The tasks of managed Swarm services.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<Replicas>,
     /// The number of watched containers and images, and the names of those behind.
     pub summary: String,
 }
@@ -142,7 +146,7 @@ impl Table {
         (lines.next().unwrap_or_default(), lines.collect())
     }
 
-    /// The containers that are left alone, and the summary.
+    /// The containers that are left alone, the tasks of services, and the summary.
     fn ending(&self) -> String {
         let mut text = String::new();
         for one in &self.left_alone {
@@ -150,6 +154,14 @@ impl Table {
                 "{} ({}): {}\n",
                 one.container, one.image, one.reason
             ));
+        }
+        for one in &self.services {
+            let Replicas {
+                service,
+                running,
+                wanted,
+            } = one;
+            text.push_str(&format!("{service}: {running}/{wanted} tasks run\n"));
         }
         text + &format!("{}\n", self.summary)
     }
@@ -253,6 +265,11 @@ mod tests {
                 image: "postgres@sha256:…".to_owned(),
                 reason: "pinned to a digest".to_owned(),
             }],
+            services: vec![Replicas {
+                service: "web".to_owned(),
+                running: 2,
+                wanted: 3,
+            }],
             summary: "watching 2 containers, 2 images; 1 is behind: c".to_owned(),
         };
         let expected = "\
@@ -261,6 +278,7 @@ reg.example/hermes:latest  sha256:aaaaaaaaaaaa  sha256:bbbbbbbbbbbb  outdated
 reg.example/a:latest       sha256:aaaaaaaaaaaa  -                    failed
 a: HEAD x: 500
 db (postgres@sha256:…): pinned to a digest
+web: 2/3 tasks run
 watching 2 containers, 2 images; 1 is behind: c
 ";
         assert_eq!(table.text(), expected);
@@ -275,6 +293,7 @@ outdated
 reg.example/hermes:latest  sha256:aaaaaaaaaaaa  sha256:bbbbbbbbbbbb  outdated
 
 db (postgres@sha256:…): pinned to a digest
+web: 2/3 tasks run
 watching 2 containers, 2 images; 1 is behind: c
 ";
         assert_eq!(table.for_people(false), expected);
@@ -300,6 +319,7 @@ reg.example/a:latest       sha256:aaaaaaaaaaaa  -                    failed
 hermes: 2.0.0 exists, you run 1.3.9
 a: HEAD x: 500
 db (postgres@sha256:…): pinned to a digest
+web: 2/3 tasks run
 watching 2 containers, 2 images; 1 is behind: c
 ";
         assert_eq!(with_versions.text(), expected);

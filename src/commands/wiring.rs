@@ -94,6 +94,8 @@ impl Wiring {
             permissions: Permissions::default(),
             itself: Itself::default(),
             said: Mutex::default(),
+            open_services: Mutex::default(),
+            swarm_auth: config.swarm_auth,
         };
         Self {
             engine,

@@ -3,6 +3,7 @@
 //! Strings come in, and a [`Config`] of ready types goes out. No other part of the program sees a variable. All
 //! problems are found in one pass, so that an operator can mend them together.
 
+mod engine;
 mod filter;
 mod host;
 mod peers;
@@ -185,12 +186,12 @@ pub const VARIABLES: &[Variable] = &[
     plain(
         "DOCKER_TLS_VERIFY",
         "",
-        "any value asks for TLS to the Engine, which is an error in this version",
+        "any value asks for TLS to the Engine, tcp://localhost:2376 if DOCKER_HOST is unset",
     ),
     plain(
         "DOCKER_CERT_PATH",
         "",
-        "the same as DOCKER_TLS_VERIFY, for a tcp:// Engine",
+        "folder of ca.pem, cert.pem and key.pem for TLS to the Engine; DOCKER_CONFIG if unset",
     ),
     plain(
         "MOLECULE_IMAGE_PLATFORM",
@@ -221,6 +222,11 @@ pub const VARIABLES: &[Variable] = &[
         "error, warn, info, debug, or an env_logger filter",
     ),
     plain("IMAGEWATCH_LOG_FORMAT", "text", "text or json"),
+    plain(
+        "IMAGEWATCH_SWARM_AUTH",
+        "false",
+        "true hands logins to Swarm with the update of a service",
+    ),
 ];
 
 const fn plain(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
@@ -296,6 +302,8 @@ pub struct Config {
     pub receivers: Vec<Receiver>,
     /// Files with logins for registries. An earlier file comes before a later one.
     pub login_files: Vec<PathBuf>,
+    /// Whether logins go to Swarm with the update of a service.
+    pub swarm_auth: bool,
     /// The address of the Engine.
     pub engine: Endpoint,
     /// Platform for pull and create.

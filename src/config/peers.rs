@@ -1,10 +1,10 @@
-//! Variables about peers: the Engine, registries, proxies, receivers of messages, and the logins for them.
+//! Variables about peers: registries, proxies, receivers of messages, and the logins for them. The Engine has a file of
+//! its own.
 
 use super::host;
 use super::vars::Vars;
 use crate::credentials::GhcrLogin;
 use crate::credentials::Source;
-use crate::engine::Endpoint;
 use crate::http;
 use crate::http::Proxies;
 use crate::notify::Receiver;
@@ -83,53 +83,6 @@ impl Vars {
         .collect()
     }
 
-    /// Refuses a configuration that asks for TLS. The Docker CLI turns TLS on for any value of `DOCKER_TLS_VERIFY`,
-    /// even `0`. Docker's libraries turn TLS on for a path of certificates too.
-    fn refuse_tls(&mut self) {
-        let host = self.given("DOCKER_HOST");
-        let is_unix = host.as_ref().is_some_and(|host| host.starts_with("unix:"));
-        for name in ["DOCKER_TLS_VERIFY", "DOCKER_TLS", "DOCKER_CERT_PATH"] {
-            let Some(value) = self.given(name) else {
-                continue;
-            };
-            if is_unix {
-                let words = format!("{name} has no effect on a unix socket");
-                self.warnings.push(words);
-            } else if name != "DOCKER_CERT_PATH" || host.is_some() {
-                self.problem(
-                    name,
-                    &value,
-                    "it to be unset: TLS to the Engine is not supported by this version, and plain text is \
-                     not what was asked for (use a unix:// socket, or a proxy that speaks TLS)",
-                );
-            }
-        }
-    }
-
-    pub(super) fn engine(&mut self) -> Endpoint {
-        self.refuse_tls();
-        if self.given("DOCKER_HOST").is_none() && self.given("DOCKER_CONTEXT").is_some() {
-            let words = "DOCKER_CONTEXT is not read: DOCKER_HOST says which Engine";
-            self.warnings.push(words.to_owned());
-        }
-        let value = self.text("DOCKER_HOST");
-        match value.split_once("://") {
-            Some(("unix", path)) if path.starts_with('/') => Endpoint::Unix(PathBuf::from(path)),
-            Some(("tcp", address)) if is_authority(address.trim_end_matches('/')) => {
-                Endpoint::Tcp(address.trim_end_matches('/').to_owned())
-            }
-            _ => {
-                let shown = if value.contains('@') { "***" } else { &value };
-                self.problem(
-                    "DOCKER_HOST",
-                    shown,
-                    "unix:///path/to/socket or tcp://host:port",
-                );
-                Endpoint::Unix(PathBuf::new())
-            }
-        }
-    }
-
     /// Reads the platform. Only for this variable, an empty value differs from an unset one: empty means "never force
     /// one".
     pub(super) fn platform(&mut self) -> Option<String> {
@@ -202,16 +155,5 @@ impl Vars {
                 .map(str::to_owned)
                 .collect(),
         }
-    }
-}
-
-fn is_authority(text: &str) -> bool {
-    match text.rsplit_once(':') {
-        Some((host, port)) => {
-            !host.is_empty()
-                && !host.contains(['/', '@', ' ', '?', '#'])
-                && port.parse::<u16>().is_ok_and(|port| port != 0)
-        }
-        None => false,
     }
 }

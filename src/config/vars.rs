@@ -66,8 +66,7 @@ pub(super) fn read(
         include_stopped: vars.switch("IMAGEWATCH_INCLUDE_STOPPED"),
         parallel: vars.count("IMAGEWATCH_PARALLEL", 1..=MOST_PARALLEL),
         settle: vars.duration("IMAGEWATCH_SETTLE", Duration::ZERO),
-        health_timeout: Some(vars.duration("IMAGEWATCH_HEALTH_TIMEOUT", Duration::ZERO))
-            .filter(|limit| !limit.is_zero()),
+        health_timeout: vars.health_timeout(),
         admin_token: vars.token("ADMIN_TOKEN"),
         read_token: vars.token(READ_TOKEN),
         hook_secret: vars.hook_secret(),
@@ -76,6 +75,7 @@ pub(super) fn read(
         receivers: vars.receivers(),
         login_files: vars.login_files(),
         engine: vars.engine(),
+        swarm_auth: vars.switch("IMAGEWATCH_SWARM_AUTH"),
         platform: vars.platform(),
         insecure_registries: vars.insecure_registries(),
         certificates: vars.certificates(),
@@ -157,6 +157,11 @@ impl Vars {
             self.problem(NAME, &value, filter::EXPECTED);
             String::new()
         })
+    }
+
+    fn health_timeout(&mut self) -> Option<Duration> {
+        let limit = self.duration("IMAGEWATCH_HEALTH_TIMEOUT", Duration::ZERO);
+        Some(limit).filter(|limit| !limit.is_zero())
     }
 
     fn runtimes(&mut self) -> Vec<Target> {
@@ -478,33 +483,40 @@ mod tests {
     }
 
     #[test]
-    fn tls_to_the_engine_is_refused_as_long_as_there_is_none() {
-        let (tcp, unix) = (
-            ("DOCKER_HOST", "tcp://e:2376"),
-            ("DOCKER_HOST", "unix:///e"),
-        );
-        let (verify, path) = (("DOCKER_TLS_VERIFY", "0"), ("DOCKER_CERT_PATH", "/c"));
-        for vars in [
-            &[tcp, verify][..],
-            &[tcp, path],
-            &[verify],
-            &[verify, path],
-            &[("DOCKER_TLS", "1")],
+    fn what_looks_like_tls_to_the_engine_is_never_ignored_without_a_word() {
+        let tcp = ("DOCKER_HOST", "tcp://e:2376");
+        let unix = ("DOCKER_HOST", "unix:///e");
+        for (name, does) in [
+            ("DOCKER_TLS", "asks for TLS that verifies nothing"),
+            ("DOCKER_CERT_PATH", "alone asks for no TLS"),
         ] {
-            let words = problems(vars).join("\n");
-            assert!(
-                words.contains("TLS to the Engine is not supported"),
-                "{vars:?}: {words}"
+            let words = format!(
+                "{name}=\"1\": expected DOCKER_TLS_VERIFY=1 besides, or it to be unset: it {does}"
             );
+            assert_eq!(problems(&[tcp, (name, "1")]), [words]);
+            let warning = format!("{name} has no effect on a unix socket");
+            for vars in [&[unix, (name, "1")][..], &[(name, "1")]] {
+                assert_eq!(read(vars).expect("usable").1, [&*warning], "{vars:?}");
+            }
         }
-        for vars in [&[tcp][..], &[path], &[tcp, ("DOCKER_TLS_VERIFY", "")]] {
+        for vars in [&[tcp][..], &[tcp, ("DOCKER_TLS_VERIFY", "")]] {
             assert_eq!(read(vars).expect("usable").1, [""; 0], "{vars:?}");
         }
-        let (_, warnings) = read(&[unix, verify]).expect("usable");
+        let (_, warnings) = read(&[unix, ("DOCKER_TLS_VERIFY", "0")]).expect("usable");
         assert_eq!(
             warnings,
             ["DOCKER_TLS_VERIFY has no effect on a unix socket"]
         );
+        for vars in [
+            &[("DOCKER_TLS_VERIFY", "0"), tcp][..],
+            &[("DOCKER_TLS_VERIFY", "1")],
+        ] {
+            let words = problems(vars).join("\n");
+            assert!(
+                words.starts_with("DOCKER_CERT_PATH=\"\": expected a folder with ca.pem "),
+                "{words}"
+            );
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod permission;
 mod pull;
 mod refusal;
 mod request;
+mod services;
 mod socket;
 mod summary;
 mod transport;
@@ -40,6 +41,7 @@ pub use pull::PullLine;
 pub use refusal::is_denial;
 pub use request::Deadlines;
 pub use request::Removal;
+pub use services::Service;
 pub use summary::Summary;
 
 use crate::error::Error;
@@ -53,6 +55,7 @@ use request::Call;
 use request::Deadline;
 use serde_json::Value;
 use serde_json::json;
+use services::Manager;
 use socket::UnixConnector;
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -83,6 +86,8 @@ pub struct Engine {
     /// The path of the last GET without an answer, or of the list if it was refused. The path is kept until that
     /// call is answered.
     unanswered: Mutex<Option<String>>,
+    /// Whether the Engine is a manager of a swarm, once it is known.
+    manager: Mutex<Option<Manager>>,
     /// The names of containers by id, from all lists so far.
     names: Mutex<HashMap<String, String>>,
 }
@@ -104,6 +109,7 @@ impl Engine {
                 "http://engine".to_owned(),
             ),
             Endpoint::Tcp(address) => (http::agent(config), format!("http://{address}")),
+            Endpoint::Tls(address, tls) => (http::tls_agent(tls), format!("https://{address}")),
         };
         Self {
             endpoint: endpoint.clone(),
@@ -113,6 +119,7 @@ impl Engine {
             offered: Mutex::new(None),
             about: Mutex::new(None),
             unanswered: Mutex::new(None),
+            manager: Mutex::new(None),
             names: Mutex::default(),
         }
     }

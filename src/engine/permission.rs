@@ -29,6 +29,11 @@ impl Engine {
             // container from such an image or under such a name.
             path.push_str(&format!("?fromImage={NOBODY}&name={NOBODY}"));
             body = Some(json!({ "Image": NOBODY }));
+        } else if path == "/services" || path == "/tasks" {
+            // No service has such a name, so the answer is short.
+            path.push_str(&format!(
+                "?filters=%7B%22name%22:%7B%22{NOBODY}%22:true%7D%7D"
+            ));
         } else if path == EVENTS {
             // No event happened in the first second of 1970, so the answer ends at once.
             path.push_str("?since=1&until=1");

@@ -178,7 +178,7 @@ pub(super) fn hint(endpoint: &Endpoint, reason: &str) -> String {
     }
     let socket = match endpoint {
         Endpoint::Unix(path) => std::fs::metadata(path).ok(),
-        Endpoint::Tcp(_) => None,
+        Endpoint::Tcp(_) | Endpoint::Tls(..) => None,
     };
     let me = process::name();
     if me == "user 0" {
@@ -199,6 +199,19 @@ pub(super) fn hint(endpoint: &Endpoint, reason: &str) -> String {
         " (the socket is for user {owner} and group {group}, mode {mode:o}, and this is {me}: \
          {by_group}user: \"{owner}\")"
     )
+}
+
+/// Adds the file to look at to the words of a TLS connection that failed.
+#[cold]
+pub(super) fn tls_hint(words: &mut String) {
+    let unknown = words.find(http::PRIVATE_CA);
+    words.truncate(unknown.unwrap_or(words.len()));
+    // Two authorities may have one name. Then only the signature tells them apart.
+    if unknown.is_some() || words.contains("BadSignature") {
+        words.push_str(" (has the CA in DOCKER_CERT_PATH/ca.pem signed the Engine's certificate?)");
+    } else if words.contains("fatal alert") {
+        words.push_str(" (does the Engine accept DOCKER_CERT_PATH/cert.pem?)");
+    }
 }
 
 /// Whether a registry refused the Engine an image for want of rights, as far as the words tell.

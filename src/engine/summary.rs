@@ -13,7 +13,7 @@ use std::fmt;
 /// A label that is kept besides those of `labels`.
 const DEPENDS_ON: &str = "com.docker.compose.depends_on";
 /// Labels that name the group of a container: its Compose project, or its stack. They are kept too.
-const GROUPS: [&str; 2] = ["com.docker.compose.project", "com.docker.stack.namespace"];
+const GROUPS: [&str; 2] = [labels::COMPOSE_PROJECT, labels::STACK];
 
 /// One entry of `GET /containers/json`.
 #[derive(Debug, Clone, Deserialize)]

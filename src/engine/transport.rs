@@ -3,11 +3,14 @@
 use super::Engine;
 use super::LIST;
 use super::container::Container;
+use super::endpoint::Endpoint;
 use super::lock;
 use super::refusal::hint;
 use super::refusal::refused;
+use super::refusal::tls_hint;
 use super::request::Call;
 use super::request::Deadline;
+use super::services::Manager;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::one_line;
@@ -201,6 +204,8 @@ impl Engine {
     fn forget_version(&self) {
         *lock(&self.offered) = None;
         *lock(&self.about) = None;
+        let mut manager = lock(&self.manager);
+        *manager = manager.filter(|known| !matches!(known, Manager::No(_)));
     }
 
     /// The call in words, `METHOD unix:///path /containers/…`, without the query: names and ids say enough.
@@ -212,6 +217,9 @@ impl Engine {
     /// Adds a hint to the error of an Engine that cannot be reached.
     fn explained(&self, mut error: Error) -> Error {
         if error.is_unreachable() {
+            if let Endpoint::Tls(..) = self.endpoint {
+                tls_hint(error.words_mut());
+            }
             let hint = hint(&self.endpoint, error.words());
             error.words_mut().push_str(&hint);
         }

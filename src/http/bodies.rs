@@ -69,6 +69,9 @@ pub(crate) fn read_failure(request: &str, error: &std::io::Error) -> Error {
     }
 }
 
+/// The hint about a certificate of an authority that is not known.
+pub(crate) const PRIVATE_CA: &str = " (for a private CA set SSL_CERT_FILE)";
+
 /// The cause in words, with a hint if there is one.
 fn reason(error: &ureq::Error) -> String {
     let text = match error {
@@ -88,7 +91,7 @@ fn reason(error: &ureq::Error) -> String {
     {
         " (is DNS working?)"
     } else if text.contains("UnknownIssuer") {
-        " (for a private CA set SSL_CERT_FILE)"
+        PRIVATE_CA
     } else if text.contains("CaUsedAsEndEntity") {
         " (a self-signed certificate must not be a CA: make it with basicConstraints=CA:FALSE)"
     } else {

@@ -3,6 +3,7 @@
 //! ureq resolves a name before it looks for a kept connection, on a thread of its own. So each request would
 //! cost two DNS packets and a thread. Here ureq's resolver resolves nothing, and the connector does it.
 
+use super::tls::EngineTls;
 use crate::thread::queue;
 use crate::thread::start;
 use std::io;
@@ -32,6 +33,12 @@ const MOST_ADDRESSES: usize = 16;
 /// An agent over TCP and TLS.
 pub(crate) fn agent(config: Config) -> Agent {
     Agent::with_parts(config, LateConnector::new(look_up), NoResolver)
+}
+
+/// The same over TLS with the trust and the certificate for an Engine.
+#[cold]
+pub(crate) fn tls_agent(tls: &EngineTls) -> Agent {
+    agent(super::agent_config().tls_config(tls.config.clone()).build())
 }
 
 /// Resolves nothing.

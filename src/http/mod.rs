@@ -1,4 +1,4 @@
-//! HTTP to registries and receivers of messages: connections, proxies, TLS, bodies.
+//! HTTP to registries, receivers of messages and Engines: connections, proxies, TLS, bodies.
 
 mod address;
 mod bodies;
@@ -22,9 +22,16 @@ pub(crate) use client::Client;
 
 pub(crate) use connect::NoResolver;
 pub(crate) use connect::agent;
+pub(crate) use connect::tls_agent;
 
 pub use certificates::certificates;
 
+pub(crate) use tls::TLS_FILES;
+
+pub use tls::EngineTls;
+pub use tls::client_certificate;
+
+pub(crate) use bodies::PRIVATE_CA;
 pub(crate) use bodies::agent_config;
 pub(crate) use bodies::failure;
 pub(crate) use bodies::parse_retry_after;

@@ -8,6 +8,7 @@ mod text_format;
 use super::event::Outcome;
 use super::event::Step;
 use super::put_off::PutOff;
+use super::replicas::Replicas;
 use super::standing::Standing;
 use super::status::Snapshot;
 use super::status::Worst;
@@ -143,6 +144,7 @@ impl Metrics {
         rejected: usize,
         down: usize,
         verifications: &[u64; VERIFICATIONS.len()],
+        services: &[Replicas],
     ) -> String {
         let counters = self.lock();
         let mut page = Page::default();
@@ -166,6 +168,7 @@ impl Metrics {
         page.sample("", &[], rejected as u64);
         page.counter("rounds_total", "Rounds of the watcher since the start.");
         page.sample("", &[], snapshot.watcher.rounds);
+        render_services(services, &mut page);
         counters.render_swaps(&mut page);
         page.counter(
             "verifications_total",
@@ -239,6 +242,18 @@ impl Counters {
         page.counter("swaps_total", "Swaps of containers, by outcome.");
         for (outcome, count) in SWAPS.iter().zip(self.swaps) {
             page.sample("", &[("outcome", outcome)], count);
+        }
+    }
+}
+
+fn render_services(services: &[Replicas], page: &mut Page) {
+    page.gauge(
+        "service_tasks",
+        "Tasks of managed Swarm services at the last look: those that run, and those that should.",
+    );
+    for one in services {
+        for (state, count) in [("running", one.running), ("wanted", one.wanted)] {
+            page.sample("", &[("service", &one.service), ("state", state)], count);
         }
     }
 }
@@ -332,7 +347,12 @@ mod tests {
     }
 
     fn render(metrics: &Metrics, board: &Board) -> String {
-        metrics.render(&board.snapshot(), &[], 0, 0, &[0; 4])
+        let web = Replicas {
+            service: "web".to_owned(),
+            running: 2,
+            wanted: 3,
+        };
+        metrics.render(&board.snapshot(), &[], 0, 0, &[0; 4], &[web])
     }
 
     /// Asserts that the page has each of these lines.
@@ -355,6 +375,11 @@ mod tests {
         metrics.record(&skipped(Outcome::Skipped));
         metrics.record(&skipped(Outcome::LeftAlone));
         metrics.record(&Step::Alive);
+        let tasks = [
+            "service_tasks{service=\"web\",state=\"running\"} 2",
+            "service_tasks{service=\"web\",state=\"wanted\"} 3",
+        ];
+        has(&render(&metrics, &Board::default()), &tasks);
         has(
             &render(&metrics, &Board::default()),
             &[

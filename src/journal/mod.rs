@@ -8,6 +8,7 @@ mod metrics;
 mod put_off;
 mod refreshed;
 mod rejections;
+mod replicas;
 mod report;
 mod sightings;
 mod standing;
@@ -55,6 +56,7 @@ pub use metrics::FORMAT;
 pub use metrics::HOOK_SENDERS;
 pub use metrics::Metrics;
 pub use metrics::VERIFICATIONS;
+pub use replicas::Replicas;
 
 pub use history::History;
 

@@ -124,6 +124,8 @@ pub struct Behind {
     pub consent: Consent,
     /// Whether the container also runs another image than its tag means here.
     pub is_older_than_here: bool,
+    /// Whether it is a Swarm service, whose nodes pull for themselves.
+    pub is_service: bool,
 }
 
 impl Survey {
@@ -142,6 +144,13 @@ impl Survey {
             is_updated && !waiting.iter().any(|other| other.name == one.name)
         };
         !waiting.is_empty() && !self.behind.iter().any(is_free)
+    }
+
+    /// Whether an update needs an image that is not here, as far as the tag tells.
+    #[must_use]
+    pub fn is_due_from_registry(&self) -> bool {
+        let is_due = self.standing == Standing::Outdated;
+        is_due && (!self.is_pulled || self.behind.iter().any(|one| one.is_service))
     }
 
     /// Whether this container runs another image than the registry has.

@@ -92,6 +92,21 @@ impl Outcomes {
         found.map(|(_, verdict)| verdict.clone())
     }
 
+    /// Adds verdicts on images. The worse of two on one image counts.
+    #[cold]
+    pub fn add(&mut self, verdicts: Vec<(Reference, Verdict)>) {
+        for (reference, verdict) in verdicts {
+            let mut known = self.verdicts.iter_mut();
+            match known.find(|(other, _)| *other == reference) {
+                Some((_, known)) => {
+                    let so_far = std::mem::replace(known, Verdict::Done);
+                    *known = so_far.or_worse(verdict);
+                }
+                None => self.verdicts.push((reference, verdict)),
+            }
+        }
+    }
+
     /// The findings on `reference`, if there are any.
     #[must_use]
     pub fn found(&self, reference: &Reference) -> Option<&Found> {

@@ -12,6 +12,7 @@ use crate::engine::Endpoint;
 use crate::engine::Removal;
 use crate::error::Error;
 use crate::error::Result;
+use crate::http::TLS_FILES;
 use crate::labels::HELPER;
 use serde_json::Map;
 use serde_json::Value;
@@ -19,10 +20,9 @@ use serde_json::json;
 use std::path::Path;
 
 /// The variables that the helper gets from the own container. It gets no token, no login, and no receiver of messages.
-const VARIABLES: [&str; 8] = [
+const VARIABLES: [&str; 7] = [
     "DOCKER_HOST",
     "DOCKER_TLS_VERIFY",
-    "DOCKER_CERT_PATH",
     "IMAGEWATCH_SETTLE",
     "IMAGEWATCH_HEALTH_TIMEOUT",
     "IMAGEWATCH_LOG",
@@ -51,18 +51,15 @@ impl Swap<'_> {
     pub fn start_helper(&self, own: &Container, update: &OwnUpdate) -> Result<()> {
         let image = self.engine.image(own.image_id())?;
         let plan = self.plan(&Part::new(own, &image), &[], &[])?;
-        let sockets = match self.engine.endpoint() {
-            Endpoint::Unix(path) => Some(&**path),
-            Endpoint::Tcp(_) => None,
-        };
-        let networks = match sockets {
-            Some(_) => Vec::new(),
-            None => networks(own),
+        let endpoint = self.engine.endpoint();
+        let networks = match endpoint {
+            Endpoint::Unix(_) => Vec::new(),
+            Endpoint::Tcp(_) | Endpoint::Tls(..) => networks(own),
         };
         let body = body(
             &plan.replacement.body,
             update,
-            sockets,
+            endpoint,
             &networks,
             self.about.is_podman(),
         )
@@ -95,11 +92,11 @@ fn networks(own: &Container) -> Vec<String> {
 }
 
 /// The body of the create call. `own` is the body from which the own container would be created again. The result is
-/// `None` if `socket` is in none of its mounts.
+/// `None` if the Engine's socket is in none of its mounts.
 fn body(
     own: &Value,
     update: &OwnUpdate,
-    socket: Option<&Path>,
+    endpoint: &Endpoint,
     networks: &[String],
     is_podman: bool,
 ) -> Option<Value> {
@@ -112,9 +109,13 @@ fn body(
             host.insert(right.to_owned(), value.clone());
         }
     }
-    if let Some(socket) = socket {
-        let (kind, mount) = mount_of(&own["HostConfig"], socket)?;
-        host.insert(kind.to_owned(), json!([mount]));
+    for (kind, mount) in mounts(&own["HostConfig"], endpoint)? {
+        let known = host.entry(kind).or_insert_with(|| json!([]));
+        if let Some(known) = known.as_array_mut()
+            && !known.contains(mount)
+        {
+            known.push(mount.clone());
+        }
     }
     let network = networks.first().map_or("none", String::as_str);
     host.insert("NetworkMode".to_owned(), json!(network));
@@ -142,10 +143,27 @@ fn body(
         "WorkingDir": "/",
         "HostConfig": host,
     });
+    if let (Endpoint::Tls(_, tls), Some(env)) = (endpoint, body["Env"].as_array_mut()) {
+        let folder = tls.folder.display();
+        env.push(json!(format!("DOCKER_CERT_PATH={folder}")));
+    }
     if let Some(user) = own.get("User") {
         body["User"] = user.clone();
     }
     Some(body)
+}
+
+/// The mounts by which the Engine is reached; `None` if its socket is in none.
+fn mounts<'b>(host: &'b Value, endpoint: &Endpoint) -> Option<Vec<(&'static str, &'b Value)>> {
+    match endpoint {
+        Endpoint::Unix(path) => mount_of(host, path).map(|mount| vec![mount]),
+        Endpoint::Tcp(_) => Some(Vec::new()),
+        // A file that is in no mount is in the image, which the helper has too.
+        Endpoint::Tls(_, tls) => {
+            let mount = |file| mount_of(host, &tls.folder.join(file));
+            Some(TLS_FILES.into_iter().filter_map(mount).collect())
+        }
+    }
 }
 
 /// The mount that holds a path, and the setting that has it: the innermost one, if there are several.
@@ -171,6 +189,7 @@ fn mount_of<'b>(host: &'b Value, path: &Path) -> Option<(&'static str, &'b Value
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::EngineTls;
 
     fn update() -> OwnUpdate {
         OwnUpdate {
@@ -195,8 +214,8 @@ mod tests {
                 "Binds": ["/srv/state:/state", "/var/run/docker.sock:/run/docker.sock:ro"],
             },
         });
-        let socket = Path::new("/var/run/docker.sock");
-        let made = body(&own, &update(), Some(socket), &[], false).expect("a body");
+        let socket = Endpoint::Unix("/var/run/docker.sock".into());
+        let made = body(&own, &update(), &socket, &[], false).expect("a body");
         let program = std::env::current_exe().expect("a path");
         assert_eq!(
             made,
@@ -213,14 +232,57 @@ mod tests {
             })
         );
         // By way of a proxy, on Podman.
-        let made = body(&own, &update(), None, &["stack_inner".to_owned()], true).expect("a body");
+        let proxy = Endpoint::Tcp("proxy:2375".to_owned());
+        let made =
+            body(&own, &update(), &proxy, &["stack_inner".to_owned()], true).expect("a body");
         assert_eq!(made["HostConfig"]["NetworkMode"], "stack_inner");
         assert_eq!(made["HostConfig"]["RestartPolicy"]["Name"], "always");
         assert_eq!(made["HostConfig"]["Binds"], Value::Null);
         // The socket is in no mount.
         assert_eq!(
-            body(&own, &update(), Some(Path::new("/elsewhere/s")), &[], false),
+            body(
+                &own,
+                &update(),
+                &Endpoint::Unix("/elsewhere/s".into()),
+                &[],
+                false
+            ),
             None
+        );
+    }
+
+    #[test]
+    fn a_helper_that_speaks_tls_gets_the_files_for_it() {
+        let tls = |folder: &str| {
+            Endpoint::Tls(
+                "e:2376".to_owned(),
+                EngineTls::new(folder.into(), &[], None),
+            )
+        };
+        let binds = |own: &Value, endpoint: &Endpoint| {
+            let networks = ["n".to_owned()];
+            let mut made = body(own, &update(), endpoint, &networks, false).expect("a body");
+            (made["HostConfig"]["Binds"].take(), made["Env"].clone())
+        };
+        let folder = json!({"Env": ["DOCKER_TLS_VERIFY=1", "DOCKER_CERT_PATH=/certs"], "HostConfig": {
+            "Binds": ["/srv/state:/state", "/srv/certs:/certs:ro"],
+        }});
+        assert_eq!(
+            binds(&folder, &tls("/certs")),
+            (
+                json!(["/srv/certs:/certs:ro"]),
+                json!(["DOCKER_TLS_VERIFY=1", "DOCKER_CERT_PATH=/certs"])
+            )
+        );
+        let files = json!({"HostConfig": {"Binds": ["/a:/run/secrets/ca.pem", "/b:/run/secrets/key.pem", "/c:/c"]}});
+        assert_eq!(
+            binds(&files, &tls("/run/secrets")).0,
+            json!(["/a:/run/secrets/ca.pem", "/b:/run/secrets/key.pem"])
+        );
+        // They may be in the image.
+        assert_eq!(
+            binds(&json!({"HostConfig": {}}), &tls("/certs")).0,
+            Value::Null
         );
     }
 

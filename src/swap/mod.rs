@@ -89,6 +89,7 @@ pub use half_done::needs_recovery;
 pub use needs::Join;
 pub use never_replaced::left_alone;
 pub use never_replaced::must_stay;
+pub use never_replaced::own_service;
 pub use order::dependencies_among;
 pub use order::in_order;
 pub use plan::Plan;

@@ -28,7 +28,7 @@ pub fn must_stay(container: &Container, engine: &Engine) -> Result<Option<&'stat
         ));
     }
     let leads_there = match engine.endpoint() {
-        Endpoint::Tcp(address) => leads_to_engine(container, address),
+        Endpoint::Tcp(address) | Endpoint::Tls(address, _) => leads_to_engine(container, address),
         Endpoint::Unix(path) if has_engine_socket(container) => {
             let own = itself.id().map(|id| engine.find(id)).transpose()?;
             offers(container, &on_host(path, own.flatten().as_ref()))
@@ -37,6 +37,15 @@ pub fn must_stay(container: &Container, engine: &Engine) -> Result<Option<&'stat
     };
     let reason = "the Engine is reached through it (DOCKER_HOST): recreate it by hand";
     Ok(leads_there.then_some(reason))
+}
+
+/// The id of the Swarm service to which this process belongs, if it is known.
+#[cold]
+#[must_use]
+pub fn own_service(engine: &Engine) -> Option<String> {
+    let itself = itself::find(engine).ok()?;
+    let own = engine.find(itself.id()?).ok()??;
+    own.label("com.docker.swarm.service.id").map(str::to_owned)
 }
 
 /// Why a container is never replaced by this process, if so, as far as its own settings tell.

@@ -31,6 +31,9 @@ impl Refresher {
         order: &Order,
         on: &(dyn Fn(&Step) + Sync),
     ) -> Outcomes {
+        if back.is_service {
+            return self.run_service_back(back, order, on);
+        }
         let mut outcomes = Outcomes::default();
         let reference = &back.target.reference;
         let (image, tagged) = match self
@@ -161,7 +164,7 @@ impl Refresher {
         })
     }
 
-    fn put_back_skipped(&self, reference: &Reference, before: Option<Skipped>) {
+    pub(super) fn put_back_skipped(&self, reference: &Reference, before: Option<Skipped>) {
         self.history.decisions().unskip(reference);
         if let Some(before) = before
             && let Ok(digest) = before.digest.parse()

@@ -6,10 +6,14 @@ use super::order::Moved;
 use super::order::Wanted;
 use super::select::Consent;
 use super::select::Seen;
-use super::select::by_reference;
 use crate::engine::Summary;
 use crate::error::Result;
+use crate::journal::Event;
+use crate::journal::Outcome as Told;
+use crate::journal::Outcomes;
 use crate::journal::Reasoned;
+use crate::journal::Step;
+use crate::journal::Verdict;
 use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::reference::Target;
@@ -134,4 +138,65 @@ impl Refresher {
         }
         Ok(())
     }
+}
+
+impl Refresher {
+    /// Reports the newer images whose containers are all in mode notify.
+    pub(super) fn report_all_behind(
+        &self,
+        chosen: &mut Chosen,
+        digests: &mut Vec<(Reference, Digest)>,
+        outcomes: &mut Outcomes,
+        on: &(dyn Fn(&Step) + Sync),
+    ) {
+        for one in std::mem::take(&mut chosen.notify_only) {
+            if self.is_local(&one.target.reference).unwrap_or(false) {
+                self.skip_local(&one.target, outcomes);
+                continue;
+            }
+            digests.push((one.target.reference.clone(), one.digest.clone()));
+            self.report_behind(one, outcomes, on);
+        }
+    }
+
+    /// Reports the containers that are behind and whose update is left to their owners.
+    #[cold]
+    fn report_behind(
+        &self,
+        notify_only: NotifyOnly,
+        outcomes: &mut Outcomes,
+        on: &(dyn Fn(&Step) + Sync),
+    ) {
+        let NotifyOnly {
+            target: Target { reference, .. },
+            digest,
+            containers,
+        } = notify_only;
+        let newest = self.newest_provenance(&reference, &digest);
+        for (name, image_id) in containers {
+            let event = Event::of(Told::Behind, &name, &reference.to_string());
+            let old = self.engine.find_image(&image_id).ok().flatten();
+            let old = old.and_then(|image| image.provenance().version);
+            let (version, source) = (newest.version.clone(), newest.source.clone());
+            let event = event.to(digest.as_str()).versions(old, version, source);
+            outcomes.report.add(&event);
+            // The next round looks once more, because a container may have been down meanwhile.
+            if self.is_news_of(&name, digest.as_str()) {
+                event.log();
+                on(&Step::Outcome(event));
+            }
+        }
+        outcomes.verdicts.push((reference, Verdict::Noticed));
+    }
+}
+
+/// Returns the containers by the reference that each follows.
+pub(super) fn by_reference(seen: Vec<Seen>) -> HashMap<Reference, Vec<Seen>> {
+    let mut all: HashMap<Reference, Vec<Seen>> = HashMap::new();
+    for one in seen {
+        if let Ok(reference) = &one.made_from {
+            all.entry(reference.clone()).or_default().push(one);
+        }
+    }
+    all
 }

@@ -4,9 +4,11 @@ use super::select::is_hidden;
 use super::select::made_from;
 use crate::engine::Container;
 use crate::engine::Engine;
+use crate::engine::Service;
 use crate::engine::Summary;
 use crate::error::Result;
 use crate::reference::Reference;
+use crate::service::followed;
 use crate::swap::is_left_over;
 use crate::swap::is_transient_name;
 use crate::swap::name_of_aside;
@@ -50,7 +52,22 @@ pub fn names_and_references(engine: &Engine) -> Result<(Vec<String>, Vec<Referen
         }
         references.extend(made_from(&image, summary.image_id()));
     }
+    for service in engine.services()? {
+        names.push(service.name().to_owned());
+        references.extend(followed(&service));
+    }
     Ok((names, references))
+}
+
+/// Finds a Swarm service by its name.
+///
+/// # Errors
+/// When the Engine does not answer.
+#[cold]
+pub fn find_service(engine: &Engine, name: &str) -> Result<Option<Service>> {
+    let mut services = engine.services()?.into_iter();
+    let found = services.find(|service| service.name() == name);
+    found.map_or(Ok(None), |found| engine.service(found.id()))
 }
 
 /// Returns the containers of half-done swaps: the name that each will have, and the reference it was made from.

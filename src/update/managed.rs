@@ -1,7 +1,7 @@
 //! Inspects the managed containers of a refresh.
 
+use super::select::OPTED_OUT;
 use super::select::Selection;
-use super::select::blocking_label;
 use super::select::by_name;
 use super::select::is_hidden;
 use super::select::made_from;
@@ -12,6 +12,7 @@ use crate::engine::Summary;
 use crate::error::Error;
 use crate::error::Result;
 use crate::labels::Consent;
+use crate::labels::Enabled;
 use crate::labels::Wishes;
 use crate::policy::OwnRules;
 use crate::reference::Reference;
@@ -144,7 +145,7 @@ impl Selection {
             if !self.selects(summary, &wishes, &reference) {
                 continue;
             }
-            self.warn_of_labels(summary, &wishes);
+            self.warn_of_labels(summary.name(), &wishes);
             let is_stopped = match is_stopped(&container, engine) {
                 Ok(is_stopped) => is_stopped,
                 Err(error) => {
@@ -196,4 +197,12 @@ fn outline_many(managed: &mut [Managed]) {
             one.container = one.container.outline();
         }
     }
+}
+
+/// Returns the reason in the labels that forbids an update even if a caller names the container.
+pub(super) fn blocking_label(wishes: &Wishes) -> Option<&str> {
+    if wishes.enabled == Enabled::No {
+        return Some(OPTED_OUT);
+    }
+    wishes.unclear.as_deref()
 }

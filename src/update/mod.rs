@@ -5,8 +5,10 @@
 //! roll-back of an image ends the updates to that image, because the next container would fail too.
 
 mod back;
+mod back_service;
 mod catalogue;
 mod choose;
+mod choose_services;
 mod cleanup;
 mod companions;
 mod compare;
@@ -18,10 +20,6 @@ mod lifecycle;
 mod local_images;
 mod lock;
 mod managed;
-mod replace;
-mod replaced;
-mod select;
-
 mod neighbours;
 mod newer;
 mod order;
@@ -34,7 +32,12 @@ mod pulls;
 mod pushes;
 mod releases;
 mod renew;
+mod replace;
+mod replaced;
+mod resume;
 mod round;
+mod select;
+mod services;
 mod side_by_side;
 mod stopped;
 mod survey;
@@ -51,14 +54,14 @@ pub use select::Selection;
 
 pub use catalogue::Catalogue;
 pub use find::find_named;
+pub use find::find_service;
 pub use find::in_mid_swap;
 pub use find::names_and_references;
 
-pub use lifecycle::has_any;
-pub use local_images::LocalImages;
-
 pub use itself::Itself;
 pub use itself::Server;
+pub use lifecycle::has_any;
+pub use local_images::LocalImages;
 
 pub use jobs::Answer;
 pub use jobs::Backlog;
@@ -92,10 +95,8 @@ use crate::credentials::Credentials;
 use crate::engine::Engine;
 use crate::engine::Image;
 use crate::engine::Summary;
-use crate::journal::Event;
 use crate::journal::Found;
 use crate::journal::History;
-use crate::journal::Outcome;
 use crate::journal::Outcomes;
 use crate::journal::Rejections;
 use crate::journal::Step;
@@ -107,11 +108,10 @@ use crate::reference::Target;
 use crate::registry::Registry;
 use crate::swap::Acceptance;
 use crate::thread::Shutdown;
-use choose::NotifyOnly;
+use choose::by_reference;
 use pull::Pulled;
 use replaced::Replaced;
 use round::Round;
-use select::by_reference;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -168,6 +168,10 @@ pub struct Refresher {
     pub itself: Itself,
     /// The reason, by container name, why a container waits for its owner. Each reason is logged once.
     pub said: Mutex<HashMap<String, String>>,
+    /// The names of services whose update has not been judged to its end.
+    pub open_services: Mutex<HashSet<String>>,
+    /// Whether logins go to Swarm with the update of a service.
+    pub swarm_auth: bool,
 }
 
 impl Refresher {
@@ -197,14 +201,8 @@ impl Refresher {
         let (mut digests, mut here) = (Vec::new(), HashMap::new());
         self.hold_back(order, &mut chosen, &mut outcomes, &mut digests);
         outcomes.report.skipped.append(&mut chosen.left_alone);
-        for one in chosen.notify_only {
-            if self.is_local(&one.target.reference).unwrap_or(false) {
-                self.skip_local(&one.target, &mut outcomes);
-                continue;
-            }
-            digests.push((one.target.reference.clone(), one.digest.clone()));
-            self.report_behind(one, &mut outcomes, on);
-        }
+        self.report_all_behind(&mut chosen, &mut digests, &mut outcomes, on);
+        let more = self.update_services(order, &mut chosen, &mut digests, &mut outcomes, on);
         let (targets, images) = (&chosen.targets, &order.images);
         let mut list = chosen.list;
         self.pull_all(targets, (order, &chosen.digests), on, |ends| {
@@ -229,38 +227,9 @@ impl Refresher {
                 here.extend(self.update_pulled(order, pulled, list.take(), &mut outcomes, on));
             }
         });
+        outcomes.add(more);
         self.survey_again(order, digests, here, &mut outcomes);
         outcomes
-    }
-
-    /// Reports the containers that are behind and whose update is left to their owners.
-    #[cold]
-    fn report_behind(
-        &self,
-        notify_only: NotifyOnly,
-        outcomes: &mut Outcomes,
-        on: &(dyn Fn(&Step) + Sync),
-    ) {
-        let NotifyOnly {
-            target: Target { reference, .. },
-            digest,
-            containers,
-        } = notify_only;
-        let newest = self.newest_provenance(&reference, &digest);
-        for (name, image_id) in containers {
-            let event = Event::of(Outcome::Behind, &name, &reference.to_string());
-            let old = self.engine.find_image(&image_id).ok().flatten();
-            let old = old.and_then(|image| image.provenance().version);
-            let (version, source) = (newest.version.clone(), newest.source.clone());
-            let event = event.to(digest.as_str()).versions(old, version, source);
-            outcomes.report.add(&event);
-            // The next round looks once more, because a container may have been down meanwhile.
-            if self.is_news_of(&name, digest.as_str()) {
-                event.log();
-                on(&Step::Outcome(event));
-            }
-        }
-        outcomes.verdicts.push((reference, Verdict::Noticed));
     }
 
     /// Updates the containers of the pulled images. `list` is from before the pulls. Returns the images by reference,

@@ -71,6 +71,8 @@ pub struct Back {
     pub containers: Vec<String>,
     /// The origin of the decision: `admin`.
     pub by: String,
+    /// Whether it is a Swarm service. Then the images are digests.
+    pub is_service: bool,
 }
 
 /// An image whose tag moved in its registry.

@@ -1,10 +1,14 @@
 //! The choice of managed containers, by name, image and label.
 
+use super::choose_services::SERVICE;
 use super::earlier::PREVIOUS;
+use super::managed::blocking_label;
 use crate::engine::Engine;
 use crate::engine::Inspector;
+use crate::engine::Service;
 use crate::engine::Summary;
 use crate::error::Result;
+use crate::journal::Replicas;
 pub use crate::labels::Consent;
 use crate::labels::Enabled;
 use crate::labels::FOLLOWED;
@@ -56,6 +60,8 @@ pub struct Seen {
     pub has_lost_tag: bool,
     /// The tag that the container follows, or the reason to leave the container alone.
     pub made_from: std::result::Result<Reference, String>,
+    /// The Swarm service, if this is one. Then `image_id` is the digest in its spec, or empty.
+    pub service: Option<Box<Service>>,
 }
 
 impl Seen {
@@ -80,9 +86,9 @@ pub struct Select {
 /// The owner's choice of containers.
 #[derive(Debug, Clone)]
 pub struct Selection {
-    select: Select,
-    prefix: String,
-    runtimes: Vec<Reference>,
+    pub(super) select: Select,
+    pub(super) prefix: String,
+    pub(super) runtimes: Vec<Reference>,
     pub(super) with_stopped: bool,
     /// The consent of a container whose labels give none.
     pub(super) mode: Consent,
@@ -92,6 +98,8 @@ pub struct Selection {
     warned: Arc<Mutex<HashMap<String, Vec<String>>>>,
     /// The image names that containers were created with, by container id. The list does not always show them.
     image_names: Arc<Mutex<HashMap<String, String>>>,
+    /// The tasks of the managed services, as the last look showed them.
+    pub(super) replicas: Arc<Mutex<Vec<Replicas>>>,
 }
 
 impl Selection {
@@ -107,6 +115,7 @@ impl Selection {
             has_keys: false,
             warned: Arc::default(),
             image_names: Arc::default(),
+            replicas: Arc::default(),
         }
     }
 
@@ -176,7 +185,7 @@ impl Selection {
             if !is_selected {
                 continue;
             }
-            self.warn_of_labels(summary, &wishes);
+            self.warn_of_labels(summary.name(), &wishes);
             let left_alone = wishes.unclear.clone().or_else(|| self.lacks_key(&wishes));
             seen.push(Seen {
                 id: summary.id().to_owned(),
@@ -191,9 +200,11 @@ impl Selection {
                 stays_stopped: self.stays_stopped(summary.id(), summary.is_stopped(), &half_done),
                 has_lost_tag,
                 made_from: left_alone.map_or(made_from, Err),
+                service: None,
             });
         }
         self.forget_others(list);
+        seen.extend(self.choose_services(None, engine)?);
         Ok(seen)
     }
 
@@ -212,7 +223,7 @@ impl Selection {
                 continue;
             };
             let wishes = Wishes::of(&mut summary.labels());
-            self.warn_of_labels(summary, &wishes);
+            self.warn_of_labels(name, &wishes);
             let reason = blocking_label(&wishes).map(str::to_owned);
             let made_from = match reason.or_else(|| self.lacks_key(&wishes)) {
                 Some(reason) => Err(reason),
@@ -231,7 +242,11 @@ impl Selection {
                 stays_stopped: false,
                 has_lost_tag: false,
                 made_from,
+                service: None,
             });
+        }
+        if seen.len() < names.len() {
+            seen.extend(self.choose_services(Some(names), engine)?);
         }
         Ok(seen)
     }
@@ -289,7 +304,7 @@ impl Selection {
 
     /// Whether a container is selected whatever its image. A container whose label cannot be read is selected too,
     /// so that its owner gets the warning.
-    fn selects_any_image(&self, wishes: &Wishes) -> bool {
+    pub(super) fn selects_any_image(&self, wishes: &Wishes) -> bool {
         match wishes.enabled {
             Enabled::No => false,
             Enabled::Yes | Enabled::Unreadable => self.select.all || self.select.labelled,
@@ -310,7 +325,7 @@ impl Selection {
     }
 
     /// Warns about a container's labels, once for each warning.
-    pub(super) fn warn_of_labels(&self, summary: &Summary, wishes: &Wishes) {
+    pub(super) fn warn_of_labels(&self, name: &str, wishes: &Wishes) {
         let left_alone = wishes
             .unclear
             .as_ref()
@@ -319,7 +334,6 @@ impl Selection {
             .into_iter()
             .chain(wishes.idle.iter().cloned())
             .collect();
-        let name = summary.name();
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         let before = warned.get(name).map_or(&[][..], Vec::as_slice);
         for line in words.iter().filter(|line| !before.contains(line)) {
@@ -335,7 +349,9 @@ impl Selection {
     /// Forgets containers that are not on the list.
     fn forget_others(&self, list: &[Summary]) {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        warned.retain(|name, _| list.iter().any(|one| one.name() == name));
+        warned.retain(|name, _| {
+            name.starts_with(SERVICE) || list.iter().any(|one| one.name() == name)
+        });
         let mut image_names = self.image_names();
         let ids: HashSet<&str> = list.iter().map(Summary::id).collect();
         image_names.retain(|id, _| ids.contains(id.as_str()));
@@ -347,25 +363,6 @@ pub(super) fn by_name(list: &[Summary]) -> impl Iterator<Item = &Summary> {
     let mut sorted: Vec<&Summary> = list.iter().collect();
     sort(&mut sorted, |one, other| one.name() < other.name());
     sorted.into_iter()
-}
-
-/// Returns the containers by the reference that each follows.
-pub(super) fn by_reference(seen: Vec<Seen>) -> HashMap<Reference, Vec<Seen>> {
-    let mut all: HashMap<Reference, Vec<Seen>> = HashMap::new();
-    for one in seen {
-        if let Ok(reference) = &one.made_from {
-            all.entry(reference.clone()).or_default().push(one);
-        }
-    }
-    all
-}
-
-/// Returns the reason in the labels that forbids an update even if a caller names the container.
-pub(super) fn blocking_label(wishes: &Wishes) -> Option<&str> {
-    if wishes.enabled == Enabled::No {
-        return Some(OPTED_OUT);
-    }
-    wishes.unclear.as_deref()
 }
 
 /// Returns the tag that a container follows.

@@ -53,6 +53,11 @@ impl Refresher {
     /// # Errors
     /// When the Engine does not answer.
     pub fn survey(&self, reference: &Reference, digest: &Digest, seen: &[Seen]) -> Result<Survey> {
+        let (services, users) = followers(reference, seen);
+        // Nodes pull for services, so the image need not be here.
+        if users.is_empty() && !services.is_empty() {
+            return self.survey_of(reference, digest, seen, None);
+        }
         let here = self.engine.find_image(&reference.to_string())?;
         self.survey_of(reference, digest, seen, here)
     }
@@ -68,6 +73,10 @@ impl Refresher {
         seen: &[Seen],
         here: Option<Image>,
     ) -> Result<Survey> {
+        let (services, users) = followers(reference, seen);
+        if users.is_empty() && !services.is_empty() {
+            return Ok(self.survey_services(reference, digest, &services));
+        }
         if let Some(here) = &here {
             let digests = here.digests_of(reference);
             self.replaced
@@ -76,11 +85,10 @@ impl Refresher {
         let newest = here
             .as_ref()
             .filter(|image| is_at(image, reference, digest));
-        let is_of_it = |one: &&Seen| one.made_from.as_ref() == Ok(reference);
-        let users: Vec<&Seen> = seen.iter().filter(is_of_it).collect();
         let is_followed = users.iter().any(|one| !one.stays_stopped);
         let (mut behind, mut judged, running) =
             self.behind(reference, digest, here.clone(), &users)?;
+        judge_services(&services, digest, &mut behind, &mut judged);
         // An image that did not come up may have been removed since, so its digest is compared too.
         let is_wanted = !behind.is_empty() || !is_followed;
         let mut rejection = match newest {
@@ -117,6 +125,35 @@ impl Refresher {
             judged,
             versions: Versions::new(running, digest, registry),
         })
+    }
+
+    /// The same where only services follow the reference. The local image does not matter then.
+    #[cold]
+    fn survey_services(
+        &self,
+        reference: &Reference,
+        digest: &Digest,
+        services: &[&Seen],
+    ) -> Survey {
+        let (mut behind, mut judged) = (Vec::new(), Vec::new());
+        judge_services(services, digest, &mut behind, &mut judged);
+        let mut rejections = services.iter();
+        let rejection = rejections.find_map(|one| self.rejection_of(one, reference, digest));
+        let rejection = rejection.filter(|_| !behind.is_empty());
+        let standing = match (&rejection, behind.is_empty()) {
+            (Some(_), _) => Standing::Rejected,
+            (None, true) => Standing::Current,
+            (None, false) => Standing::Outdated,
+        };
+        let registry = self.releases.known(reference, digest);
+        Survey {
+            standing,
+            rejection,
+            is_pulled: true,
+            behind,
+            judged,
+            versions: Versions::new(Provenance::default(), digest, registry),
+        }
     }
 
     /// Returns the containers that run another image than `digest`, their images, and the facts that one of these
@@ -169,10 +206,43 @@ impl Refresher {
                     name: one.name.clone(),
                     consent: one.consent,
                     is_older_than_here: here.is_some() && !is_as_here,
+                    is_service: false,
                 });
             }
         }
         Ok((behind, judged, running))
+    }
+}
+
+/// The services and the containers that follow a reference.
+fn followers<'s>(reference: &Reference, seen: &'s [Seen]) -> (Vec<&'s Seen>, Vec<&'s Seen>) {
+    let users = seen
+        .iter()
+        .filter(|one| one.made_from.as_ref() == Ok(reference));
+    users.partition(|one| one.service.is_some())
+}
+
+/// Adds the services whose spec has another digest. Without a digest in its spec, nothing tells what a service runs.
+fn judge_services(
+    services: &[&Seen],
+    digest: &Digest,
+    behind: &mut Vec<Behind>,
+    judged: &mut Vec<Judged>,
+) {
+    for one in services {
+        let is_behind = !one.image_id.is_empty() && one.image_id != digest.as_str();
+        judged.push(Judged {
+            image_id: one.image_id.clone(),
+            is_behind,
+        });
+        if is_behind {
+            behind.push(Behind {
+                name: one.name.clone(),
+                consent: one.consent,
+                is_older_than_here: false,
+                is_service: true,
+            });
+        }
     }
 }
 
@@ -196,6 +266,7 @@ mod tests {
             newer: None,
             has_lost_tag: false,
             made_from,
+            service: None,
         };
         let nginx: Reference = "nginx".parse().expect("valid");
         let all = [

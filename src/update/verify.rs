@@ -151,15 +151,7 @@ impl Refresher {
         reference: &Reference,
         digest: Option<Digest>,
     ) -> Result<Option<Digest>> {
-        if !self.verified.trust.has_keys() {
-            return Ok(digest);
-        }
-        let list = self.engine.containers()?;
-        let mut seen = self.selection.seen_among(&list, &self.engine)?;
-        if let Some(names) = named {
-            seen.extend(self.selection.named(&names, &list, &self.engine)?);
-        }
-        if !self.needs_signature(reference, &seen) {
+        if !self.needs_signature_now(named, reference)? {
             return Ok(digest);
         }
         let digest = match digest {
@@ -172,6 +164,37 @@ impl Refresher {
             return Err(Error::reference(reference.to_string(), reason));
         }
         Ok(Some(digest))
+    }
+
+    /// The same gate before a write to services. The nodes of the swarm pull by this digest.
+    #[cold]
+    pub(super) fn vouch_for_services(
+        &self,
+        named: Option<Vec<String>>,
+        reference: &Reference,
+        digest: &Digest,
+    ) -> Result<()> {
+        match self.needs_signature_now(named, reference)? {
+            true => self.verify(reference, digest),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the labels that there are now ask for a signature of an image.
+    fn needs_signature_now(
+        &self,
+        named: Option<Vec<String>>,
+        reference: &Reference,
+    ) -> Result<bool> {
+        if !self.verified.trust.has_keys() {
+            return Ok(false);
+        }
+        let list = self.engine.containers()?;
+        let mut seen = self.selection.seen_among(&list, &self.engine)?;
+        if let Some(names) = named {
+            seen.extend(self.selection.named(&names, &list, &self.engine)?);
+        }
+        Ok(self.needs_signature(reference, &seen))
     }
 
     /// Reports an image that was not pulled, because it needs a signature. Returns false for any other error.

@@ -73,6 +73,11 @@ pub trait Backend {
         None
     }
 
+    /// Whether this look catches up whatever the configuration says, because the process before this one left updates to it.
+    fn catches_up(&self) -> bool {
+        false
+    }
+
     /// Does what is left to do after the look-ups and refreshes of a round.
     fn end_round(&self) {}
 
@@ -322,6 +327,7 @@ mod tests {
                 newer: None,
                 has_lost_tag: false,
                 made_from: Ok(target(&name[..1]).reference),
+                service: None,
             };
             let seen = self.containers.borrow().iter().map(seen).collect();
             Ok((names.iter().map(|name| target(name)).collect(), seen))
@@ -354,6 +360,7 @@ mod tests {
                     name: one.name.clone(),
                     consent: one.consent,
                     is_older_than_here: old.contains(&&*one.name),
+                    is_service: false,
                 })
                 .collect();
             let is_behind = *self.behind.borrow() || !behind.is_empty();

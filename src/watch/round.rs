@@ -163,7 +163,7 @@ impl<'a, H: Backend> Round<'a, H> {
 
     /// Handles the first digest of a reference: remembers the digest, or begins a refresh if catching up.
     fn first_sight(&mut self, followed: &'a mut Followed, digest: Digest) {
-        let catches_up = self.first_sight == FirstSight::CatchUp;
+        let catches_up = self.first_sight == FirstSight::CatchUp || self.backend.catches_up();
         let outcome = self.survey(followed, &digest);
         let Target { name, reference } = &followed.target;
         let survey = match outcome {

@@ -7,7 +7,7 @@ use imagewatch::commands::CALLS;
 use std::collections::BTreeSet;
 use std::process::Command;
 
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 11] = [
     include_str!("../../src/engine/mod.rs"),
     include_str!("../../src/engine/about.rs"),
     include_str!("../../src/engine/archive.rs"),
@@ -18,6 +18,7 @@ const SOURCES: [&str; 10] = [
     include_str!("../../src/engine/transport.rs"),
     include_str!("../../src/engine/container.rs"),
     include_str!("../../src/engine/origin.rs"),
+    include_str!("../../src/engine/services.rs"),
 ];
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "DELETE", "HEAD"];
 
@@ -141,8 +142,12 @@ fn the_proxy_of_the_example_lets_through_what_is_needed_and_nothing_else() {
             "GET /info",
             "GET /libpod/containers/web-1.a_b/json",
             "GET /libpod/images/web-1.a_b/json",
+            "GET /services",
+            "GET /services/web-1.a_b",
+            "GET /tasks",
             "POST /containers/web-1.a_b/exec",
             "POST /exec/web-1.a_b/start",
+            "POST /services/web-1.a_b/update",
         ]
     );
     assert!(is_let_through(

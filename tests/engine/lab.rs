@@ -6,6 +6,7 @@ use crate::support::engine_proxy::EngineProxy;
 use crate::support::images::ImageSpec;
 use crate::support::images::Registry;
 use crate::support::program::Program;
+use crate::support::program::binary;
 use crate::support::server::Server;
 use crate::support::tidy;
 use crate::support::token_proxy::Rules;
@@ -147,7 +148,7 @@ impl Lab {
         Some(Self {
             docker,
             is_podman: version["Components"][0]["Name"] == "Podman Engine",
-            binary: env!("CARGO_BIN_EXE_imagewatch").to_owned(),
+            binary: binary(),
             proxy,
             rules,
             registry,

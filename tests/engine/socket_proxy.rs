@@ -93,7 +93,7 @@ fn is_needed(lab: &Lab, need: Need) -> bool {
         Need::Signal => minor < 42 || lab.is_podman,
         Need::Podman => lab.is_podman,
         Need::Docker => !lab.is_podman,
-        Need::Doubt => false,
+        Need::Doubt | Need::Swarm => false,
         Need::Always | Need::Swap | Need::Cleanup | Need::Restart | Need::Commands => true,
     }
 }

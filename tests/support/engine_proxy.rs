@@ -144,16 +144,21 @@ pub(crate) struct EngineProxy {
 impl EngineProxy {
     /// The whole Engine.
     pub(crate) fn whole(docker: &Docker) -> Self {
-        Self::new(docker, "")
+        Self::new(docker, "", false)
+    }
+
+    /// The same, and its services.
+    pub(crate) fn with_services(docker: &Docker) -> Self {
+        Self::new(docker, "", true)
     }
 
     /// An Engine on which there are only containers whose names begin with `prefix`, and a claim
     /// of their own; so what several programs do side by side stays apart.
     pub(crate) fn part(docker: &Docker, prefix: &str) -> Self {
-        Self::new(docker, prefix)
+        Self::new(docker, prefix, false)
     }
 
-    fn new(docker: &Docker, prefix: &str) -> Self {
+    fn new(docker: &Docker, prefix: &str, shows_services: bool) -> Self {
         let folder = Folder::within(docker.folder());
         let calls = Arc::new(Mutex::new(Calls::default()));
         let (docker, prefix, known) = (docker.clone(), prefix.to_owned(), Arc::clone(&calls));
@@ -166,7 +171,8 @@ impl EngineProxy {
                 forward(&docker, seen, &prefix, &known)
             };
             let mut calls = known.lock().unwrap_or_else(PoisonError::into_inner);
-            if seen.is_preflight() {
+            let is_shown = shows_services && seen.is_list_of_services();
+            if seen.is_preflight() && !is_shown {
                 return match calls.barred(seen) {
                     Some(status) => message(status, "made to fail"),
                     None => message(404, "No such container"),

@@ -33,10 +33,16 @@ impl Log {
     }
 }
 
+/// The build of the program that is tested: `LAB_BINARY`, or else the one of this build.
+pub(crate) fn binary() -> String {
+    let given = std::env::var("LAB_BINARY").ok();
+    given.unwrap_or_else(|| env!("CARGO_BIN_EXE_imagewatch").to_owned())
+}
+
 /// Runs a command of the program to its end, with these variables and no others: its exit code, its output, and its
 /// complaints.
 pub(crate) fn run(arguments: &[&str], vars: &[(&str, &str)]) -> (Option<i32>, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_imagewatch"))
+    let output = Command::new(binary())
         .args(arguments)
         .env_clear()
         .envs(vars.iter().copied())
@@ -83,7 +89,7 @@ impl Program {
 
     /// Starts it without waiting for it to listen.
     pub(crate) fn spawn(vars: &[(&str, &str)]) -> Self {
-        Self::spawn_binary(env!("CARGO_BIN_EXE_imagewatch"), vars)
+        Self::spawn_binary(&binary(), vars)
     }
 
     /// The same with another build of the program.

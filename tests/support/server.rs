@@ -43,10 +43,16 @@ impl Seen {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// Whether it is about what cannot exist, as the calls of a preflight are.
+    /// Whether it is about what cannot exist, as the calls of a preflight are, or about the services of a swarm.
     pub(crate) fn is_preflight(&self) -> bool {
         self.target.contains("_imagewatch.preflight")
+            || self.is_list_of_services()
             || self.target.ends_with("/events?since=1&until=1")
+    }
+
+    /// Whether it looks for the services of a swarm.
+    pub(crate) fn is_list_of_services(&self) -> bool {
+        self.target.ends_with("/services?status=true")
     }
 
     /// `METHOD target`.
@@ -123,7 +129,14 @@ impl Server {
         identity: &Identity,
         handler: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
     ) -> Self {
-        let config = identity.server_config();
+        Self::with_tls(identity.server_config(), handler)
+    }
+
+    /// The same with any configuration of a TLS server.
+    pub(crate) fn with_tls(
+        config: Arc<rustls::ServerConfig>,
+        handler: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         Self::on_tcp(handler, move |stream, shared| {
             let connection = rustls::ServerConnection::new(Arc::clone(&config));
             let tls = rustls::StreamOwned::new(connection.expect("a TLS server"), stream);

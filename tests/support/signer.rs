@@ -39,7 +39,8 @@ impl Signer {
         format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n")
     }
 
-    fn signature(&self, message: &[u8]) -> String {
+    /// A signature over these bytes, in Base64.
+    pub(crate) fn signature(&self, message: &[u8]) -> String {
         let signature = self.0.sign(&SystemRandom::new(), message);
         STANDARD.encode(signature.expect("a signature"))
     }

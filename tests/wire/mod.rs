@@ -5,12 +5,14 @@
 mod admin;
 mod commands;
 mod credentials;
+mod cryptography;
 mod engine;
 mod hostile;
 mod journal;
 mod notify;
 mod policy;
 pub(crate) mod registry;
+mod service;
 mod swap;
 mod update;
 mod watch;

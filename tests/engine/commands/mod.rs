@@ -12,7 +12,7 @@ use std::process::Output;
 /// The command, with what a test's program gets.
 fn command(lab: &Lab, runtimes: &str, arguments: &[&str]) -> Command {
     let image = format!("{}/acme/{{runtime}}:latest", lab.proxy.host());
-    let mut command = Command::new(env!("CARGO_BIN_EXE_imagewatch"));
+    let mut command = Command::new(crate::support::program::binary());
     command
         .args(arguments)
         .env_clear()

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 fn plan(lab: &Lab, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_imagewatch"));
+    let mut command = Command::new(crate::support::program::binary());
     command
         .arg("plan")
         .args(arguments)

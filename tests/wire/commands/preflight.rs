@@ -27,6 +27,7 @@ struct World {
     api: &'static str,
     name: &'static str,
     labels: fn() -> Value,
+    is_manager: bool,
 }
 
 /// Everything that can be needed is.
@@ -38,6 +39,7 @@ const ALL: World = World {
                "com.centurylinklabs.watchtower.stop-signal": "SIGINT",
                "com.docker.compose.depends_on": "db:service_healthy:false,cache:service_started:true"})
     },
+    is_manager: false,
 };
 /// The same on Docker, where other calls show some of it.
 const DOCKER: World = World {
@@ -49,11 +51,17 @@ const PLAIN: World = World {
     api: "1.51",
     name: "Engine",
     labels: || json!({"com.docker.compose.depends_on": "db:service_healthy:false"}),
+    is_manager: false,
+};
+/// A manager of a swarm.
+const MANAGER: World = World {
+    is_manager: true,
+    ..DOCKER
 };
 
-fn needs_docker(rule: &str) -> bool {
+fn needs(wanted: Need, rule: &str) -> bool {
     let mut calls = CALLS.iter();
-    calls.any(|(other, need, _)| *other == rule && *need == Need::Docker)
+    calls.any(|(other, need, _)| *other == rule && *need == wanted)
 }
 
 /// `POST /containers/{id}/start` of a request for that.
@@ -80,6 +88,7 @@ fn engine(socket: &Path, world: World, denied: &'static str, refusal: Answer) ->
             &json!([{"Id": "a".repeat(64), "Names": ["/web"], "Image": "acme/web",
                      "Labels": (world.labels)()}]),
         ),
+        "GET /services" if world.is_manager => Answer::json(200, &json!([])),
         _ => Answer::json(
             404,
             &json!({"message": format!("No such container: {NOBODY}")}),
@@ -113,7 +122,11 @@ fn each_call_that_is_not_let_through_is_named_once_and_no_other() {
     let needed = CALLS.iter().filter(|(_, need, _)| *need != Need::Doubt);
     for (rule, _, what) in needed {
         for (status, words) in [(403, "Forbidden\n"), (405, "{\"message\":\"not here\"}")] {
-            let world = if needs_docker(rule) { DOCKER } else { ALL };
+            let world = match rule {
+                rule if needs(Need::Swarm, rule) => MANAGER,
+                rule if needs(Need::Docker, rule) => DOCKER,
+                _ => ALL,
+            };
             let _server = engine(&socket, world, rule, Answer::new(status, &[], words));
             let program = start(&socket, &[("IMAGEWATCH_CLEANUP", "true")]);
             program.await_line("preflight: done, permissions missing: 1");
@@ -142,6 +155,7 @@ fn where_all_is_let_through_nothing_is_said_and_nothing_is_done() {
             match path.as_str() {
                 "/_ping" => format!("{method} {path}"),
                 "/containers/json" => format!("{method} /v{api}{path}?all=1"),
+                "/services" => format!("{method} /v{api}{path}?status=true"),
                 "/events" => format!("{method} /v{api}{path}?since=1&until=1"),
                 "/containers/create" | "/images/create" => {
                     format!("{method} /v{api}{path}?fromImage={NOBODY}&name={NOBODY}")
@@ -151,12 +165,15 @@ fn where_all_is_let_through_nothing_is_said_and_nothing_is_done() {
         };
         calls.iter().map(with).collect()
     };
-    let needed = CALLS.iter().filter(|(_, need, _)| *need != Need::Doubt);
+    let needed = CALLS
+        .iter()
+        .filter(|(_, need, _)| ![Need::Doubt, Need::Swarm].contains(need));
     let all: Vec<&str> = needed.map(|(rule, _, _)| *rule).collect();
-    // The first list looks for what is half done.
-    let mut most = vec!["GET /_ping", "GET /containers/json"];
-    most.extend(all[1..].iter().filter(|rule| !needs_docker(rule)));
-    let mut least = vec!["GET /_ping", "GET /containers/json"];
+    // The first list looks for what is half done, and the next call for a swarm.
+    let first = ["GET /_ping", "GET /containers/json", "GET /services"];
+    let mut most = first.to_vec();
+    most.extend(all[1..].iter().filter(|rule| !needs(Need::Docker, rule)));
+    let mut least = first.to_vec();
     least.extend(&all[1..19]);
     let mut removing = least.clone();
     let swapping = [
@@ -260,7 +277,7 @@ fn a_command_that_is_refused_says_what_to_allow() {
         (&["refresh", NOBODY], "GET /containers/{id}/json"),
     ] {
         let _server = engine(&socket, PLAIN, denied, forbidden());
-        let output = Command::new(env!("CARGO_BIN_EXE_imagewatch"))
+        let output = Command::new(crate::support::program::binary())
             .args(command)
             .env_clear()
             .env("DOCKER_HOST", &host)

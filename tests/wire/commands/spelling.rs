@@ -196,11 +196,12 @@ fn words_in_the_environment_are_read_or_refused_and_never_dropped() {
     let tls = [
         ("DOCKER_HOST", "tcp://127.0.0.1:9"),
         ("DOCKER_TLS_VERIFY", "1"),
+        ("DOCKER_CERT_PATH", "/nowhere"),
     ];
     let (code, _, complaint) = run(&["check"], &tls);
     assert_eq!(code, Some(2));
     assert!(
-        complaint.contains("TLS to the Engine is not supported"),
+        complaint.contains("DOCKER_CERT_PATH=\"/nowhere\": expected a folder with ca.pem"),
         "{complaint}"
     );
     // A start that fails says why, whatever the filter names.
