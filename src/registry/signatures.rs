@@ -15,6 +15,7 @@ use crate::json::read;
 use crate::json::text_at;
 use crate::reference::Digest;
 use crate::reference::Reference;
+use crate::trust::SIGNATURE;
 use serde_json::Value;
 use std::time::Duration;
 use std::time::Instant;
@@ -32,17 +33,16 @@ const LIMIT: u64 = 64 * 1024;
 
 /// The path of the list of manifests that are about another one.
 const REFERRERS: &str = "referrers/";
-/// The type of cosign's classic payload, and the place of its signature.
+/// The type of cosign's classic payload.
 const PAYLOAD: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
-const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 /// The beginning of the types of a sigstore bundle: each version has its own.
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
 
 /// Something that may be a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signature<'a> {
-    /// The payload of cosign's classic layout, with its signature in base64.
-    Payload(&'a [u8], &'a str),
+    /// The payload of cosign's classic layout, with the annotations that hold its signature.
+    Payload(&'a [u8], &'a Value),
     /// A sigstore bundle.
     Bundle(&'a [u8]),
 }
@@ -51,7 +51,7 @@ pub enum Signature<'a> {
 struct Search<'a> {
     registry: &'a Registry,
     reference: &'a Reference,
-    is_good: &'a dyn Fn(Signature) -> Option<bool>,
+    is_good: &'a mut dyn FnMut(Signature) -> Option<bool>,
     /// How many more requests may be sent, and until when.
     left: usize,
     until: Instant,
@@ -74,7 +74,7 @@ impl Registry {
         &self,
         reference: &Reference,
         digest: &Digest,
-        is_good: &dyn Fn(Signature) -> Option<bool>,
+        is_good: &mut dyn FnMut(Signature) -> Option<bool>,
     ) -> Result<(bool, bool)> {
         let mut search = Search {
             registry: self,
@@ -131,11 +131,11 @@ impl Search<'_> {
         };
         let layers = list_at(&manifest, "layers");
         for layer in layers.iter().take(MOST) {
-            let signature = at(layer, "annotations").get(SIGNATURE);
-            let signature = signature.and_then(Value::as_str);
+            let annotations = at(layer, "annotations");
+            let is_signed = annotations.get(SIGNATURE).is_some_and(Value::is_string);
             let kind = text_at(layer, "mediaType");
             let is_bundle = kind.starts_with(BUNDLE);
-            if !is_bundle && (kind != PAYLOAD || signature.is_none()) {
+            if !is_bundle && (kind != PAYLOAD || !is_signed) {
                 continue;
             }
             self.has_any |= !is_bundle;
@@ -147,9 +147,10 @@ impl Search<'_> {
             let Some(blob) = self.get(&format!("blobs/{digest}"), LIMIT) else {
                 continue;
             };
-            let signature = match signature {
-                Some(signature) if !is_bundle => Signature::Payload(&blob, signature),
-                _ => Signature::Bundle(&blob),
+            let signature = if is_bundle {
+                Signature::Bundle(&blob)
+            } else {
+                Signature::Payload(&blob, annotations)
             };
             if sha256(&blob) != digest {
                 continue;

@@ -122,18 +122,17 @@ impl Refresher {
         if self.verified.knows(&image) {
             return Ok(());
         }
-        let is_good = |signature: Signature| match signature {
-            Signature::Payload(payload, signature) => Some(
-                self.verified
-                    .trust
-                    .approves_payload(digest, payload, signature),
-            ),
-            Signature::Bundle(bundle) => self.verified.trust.approves_bundle(digest, bundle),
+        let (trust, mut remark) = (&self.verified.trust, String::new());
+        let mut is_good = |signature: Signature| match signature {
+            Signature::Payload(payload, annotations) => {
+                Some(trust.approves_payload(digest, payload, annotations, &mut remark))
+            }
+            Signature::Bundle(bundle) => trust.approves_bundle(digest, bundle, &mut remark),
         };
-        let found = self.registry.signatures(reference, digest, &is_good);
+        let found = self.registry.signatures(reference, digest, &mut is_good);
         let outcome = match found {
             Ok((true, _)) => Ok(()),
-            Ok((false, is_bad)) => Err(Error::unverified(&image, is_bad)),
+            Ok((false, is_bad)) => Err(Error::unverified(&image, is_bad, &remark)),
             Err(error) => Err(error),
         };
         self.verified.add(&image, &outcome);
@@ -151,7 +150,7 @@ impl Refresher {
         reference: &Reference,
         digest: Option<Digest>,
     ) -> Result<Option<Digest>> {
-        if !self.verified.trust.has_keys() {
+        if !self.verified.trust.has_signers() {
             return Ok(digest);
         }
         let list = self.engine.containers()?;

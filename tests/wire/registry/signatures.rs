@@ -8,6 +8,7 @@ use imagewatch::http::Proxies;
 use imagewatch::reference::Digest;
 use imagewatch::registry::Registry;
 use imagewatch::registry::Signature;
+use imagewatch::trust::SIGNATURE;
 use serde_json::Value;
 use serde_json::json;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ impl Repository {
     fn manifest(&mut self, kind: &str, signature: Option<&str>, blob: &Blob) -> (String, Value) {
         let mut layer = json!({"mediaType": kind, "digest": blob.0, "size": blob.1});
         if let Some(signature) = signature {
-            layer["annotations"] = json!({"dev.cosignproject.cosign/signature": signature});
+            layer["annotations"] = json!({ SIGNATURE: signature });
         }
         let manifest = json!({"schemaVersion": 2, "layers": [layer]});
         (self.files.add(manifest.to_string()), manifest)
@@ -70,12 +71,14 @@ impl Repository {
         let registry = Registry::new(Credentials::default(), None, Proxies::default(), Vec::new());
         let reference = format!("{}/acme/app:latest", server.host());
         let digest: Digest = DIGEST.parse().expect("a digest");
-        let judge = |signature: Signature| match signature {
-            Signature::Payload(text, signature) => Some(text == b"good" && signature == "c2ln"),
+        let mut judge = |signature: Signature| match signature {
+            Signature::Payload(text, annotations) => {
+                Some(text == b"good" && annotations[SIGNATURE] == "c2ln")
+            }
             Signature::Bundle(b"other") => None,
             Signature::Bundle(text) => Some(text == b"good"),
         };
-        let found = registry.signatures(&reference.parse().expect("valid"), &digest, &judge);
+        let found = registry.signatures(&reference.parse().expect("valid"), &digest, &mut judge);
         (found.map_err(|error| error.to_string()), server.lines())
     }
 }
@@ -270,7 +273,7 @@ fn a_refused_question_does_not_spend_the_login() {
     let reference = reference.parse().expect("valid");
     let digest: Digest = DIGEST.parse().expect("a digest");
     for _ in 0..2 {
-        let found = registry.signatures(&reference, &digest, &|_| Some(true));
+        let found = registry.signatures(&reference, &digest, &mut |_| Some(true));
         assert_eq!(found.ok(), Some((false, false)));
     }
     let asked = asked.lock().expect("no panic");
