@@ -295,7 +295,7 @@ mod keyless {
             assert!(reasons.contains(words), "{words}: {reasons}");
         }
         let (_, _, metrics) = program.ask_text("GET", "/metrics");
-        for line in ["good\"} 3", "unsigned\"} 1", "badly_signed\"} 2"] {
+        for line in ["verified\"} 3", "unsigned\"} 1", "badly_signed\"} 2"] {
             let line = format!("imagewatch_verifications_total{{outcome=\"{line}");
             assert!(metrics.contains(&line), "{line}: {metrics}");
         }
