@@ -57,6 +57,7 @@ impl Repository {
             let rest = seen.target.strip_prefix("/v2/acme/app/").expect("a path");
             let place = match rest {
                 _ if rest == format!("referrers/{DIGEST}") => "referrers",
+                _ if rest == format!("referrers/{DIGEST}?n=1&last=x") => "second",
                 _ if rest == format!("manifests/{hex}") => "index",
                 _ if rest == format!("manifests/{hex}.sig") => "sig",
                 _ => return self.files.answer(rest),
@@ -123,6 +124,49 @@ fn a_bundle_is_found_by_referrers_or_by_tag_whatever_type_its_list_says() {
         repository.says(place, Answer::json(200, &index));
         assert_eq!(repository.ask().0, Ok((true, true)), "{place} {kind}");
     }
+}
+
+/// A list with a link to another one.
+fn page(list: &Value, next: &str) -> Answer {
+    let link = format!("<{next}>; rel=\"next\"");
+    Answer::new(200, &[("Link", &link)], list.to_string())
+}
+
+#[test]
+fn a_list_is_read_to_its_last_page() {
+    let next = format!("/v2/acme/app/referrers/{DIGEST}?n=1&last=x");
+    for (link, expected, requests) in [
+        (&*next, Ok((true, true)), 4),
+        // Anything else is no page of this list.
+        ("https://127.0.0.1:9/v2/x", Ok((false, false)), 3),
+        ("", Ok((false, false)), 3),
+    ] {
+        let mut repository = Repository::default();
+        let blob = repository.blob("good");
+        let (digest, _) = repository.manifest(BUNDLE, None, &blob);
+        repository.says("referrers", page(&list(&[]), link));
+        repository.says("second", Answer::json(200, &list(&[(&digest, BUNDLE)])));
+        let (found, lines) = repository.ask();
+        assert_eq!(found, expected, "{link}");
+        assert_eq!(lines.len(), requests, "{lines:?}");
+    }
+    // Pages that never end are not read for ever, and the next place is still asked.
+    let mut repository = Repository::default();
+    let blob = repository.blob("good");
+    let (_, manifest) = repository.manifest(PAYLOAD, Some("c2ln"), &blob);
+    repository.says("sig", Answer::json(200, &manifest));
+    for place in ["referrers", "second"] {
+        repository.says(place, page(&list(&[]), &next));
+    }
+    let (found, lines) = repository.ask();
+    assert_eq!(found, Ok((true, true)));
+    assert_eq!(lines.len(), 8 + 3, "{lines:?}");
+    // A page that is known to be there, and does not come, leaves the question open.
+    let mut repository = Repository::default();
+    repository.says("referrers", page(&list(&[]), &next));
+    repository.says("second", Answer::new(403, &[], ""));
+    let error = repository.ask().0.expect_err("open");
+    assert!(error.contains("403"), "{error}");
 }
 
 #[test]
