@@ -21,6 +21,7 @@ use crate::registry::Signature;
 use crate::trust::Trust;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -30,6 +31,9 @@ use std::time::Duration;
 const SIGNING: Duration = Duration::from_secs(15 * 60);
 /// How many good images are remembered.
 const MOST_KEPT: usize = 1000;
+
+/// The containers whose labels count, asked for once in a refresh.
+pub(super) type Labels = OnceLock<Result<Vec<Seen>>>;
 
 /// What has to be verified, the images that were, and the number of each outcome.
 #[derive(Debug)]
@@ -139,26 +143,30 @@ impl Refresher {
         outcome
     }
 
-    /// The gate before each pull. `named` are the containers that the order names. Returns the digest that may be pulled;
-    /// nothing stands for the tag.
+    /// The gate before each pull. `named` are the containers that the order names, and `seen` those whose labels count,
+    /// once they were asked for. Returns the digest that may be pulled; nothing stands for the tag.
     ///
     /// # Errors
     /// See [`Self::vet`]. Also if the image cannot be pulled by its digest.
     pub(super) fn vouch(
         &self,
         named: Option<Vec<String>>,
+        seen: &Labels,
         reference: &Reference,
         digest: Option<Digest>,
     ) -> Result<Option<Digest>> {
         if !self.verified.trust.has_signers() {
             return Ok(digest);
         }
-        let list = self.engine.containers()?;
-        let mut seen = self.selection.seen_among(&list, &self.engine)?;
-        if let Some(names) = named {
-            seen.extend(self.selection.named(&names, &list, &self.engine)?);
-        }
-        if !self.needs_signature(reference, &seen) {
+        let seen = seen.get_or_init(|| {
+            let list = self.engine.containers()?;
+            let mut seen = self.selection.seen_among(&list, &self.engine)?;
+            if let Some(names) = named {
+                seen.extend(self.selection.named(&names, &list, &self.engine)?);
+            }
+            Ok(seen)
+        });
+        if !self.needs_signature(reference, seen.as_ref().map_err(Error::clone)?) {
             return Ok(digest);
         }
         let digest = match digest {
