@@ -108,6 +108,42 @@ fn a_push_is_followed_although_the_next_round_is_far() {
 }
 
 #[test]
+fn a_push_waits_for_its_window_or_its_hold_like_any_other_update() {
+    let crowd = Crowd::new(2, |number| number);
+    // A window that was open an hour ago, and will be tomorrow.
+    let hour = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map(|since| since.as_secs() / 3600 + 22);
+    let hour = hour.expect("later") % 24;
+    let window = format!("{hour:02}:00-{:02}:00", (hour + 1) % 24);
+    crowd.label(0, "imagewatch.window", &window);
+    let program = start(&crowd, &[("TZ", "UTC")]);
+    program.await_line("watching 2 containers, 2 images; none is behind");
+    let (status, answer) = program.ask("POST", "/admin/containers/stack0-app-1/hold?for=1d");
+    assert_eq!(status, 200, "{answer}");
+    crowd.publish([0, 1]);
+    for number in 0..2 {
+        let body = json!({"image": format!("{}/acme/app{number}", crowd.registry())}).to_string();
+        let (status, answer) = post(&program, "/hooks/push", &signed(&body), &body);
+        assert_eq!(
+            (status, answer["checked"].as_array().map(Vec::len)),
+            (202, Some(1))
+        );
+    }
+    let status = eventually("both wait", || {
+        let (_, status) = program.ask("GET", "/admin/status");
+        let references = status["references"].as_array().expect("references");
+        let waits = |one: &Value| one["state"] == "waiting";
+        references.iter().all(waits).then_some(status)
+    });
+    assert!(program.has_said("for its window") && program.has_said("it is held by admin"));
+    assert_eq!(status["held"][0]["container"], "stack0-app-1", "{status}");
+    assert!(status["watcher"]["last_hook"].is_string(), "{status}");
+    assert_eq!(status["watcher"]["rounds"], 1, "only the hook asked");
+    assert_eq!(crowd.created().len(), 0, "{status}");
+}
+
+#[test]
 fn of_no_interest_is_202_and_no_look_up() {
     let crowd = Crowd::new(2, |_| 0);
     let program = start(&crowd, &[]);
