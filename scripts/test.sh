@@ -226,10 +226,25 @@ await_installation() {
   INSTALLATION=
 }
 
+# The build with the feature `keyless`: its verifier, and its variables. It has a folder of its own, because Cargo locks
+# the other one.
+keyless() {
+  CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/keyless \
+    nice -n 19 cargo test --quiet --locked --features keyless --lib "$@"
+}
+
+keyless_tests() {
+  step 'imagewatch:keyless'
+  keyless -- trust:: config::
+}
+
 # Tests of peers and of engines mostly wait, so there is time for it meanwhile.
 begin_static_build() {
   rustup --quiet target add "$TARGET"
-  nice -n 19 cargo build --quiet --locked --release --target "$TARGET" &
+  {
+    nice -n 19 cargo build --quiet --locked --release --target "$TARGET"
+    keyless --no-run
+  } &
   BUILD=$!
 }
 
@@ -263,6 +278,7 @@ case ${1-} in
     static_checks
     step 'unit and wire tests'
     cargo test --locked
+    keyless_tests
     exit
     ;;
   engine)
@@ -328,5 +344,6 @@ else
   tests_of_the_day
 fi
 static_build
+keyless_tests
 dockerfile
 step 'all is well'

@@ -134,15 +134,22 @@ impl Error {
         Self::new(Kind::PutOff { until }, host.into(), reason.into())
     }
 
-    /// The image (`NAME@DIGEST`) needs a signature by one of the keys. If `is_bad`, it has others.
-    pub fn unverified(image: impl Into<String>, is_bad: bool) -> Self {
-        let words = if is_bad {
-            "badly signed: no signature is good and by a key of IMAGEWATCH_VERIFY"
-        } else {
+    /// The image (`NAME@DIGEST`) needs a signature by somebody who is trusted. If `is_bad`, it has others. A remark tells
+    /// more of one of them.
+    pub fn unverified(image: impl Into<String>, is_bad: bool, remark: &str) -> Self {
+        let mut words = String::from(if !is_bad {
             "unsigned: no signature was found (by referrers, or by the tags sha256-… and sha256-….sig)"
-        };
+        } else if cfg!(feature = "keyless") {
+            "badly signed: no signature is good and by a key of IMAGEWATCH_VERIFY or an identity of IMAGEWATCH_VERIFY_IDENTITY"
+        } else {
+            "badly signed: no signature is good and by a key of IMAGEWATCH_VERIFY"
+        });
+        if is_bad && !remark.is_empty() {
+            words.push_str("; ");
+            words.push_str(remark);
+        }
         let kind = Kind::Unverified { is_bad };
-        Self::new(kind, image.into(), words.to_owned())
+        Self::new(kind, image.into(), words)
     }
 
     fn new(kind: Kind, subject: String, words: String) -> Self {

@@ -1,33 +1,53 @@
 //! What the program is made of: each package is known, allowed by `deny.toml` and explained in
-//! `docs/dev/dependencies.md`, and a release's list of components says the same. All of it offline:
-//! advisories are for `cargo deny check`.
+//! `docs/dev/dependencies.md` or `docs/dev/keyless.md`, and a release's list of components says the same. All of it
+//! offline, but for packages that were never downloaded: advisories are for `cargo deny check`.
 
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::Command;
+use std::process::Output;
 
 const LOCK: &str = include_str!("../Cargo.lock");
 const DENY: &str = include_str!("../deny.toml");
-const DOCUMENT: &str = include_str!("../docs/dev/dependencies.md");
-/// The tables of the document, and which edges lead to what is in them and in those before.
-const TABLES: [(&str, &str); 3] = [
-    ("In the binary", "normal,no-proc-macro"),
-    ("Needed to build it", "normal,build"),
-    ("Needed to test it", "normal,build,dev"),
+const DOCUMENT: &str = concat!(
+    include_str!("../docs/dev/dependencies.md"),
+    "\n### \n",
+    include_str!("../docs/dev/keyless.md")
+);
+const NONE: &str = "";
+const KEYLESS: &str = "keyless";
+/// The tables of the documents, and which features and edges lead to what is in them and in those before.
+const TABLES: [(&str, &str, &str); 5] = [
+    ("In the binary", NONE, "normal,no-proc-macro"),
+    ("Needed to build it", NONE, "normal,build"),
+    ("Needed to test it", NONE, "normal,build,dev"),
+    ("In the keyless binary", KEYLESS, "normal,no-proc-macro"),
+    (
+        "Needed to build the keyless binary",
+        KEYLESS,
+        "normal,build",
+    ),
 ];
 const NEVER_COMPILED: &str = "Locked, and never compiled";
 
-/// What Cargo says, of what is already here.
+fn run_cargo(arguments: &[&str]) -> Output {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(arguments).arg("--locked");
+    let cargo = cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    cargo.output().expect("cargo")
+}
+
+/// What Cargo says, of what is already here. The packages of a feature may have to be fetched first.
 #[track_caller]
 fn cargo(arguments: &[&str]) -> String {
-    let output = Command::new(env!("CARGO"))
-        .args(arguments)
-        .args(["--locked", "--offline"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("cargo");
+    let arguments = &[arguments, &["--offline"]].concat()[..];
+    let mut output = run_cargo(arguments);
+    if !output.status.success() && arguments.contains(&KEYLESS) {
+        run_cargo(&["fetch", "--target", "x86_64-unknown-linux-musl"]);
+        output = run_cargo(arguments);
+    }
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {complaint}");
     String::from_utf8(output.stdout).expect("UTF-8")
@@ -64,8 +84,9 @@ fn locked() -> BTreeMap<String, &'static str> {
 }
 
 /// The packages that edges lead to, for any target of a release.
-fn reached(edges: &str) -> BTreeSet<String> {
+fn reached(features: &str, edges: &str) -> BTreeSet<String> {
     let mut arguments = vec!["tree", "--prefix", "none", "--format", "{p}", "-e", edges];
+    arguments.extend(["--features", features]);
     for target in listed("targets") {
         arguments.extend(["--target", target]);
     }
@@ -80,7 +101,7 @@ fn reached(edges: &str) -> BTreeSet<String> {
 
 /// The packages for the targets of a release, ours too, as Cargo describes them.
 fn described() -> Vec<Value> {
-    let mut arguments = vec!["metadata", "--format-version", "1"];
+    let mut arguments = vec!["metadata", "--format-version", "1", "--features", KEYLESS];
     for target in listed("targets") {
         arguments.extend(["--filter-platform", target]);
     }
@@ -143,8 +164,8 @@ fn assert_same(what: &str, expected: &BTreeSet<String>, actual: &BTreeSet<String
 #[test]
 fn each_locked_package_has_its_row() {
     let mut rest: BTreeSet<String> = locked().into_keys().collect();
-    for (heading, edges) in TABLES {
-        let mut expected = reached(edges);
+    for (heading, features, edges) in TABLES {
+        let mut expected = reached(features, edges);
         expected.retain(|package| rest.remove(package));
         assert_same(heading, &expected, &rows(heading).into_keys().collect());
     }
@@ -156,12 +177,28 @@ fn each_locked_package_has_its_row() {
 }
 
 #[test]
+fn the_default_build_has_nothing_of_the_keyless_one() {
+    let default = reached(NONE, "normal,build,dev");
+    for (heading, features, _) in TABLES {
+        let rows = rows(heading).into_keys();
+        let both: Vec<String> = rows.filter(|one| default.contains(one)).collect();
+        assert!(features == NONE || both.is_empty(), "{heading}: {both:?}");
+    }
+    assert!(!default.iter().any(|one| one.starts_with("sigstore")));
+    assert!(
+        reached(KEYLESS, "normal")
+            .iter()
+            .any(|one| one.starts_with("sigstore-verify "))
+    );
+}
+
+#[test]
 fn each_row_says_what_the_package_says_and_why_it_is_there() {
     let described: BTreeMap<String, Value> = described()
         .into_iter()
         .map(|one| (package(word(&one, "name"), word(&one, "version")), one))
         .collect();
-    let headings = TABLES.iter().map(|(heading, _)| *heading);
+    let headings = TABLES.iter().map(|(heading, ..)| *heading);
     for (name, [licence, what_runs, reason]) in headings.chain([NEVER_COMPILED]).flat_map(rows) {
         assert!(!reason.is_empty(), "{name}: no reason");
         // Packages for other systems need not be on this machine.
@@ -222,7 +259,7 @@ fn nothing_is_banned_or_there_twice_or_from_elsewhere() {
     }
     assert_eq!(sources.len(), 1, "{sources:?}");
     let mut seen: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for package in reached("normal,build,dev") {
+    for package in reached(KEYLESS, "normal,build,dev") {
         let (name, version) = package.split_once(' ').expect("a version");
         let versions = seen.entry(name.to_owned()).or_default();
         versions.push(format!("{name}@{version}"));
@@ -238,7 +275,8 @@ fn nothing_is_banned_or_there_twice_or_from_elsewhere() {
 
 #[test]
 fn only_known_packages_run_something_while_building() {
-    let compiled = reached("normal,build,dev");
+    let compiled = reached(KEYLESS, "normal,build,dev");
+    let macros = rows(TABLES[4].0);
     let mut scripts = BTreeSet::new();
     for one in described() {
         let name = word(&one, "name");
@@ -246,7 +284,11 @@ fn only_known_packages_run_something_while_building() {
             _ if !compiled.contains(&package(name, word(&one, "version"))) => {}
             "build script" => drop(scripts.insert(name.to_owned())),
             "" => {}
-            what => assert_eq!(name, "serde_derive", "{name} is a {what}"),
+            what => {
+                let package = package(name, word(&one, "version"));
+                let is_known = name == "serde_derive" || macros.contains_key(&package);
+                assert!(is_known, "{name} is a {what}");
+            }
         }
     }
     let known = listed("allow-build-scripts");
@@ -260,24 +302,37 @@ fn the_list_of_components_is_what_is_compiled() {
         let words = b"left out: scripts/release/sbom.sh, because there is no python3 here\n";
         return drop(std::io::stderr().write_all(words));
     }
-    let list = || {
-        let output = Command::new(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/scripts/release/sbom.sh"
-        ))
+    for (features, first) in [(NONE, 0), (KEYLESS, 3)] {
+        let text = components(features);
+        assert!(text == components(features), "not the same twice");
+        let bom: Value = serde_json::from_slice(&text).expect("JSON");
+        let of_table = |places: &[usize]| {
+            let rows = places.iter().flat_map(|place| rows(TABLES[*place].0));
+            rows.map(|(name, _)| name).collect::<BTreeSet<String>>()
+        };
+        let (binary, build) = (of_table(&[0, first]), of_table(&[1, first + 1]));
+        assert_components(&bom, &binary, &build);
+    }
+}
+
+/// The list of components of a build with these features.
+fn components(features: &str) -> Vec<u8> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/release/sbom.sh");
+    let output = Command::new(script)
         .env("CARGO_NET_OFFLINE", "true")
+        .env("FEATURES", features)
         .output()
         .expect("it runs");
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{complaint}");
-        output.stdout
-    };
-    let text = list();
-    assert!(text == list(), "not the same twice");
-    let bom: Value = serde_json::from_slice(&text).expect("JSON");
-    assert_eq!(word(&bom, "bomFormat"), "CycloneDX");
-    assert_eq!(word(&bom, "specVersion"), "1.5");
-    assert!(word(&bom, "serialNumber").starts_with("urn:uuid:"));
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaint}");
+    output.stdout
+}
+
+#[track_caller]
+fn assert_components(bom: &Value, binary: &BTreeSet<String>, build: &BTreeSet<String>) {
+    assert_eq!(word(bom, "bomFormat"), "CycloneDX");
+    assert_eq!(word(bom, "specVersion"), "1.5");
+    assert!(word(bom, "serialNumber").starts_with("urn:uuid:"));
     let subject = &bom["metadata"]["component"];
     assert_eq!(word(subject, "version"), env!("CARGO_PKG_VERSION"));
 
@@ -288,14 +343,8 @@ fn the_list_of_components_is_what_is_compiled() {
         chosen.map(name).collect::<BTreeSet<String>>()
     };
     // For the default target; the others need the same packages.
-    let (binary, build) = (rows(TABLES[0].0), rows(TABLES[1].0));
-    let keys = |rows: BTreeMap<String, _>| rows.into_keys().collect::<BTreeSet<String>>();
-    assert_same(
-        "what is in the binary",
-        &keys(binary),
-        &of_scope("required"),
-    );
-    assert_same("what builds it", &keys(build), &of_scope("excluded"));
+    assert_same("what is in the binary", binary, &of_scope("required"));
+    assert_same("what builds it", build, &of_scope("excluded"));
 
     let references: BTreeSet<&str> = components.iter().map(|one| word(one, "bom-ref")).collect();
     assert_eq!(references.len(), components.len(), "named twice");
@@ -328,19 +377,22 @@ fn each_package_in_the_binary_brings_its_licence() {
     if Command::new("python3").arg("-V").output().is_err() {
         return;
     }
-    let output = Command::new(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/scripts/release/licences.sh"
-    ))
-    .env("CARGO_NET_OFFLINE", "true")
-    .output()
-    .expect("it runs");
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{complaint}");
-    let text = String::from_utf8(output.stdout).expect("UTF-8");
-    for (name, [licence, ..]) in rows(TABLES[0].0) {
-        let heading = format!("\n== {name} ({licence})\n");
-        assert!(text.contains(&heading), "{name}");
+    for (features, first) in [(NONE, 0), (KEYLESS, 3)] {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/release/licences.sh");
+        let output = Command::new(script)
+            .env("CARGO_NET_OFFLINE", "true")
+            .env("FEATURES", features)
+            .output()
+            .expect("it runs");
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{complaint}");
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        for place in [0, first] {
+            for (name, [licence, ..]) in rows(TABLES[place].0) {
+                let heading = format!("\n== {name} ({licence})\n");
+                assert!(text.contains(&heading), "{name}");
+            }
+        }
     }
 }
 

@@ -10,6 +10,8 @@
 #   scripts/release/cross.sh packages TARGET...
 #                                says which Debian packages that takes
 #
+# With FEATURES=keyless in the environment it builds imagewatch:keyless (docs/dev/keyless.md), to the same place.
+#
 # musl and its start files come with the Rust target; of Debian there is the C compiler, for ring's C,
 # and the linker. The bytes depend on the commit, on the compiler of Rust below, and on these packages
 # alone: no path of the machine gets in (scripts/release/reproduce.sh proves it).
@@ -69,7 +71,7 @@ build() {
   remap+=", '--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rustc/$commit'"
   env "CC_${target//-/_}=$compiler" \
     "$(variable "$target" linker)=$linker" \
-    cargo build --locked --release --target "$target" --config "target.$target.rustflags=[$remap]"
+    cargo build --locked --release --features "${FEATURES-}" --target "$target" --config "target.$target.rustflags=[$remap]"
 }
 
 case ${1-} in

@@ -6,7 +6,7 @@
 #
 # Builds the commit that is checked out twice (scripts/release/cross.sh), from nothing, in two folders
 # and with two homes of Cargo, at paths of different lengths, and compares the bytes. With BINARY, one
-# that was released, also with that. Says the SHA-256.
+# that was released, also with that. Says the SHA-256. FEATURES is as for scripts/release/cross.sh.
 
 set -euo pipefail
 shopt -s inherit_errexit

@@ -3,6 +3,7 @@
 # What a binary is made of, as CycloneDX 1.5 in JSON:
 #
 #   scripts/release/sbom.sh [TARGET] >imagewatch.cdx.json
+#   FEATURES=keyless scripts/release/sbom.sh [TARGET] >imagewatch-keyless.cdx.json
 #
 # Every package that is compiled for TARGET is in it, with its checksum in Cargo.lock: "required" are
 # those in the binary, "excluded" those that are only needed to build it. What is for tests alone is
@@ -12,21 +13,22 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 TARGET=${1-x86_64-unknown-linux-musl}
+FEATURES=${FEATURES-}
 
 # The depth, the package and the licence of each place in the tree.
 tree() {
-  cargo tree --locked --target "$TARGET" --prefix depth --no-dedupe --format '|{p}|{l}' -e "$1"
+  cargo tree --locked --features "$FEATURES" --target "$TARGET" --prefix depth --no-dedupe --format '|{p}|{l}' -e "$1"
 }
 
 binary=$(tree normal,no-proc-macro)
 everything=$(tree normal,build)
-exec python3 - "$TARGET" "$binary" "$everything" <<'PY'
+exec python3 - "$TARGET" "$FEATURES" "$binary" "$everything" <<'PY'
 import json
 import re
 import sys
 import uuid
 
-target, binary, everything = sys.argv[1:]
+target, features, binary, everything = sys.argv[1:]
 lock = open("Cargo.lock").read()
 checksums = {
     (name, version): checksum
@@ -83,6 +85,8 @@ for package in sorted(licences.keys() - {ours}):
 
 subject = component(ours, "application", licences[ours])
 subject["properties"] = [{"name": "imagewatch:target", "value": target}]
+if features:
+    subject["properties"].append({"name": "imagewatch:features", "value": features})
 dependencies = [
     {"ref": reference(package), "dependsOn": sorted(map(reference, needs[package]))}
     for package in sorted(needs)

@@ -72,7 +72,7 @@ impl Wiring {
             selection: Selection::new(config.select, &config.prefix, &config.runtimes)
                 .with_stopped(config.include_stopped)
                 .with_mode(config.mode)
-                .with_keys(config.trust.has_keys()),
+                .with_keys(config.trust.has_signers()),
             cleanup: config.cleanup,
             fetches_ahead: config.window_pull,
             keep: config.keep,

@@ -157,6 +157,16 @@ pub const VARIABLES: &[Variable] = &[
         "",
         "beginnings of the names that need a signature, e.g. ghcr.io/acme/; all if unset",
     ),
+    plain(
+        "IMAGEWATCH_VERIFY_IDENTITY",
+        "",
+        "only in imagewatch:keyless: workflows of GitHub Actions that may have signed an image instead",
+    ),
+    plain(
+        "IMAGEWATCH_TRUSTED_ROOT",
+        "",
+        "only in imagewatch:keyless: a trusted_root.json instead of sigstore's",
+    ),
     secret("ADMIN_TOKEN", "bearer token of the admin endpoint"),
     secret(
         "IMAGEWATCH_READ_TOKEN",

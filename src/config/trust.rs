@@ -1,14 +1,18 @@
-//! Reads the keys that must have signed an image, the names that they are for, and the secret of push hooks.
+//! Reads who must have signed an image, the names that need it, and the secret of push hooks.
 
 use super::Config;
 use super::vars::Vars;
+use crate::process;
 use crate::secret::Secret;
+use crate::trust::HAS_KEYLESS;
 use crate::trust::Trust;
 
 const KEYS: &str = "IMAGEWATCH_VERIFY";
 const HOOK_SECRET: &str = "IMAGEWATCH_HOOK_SECRET";
 pub(super) const READ_TOKEN: &str = "IMAGEWATCH_READ_TOKEN";
 const NAMES: &str = "IMAGEWATCH_VERIFY_FOR";
+const IDENTITIES: &str = "IMAGEWATCH_VERIFY_IDENTITY";
+const ROOT: &str = "IMAGEWATCH_TRUSTED_ROOT";
 
 /// The shortest secret of push hooks, in bytes.
 const SHORTEST: usize = 16;
@@ -58,23 +62,55 @@ impl Vars {
             }
         }
         let before = self.problems.len();
-        match self.secret(KEYS) {
-            Some(keys) => match Trust::new(&keys, prefixes) {
-                Ok(trust) => return trust,
-                Err(reason) => {
-                    let words = format!(
-                        "PEM public keys of the kinds P-256, P-384, Ed25519 or RSA (2048 to 8192 bits), but {reason}"
-                    );
-                    self.problem(KEYS, "***", words);
-                }
-            },
-            // A file that cannot be read has its problem already.
-            None if !prefixes.is_empty() && self.problems.len() == before => {
-                self.problem(NAMES, &prefixes[0], "IMAGEWATCH_VERIFY to be set as well");
-            }
-            None => {}
+        let mut trust = Trust::new(prefixes);
+        if let Some(keys) = self.secret(KEYS)
+            && let Err(reason) = trust.add_keys(&keys)
+        {
+            let words = format!(
+                "PEM public keys of the kinds P-256, P-384, Ed25519 or RSA (2048 to 8192 bits), but {reason}"
+            );
+            self.problem(KEYS, "***", words);
         }
-        Trust::default()
+        self.identities(&mut trust);
+        // A file that cannot be read has its problem already.
+        if !trust.has_signers()
+            && self.problems.len() == before
+            && let Some(prefix) = self.list(NAMES).first()
+        {
+            self.problem(NAMES, prefix, "IMAGEWATCH_VERIFY to be set as well");
+        }
+        trust
+    }
+
+    /// Reads the workflows that may sign. A build without them would ignore the restriction, so it refuses it.
+    fn identities(&mut self, trust: &mut Trust) {
+        let root = self.given(ROOT);
+        let Some(given) = self.given(IDENTITIES) else {
+            if let Some(path) = root {
+                self.problem(ROOT, &path, "IMAGEWATCH_VERIFY_IDENTITY to be set as well");
+            }
+            return;
+        };
+        if !HAS_KEYLESS {
+            let words = "it to be unset: this build checks signatures by keys only (IMAGEWATCH_VERIFY). \
+                         For identities use the image imagewatch:keyless";
+            return self.problem(IDENTITIES, &given, words);
+        }
+        let text = match root.as_deref().map(std::fs::read_to_string).transpose() {
+            Ok(text) => text,
+            Err(error) => {
+                let words = format!("a readable file ({})", process::explain(&error));
+                return self.problem(ROOT, &root.unwrap_or_default(), words);
+            }
+        };
+        if let Err(words) = trust.add_identities(&self.list(IDENTITIES), text.as_deref()) {
+            let is_root =
+                root.is_some() && trust.add_identities(&self.list(IDENTITIES), None).is_ok();
+            match root {
+                Some(path) if is_root => self.problem(ROOT, &path, words),
+                _ => self.problem(IDENTITIES, &given, words),
+            }
+        }
     }
 }
 

@@ -27,9 +27,6 @@ use std::time::Duration;
 /// The largest `IMAGEWATCH_PARALLEL`. Each container that waits has a thread.
 const MOST_PARALLEL: usize = 64;
 
-/// A variable that restricts updates, and that this version does not support.
-const RESTRICTION: &str = "IMAGEWATCH_VERIFY_IDENTITY";
-
 /// The largest `IMAGEWATCH_KEEP`.
 const MOST_KEPT: usize = 20;
 
@@ -38,7 +35,6 @@ pub(super) fn read(
     vars: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<(Config, Vec<String>), Vec<Problem>> {
     let mut vars = Vars::new(vars);
-    vars.refuse_restrictions();
     vars.warn_of_unknown();
     vars.warn_of_others();
     let config = Config {
@@ -264,15 +260,6 @@ impl Vars {
         Some(address)
     }
 
-    /// Refuses a variable of another build that restricts updates. This build would ignore the restriction.
-    fn refuse_restrictions(&mut self) {
-        if let Some(value) = self.given(RESTRICTION) {
-            let words =
-                "it to be unset: this build checks signatures by keys only (IMAGEWATCH_VERIFY)";
-            self.problem(RESTRICTION, &value, words);
-        }
-    }
-
     /// The names that begin so, in their order.
     fn names(&self, start: &str) -> Vec<String> {
         let names = self.values.keys();
@@ -285,8 +272,7 @@ impl Vars {
     /// Warns of unknown variables. Without the warning, a misspelt name would silently leave the default.
     fn warn_of_unknown(&mut self) {
         for name in &self.names("IMAGEWATCH_") {
-            let is_known = known(name) || name == RESTRICTION;
-            if !is_known {
+            if !known(name) {
                 self.warnings
                     .push(match nearest(name, VARIABLES.iter().map(|row| row.name)) {
                         Some(near) => format!("unknown variable {name}: did you mean {near}?"),
@@ -590,13 +576,82 @@ mod tests {
         );
     }
 
+    /// The name of one workflow.
+    const WORKFLOW: &str =
+        "https://github.com/acme/app/.github/workflows/publish.yml@refs/heads/main";
+
+    #[cfg(not(feature = "keyless"))]
     #[test]
     fn a_restriction_that_cannot_be_kept_is_refused() {
-        let refused = format!(
-            "{RESTRICTION}=\"x\": expected it to be unset: this build checks signatures by keys only (IMAGEWATCH_VERIFY)"
+        const NAME: &str = "IMAGEWATCH_VERIFY_IDENTITY";
+        let words = "expected it to be unset: this build checks signatures by keys only (IMAGEWATCH_VERIFY). For identities use \
+                     the image imagewatch:keyless";
+        for value in [WORKFLOW, "x"] {
+            let given = (NAME, value);
+            let refused = format!("{NAME}={value:?}: {words}");
+            assert_eq!(problems(&[given]), [&*refused]);
+            assert_eq!(
+                problems(&[given, ("IMAGEWATCH_TRUSTED_ROOT", "/x")]),
+                [refused]
+            );
+        }
+        assert!(!good(&[(NAME, "")]).trust.has_signers());
+    }
+
+    #[cfg(feature = "keyless")]
+    #[test]
+    fn identities_and_their_root_are_read_or_refused_by_name() {
+        const NAME: &str = "IMAGEWATCH_VERIFY_IDENTITY";
+        const ROOT: &str = "IMAGEWATCH_TRUSTED_ROOT";
+        let config = good(&[(NAME, WORKFLOW), ("IMAGEWATCH_VERIFY_FOR", "ghcr.io/acme/")]);
+        assert!(config.trust.has_signers());
+        assert!(
+            config
+                .trust
+                .concerns(&"ghcr.io/acme/app".parse().expect("valid"))
         );
-        assert_eq!(problems(&[(RESTRICTION, "x")]), [refused]);
-        good(&[(RESTRICTION, "")]);
+        good(&[(NAME, &*format!("{WORKFLOW}, https://github.com/acme/"))]);
+        for bad in ["x", "https://github.com/acme", &*format!("{WORKFLOW},x")] {
+            let words = problems(&[(NAME, bad)]);
+            let start = format!("{NAME}={bad:?}: expected names of workflows such as");
+            assert!(
+                words.len() == 1 && words[0].starts_with(&start),
+                "{words:?}"
+            );
+        }
+        let file = std::env::temp_dir().join(format!("imagewatch-root-{}", std::process::id()));
+        let path = file.to_str().expect("UTF-8");
+        for (text, reason) in [
+            ("", "a trusted root in JSON, but the file is empty"),
+            ("{", "a trusted root in JSON (EOF"),
+            (
+                "{\"mediaType\":\"x\"}",
+                "a trusted root with certificateAuthorities",
+            ),
+        ] {
+            std::fs::write(&file, text).expect("writable");
+            let words = problems(&[(NAME, WORKFLOW), (ROOT, path)]);
+            let start = format!("{ROOT}={path:?}: expected {reason}");
+            assert!(
+                words.len() == 1 && words[0].starts_with(&start),
+                "{words:?}"
+            );
+        }
+        std::fs::remove_file(&file).expect("removable");
+        let words = problems(&[(NAME, WORKFLOW), (ROOT, path)]);
+        assert!(words[0].contains("expected a readable file"), "{words:?}");
+    }
+
+    #[test]
+    fn a_trusted_root_is_for_identities() {
+        let words = problems(&[("IMAGEWATCH_TRUSTED_ROOT", "/x")]);
+        let expected =
+            "IMAGEWATCH_TRUSTED_ROOT=\"/x\": expected IMAGEWATCH_VERIFY_IDENTITY to be set as well";
+        assert_eq!(words, [expected]);
+    }
+
+    #[test]
+    fn the_mode_is_read() {
         assert_eq!(good(&[("IMAGEWATCH_MODE", "notify")]).mode, Consent::Notify);
         assert_eq!(good(&[]).mode, Consent::Update);
     }
@@ -613,11 +668,15 @@ mod tests {
         let concerns = |name: &str| config.trust.concerns(&name.parse().expect("valid"));
         assert!(concerns("ghcr.io/acme/app") && concerns("localhost:5000/xy"));
         assert!(!concerns("nginx"));
-        assert!(!good(&[]).trust.has_keys());
+        assert!(!good(&[]).trust.has_signers());
         let file = std::env::temp_dir().join(format!("imagewatch-key-{}", std::process::id()));
         std::fs::write(&file, &good_key).expect("writable");
         let path = file.to_str().expect("UTF-8");
-        assert!(good(&[("IMAGEWATCH_VERIFY_FILE", path)]).trust.has_keys());
+        assert!(
+            good(&[("IMAGEWATCH_VERIFY_FILE", path)])
+                .trust
+                .has_signers()
+        );
         std::fs::remove_file(&file).expect("removable");
         for (vars, expected) in [
             (

@@ -6,6 +6,7 @@ use super::Page;
 use super::Registry;
 use super::api_host;
 use super::sha256;
+use super::tags;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
@@ -15,12 +16,15 @@ use crate::json::read;
 use crate::json::text_at;
 use crate::reference::Digest;
 use crate::reference::Reference;
+use crate::trust::SIGNATURE;
 use serde_json::Value;
 use std::time::Duration;
 use std::time::Instant;
 
 /// The most manifests that are looked into, and the most layers of each.
 const MOST: usize = 16;
+/// The most pages of one list.
+const MOST_PAGES: usize = 8;
 /// The most requests of one search.
 const MOST_REQUESTS: usize = 48;
 /// No request of a search begins later. A slow registry must not keep a round.
@@ -32,17 +36,16 @@ const LIMIT: u64 = 64 * 1024;
 
 /// The path of the list of manifests that are about another one.
 const REFERRERS: &str = "referrers/";
-/// The type of cosign's classic payload, and the place of its signature.
+/// The type of cosign's classic payload.
 const PAYLOAD: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
-const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 /// The beginning of the types of a sigstore bundle: each version has its own.
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
 
 /// Something that may be a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signature<'a> {
-    /// The payload of cosign's classic layout, with its signature in base64.
-    Payload(&'a [u8], &'a str),
+    /// The payload of cosign's classic layout, with the annotations that hold its signature.
+    Payload(&'a [u8], &'a Value),
     /// A sigstore bundle.
     Bundle(&'a [u8]),
 }
@@ -51,7 +54,7 @@ pub enum Signature<'a> {
 struct Search<'a> {
     registry: &'a Registry,
     reference: &'a Reference,
-    is_good: &'a dyn Fn(Signature) -> Option<bool>,
+    is_good: &'a mut dyn FnMut(Signature) -> Option<bool>,
     /// How many more requests may be sent, and until when.
     left: usize,
     until: Instant,
@@ -74,9 +77,9 @@ impl Registry {
         &self,
         reference: &Reference,
         digest: &Digest,
-        is_good: &dyn Fn(Signature) -> Option<bool>,
+        is_good: &mut dyn FnMut(Signature) -> Option<bool>,
     ) -> Result<(bool, bool)> {
-        let mut search = Search {
+        let search = Search {
             registry: self,
             reference,
             is_good,
@@ -86,25 +89,43 @@ impl Registry {
             has_any: false,
             trouble: None,
         };
-        let tag = digest.as_str().replace(":", "-");
-        let found = search.in_list(&format!("{REFERRERS}{digest}"))
-            || search.in_list(&format!("manifests/{tag}"))
-            || search.in_manifest(&format!("manifests/{tag}.sig"));
-        match search.trouble {
-            Some(trouble) if !found => Err(trouble),
-            _ => Ok((found, search.has_any)),
-        }
+        search.run(digest)
     }
 }
 
 impl Search<'_> {
+    fn run(mut self, digest: &Digest) -> Result<(bool, bool)> {
+        let tag = digest.as_str().replace(":", "-");
+        let found = self.in_lists(format!("{REFERRERS}{digest}"))
+            || self.in_lists(format!("manifests/{tag}"))
+            || self.in_manifest(&format!("manifests/{tag}.sig"));
+        match self.trouble {
+            Some(trouble) if !found => Err(trouble),
+            _ => Ok((found, self.has_any)),
+        }
+    }
+
+    /// Looks into a list, and into its further pages, which a header `Link` names.
+    fn in_lists(&mut self, mut path: String) -> bool {
+        for _ in 0..MOST_PAGES {
+            let Some(page) = self.get(&path, LIST_LIMIT) else {
+                return false;
+            };
+            let list = read(&page.body).unwrap_or_default();
+            if self.in_list(list_at(&list, "manifests")) {
+                return true;
+            }
+            match tags::next(&page.links, api_host(self.reference.registry())) {
+                Ok(Some(next)) if self.seen.len() < MOST => path = next,
+                _ => return false,
+            }
+        }
+        false
+    }
+
     /// Looks into the manifests of a list. Registries write different types into the list, so the type only decides
     /// which ones come first.
-    fn in_list(&mut self, path: &str) -> bool {
-        let Some(list) = self.json(path, LIST_LIMIT) else {
-            return false;
-        };
-        let entries = list_at(&list, "manifests");
+    fn in_list(&mut self, entries: &[Value]) -> bool {
         for is_first in [true, false] {
             for entry in entries {
                 let digest = text_at(entry, "digest");
@@ -126,16 +147,17 @@ impl Search<'_> {
 
     /// Looks at the layers of a manifest.
     fn in_manifest(&mut self, path: &str) -> bool {
-        let Some(manifest) = self.json(path, LIMIT) else {
+        let manifest = self.get(path, LIMIT);
+        let Some(manifest) = manifest.and_then(|page| read(&page.body)) else {
             return false;
         };
         let layers = list_at(&manifest, "layers");
         for layer in layers.iter().take(MOST) {
-            let signature = at(layer, "annotations").get(SIGNATURE);
-            let signature = signature.and_then(Value::as_str);
+            let annotations = at(layer, "annotations");
+            let is_signed = annotations.get(SIGNATURE).is_some_and(Value::is_string);
             let kind = text_at(layer, "mediaType");
             let is_bundle = kind.starts_with(BUNDLE);
-            if !is_bundle && (kind != PAYLOAD || signature.is_none()) {
+            if !is_bundle && (kind != PAYLOAD || !is_signed) {
                 continue;
             }
             self.has_any |= !is_bundle;
@@ -144,16 +166,16 @@ impl Search<'_> {
             if digest.parse::<Digest>().is_err() || !is_small {
                 continue;
             }
-            let Some(blob) = self.get(&format!("blobs/{digest}"), LIMIT) else {
-                continue;
-            };
-            let signature = match signature {
-                Some(signature) if !is_bundle => Signature::Payload(&blob, signature),
-                _ => Signature::Bundle(&blob),
-            };
+            let blob = self.get(&format!("blobs/{digest}"), LIMIT);
+            let blob = blob.map(|page| page.body).unwrap_or_default();
             if sha256(&blob) != digest {
                 continue;
             }
+            let signature = if is_bundle {
+                Signature::Bundle(&blob)
+            } else {
+                Signature::Payload(&blob, annotations)
+            };
             let is_good = (self.is_good)(signature);
             self.has_any |= is_good.is_some();
             if is_good == Some(true) {
@@ -163,12 +185,8 @@ impl Search<'_> {
         false
     }
 
-    fn json(&mut self, path: &str, limit: u64) -> Option<Value> {
-        read(&self.get(path, limit)?)
-    }
-
     /// Sends a GET about the repository. A registry without such a file, or without such lists, answers in many ways.
-    fn get(&mut self, path: &str, limit: u64) -> Option<Vec<u8>> {
+    fn get(&mut self, path: &str, limit: u64) -> Option<Page> {
         self.left = self.left.checked_sub(1)?;
         let outcome = if Instant::now() < self.until {
             self.registry.ask_once(self.reference, path, limit)
@@ -177,7 +195,7 @@ impl Search<'_> {
             Err(Error::given_up(self.reference.registry(), words))
         };
         match outcome {
-            Ok(page) => Some(page.body),
+            Ok(page) => Some(page),
             Err(error) => {
                 // Some registries forbid a list that they do not know.
                 let is_list = path.starts_with(REFERRERS);
@@ -200,13 +218,18 @@ impl Search<'_> {
 
 impl Registry {
     /// The answer to a GET, with the login that the last look-up used. An answer to a question that a registry may not
-    /// know says nothing about the login.
+    /// know says nothing about the login. A path that begins with `/` is whole; any other one is in the repository.
     fn ask_once(&self, reference: &Reference, path: &str, limit: u64) -> Result<Page> {
         let host = api_host(reference.registry());
         self.hosts.check(host, Instant::now())?;
+        let path = if path.starts_with('/') {
+            path.to_owned()
+        } else {
+            format!("/v2/{}/{path}", reference.repository())
+        };
         let lookup = Lookup {
             host: host.to_owned(),
-            path: format!("/v2/{}/{path}", reference.repository()),
+            path,
             repository: reference.repository().into(),
             login: self.credentials.kept_login(reference),
             is_guest: false,
@@ -218,5 +241,53 @@ impl Registry {
             self.hosts.put_off_if_asked(host, error, Instant::now());
         }
         outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credentials::Credentials;
+    use crate::http::Proxies;
+    use std::io::Read;
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    #[test]
+    fn no_request_begins_after_the_time_of_a_search() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let host = listener.local_addr().expect("an address").to_string();
+        let until = Instant::now() + Duration::from_millis(300);
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            let mut requests = 0;
+            let mut bytes = [0; 4096];
+            // Each answer comes when the time is over.
+            while stream.read(&mut bytes).is_ok_and(|count| count > 0) {
+                requests += 1;
+                std::thread::sleep(until.saturating_duration_since(Instant::now()));
+                let answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+                stream.write_all(answer).expect("it listens");
+            }
+            requests
+        });
+        let registry = Registry::new(Credentials::default(), None, Proxies::default(), Vec::new());
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let search = Search {
+            registry: &registry,
+            reference: &format!("{host}/acme/app").parse().expect("valid"),
+            is_good: &mut |_| Some(true),
+            left: MOST_REQUESTS,
+            until,
+            seen: Vec::new(),
+            has_any: false,
+            trouble: None,
+        };
+        let found = search.run(&digest.parse().expect("a digest"));
+        let error = found.expect_err("nothing is known");
+        assert!(matches!(error.kind(), Kind::GivenUp), "{error}");
+        assert!(error.to_string().contains("takes too long"), "{error}");
+        drop(registry);
+        assert_eq!(server.join().expect("no panic"), 1);
     }
 }

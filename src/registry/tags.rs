@@ -66,7 +66,10 @@ impl Registry {
 
 /// The path of the next page, which a header `Link` names (RFC 8288). Only the same host is asked again, because it
 /// gets the token.
-fn next(headers: &[String], host: &str) -> std::result::Result<Option<String>, &'static str> {
+pub(super) fn next(
+    headers: &[String],
+    host: &str,
+) -> std::result::Result<Option<String>, &'static str> {
     let Some(target) = headers.iter().find_map(|header| next_of(header)) else {
         return Ok(None);
     };

@@ -1,9 +1,14 @@
 //! Trust: which images need a signature, and whether a signature is good. Pure.
 //!
-//! A signature is about a digest. It comes as cosign's classic payload, or as a sigstore bundle. Log entries and
-//! certificates decide nothing here: only the configured keys do.
+//! A signature is about a digest. It comes as cosign's classic payload, or as a sigstore bundle. For a key, log entries and
+//! certificates decide nothing. For an identity they decide everything: `keyless/`, in a build of its own.
 
 mod key;
+#[cfg(feature = "keyless")]
+mod keyless;
+#[cfg(not(feature = "keyless"))]
+#[path = "no_keyless.rs"]
+mod keyless;
 
 use crate::json::at;
 use crate::json::list_at;
@@ -14,6 +19,7 @@ use crate::reference::Reference;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use key::Key;
+use keyless::Keyless;
 use serde_json::Value;
 
 /// The type of the payload in a bundle.
@@ -22,35 +28,65 @@ const STATEMENT: &str = "application/vnd.in-toto+json";
 /// The kind of statement that approves an image.
 const APPROVAL: &str = "https://sigstore.dev/cosign/sign/v1";
 
+/// The annotation that holds the signature in cosign's classic layout, in base64.
+pub const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+
+/// Whether this build verifies identities.
+pub const HAS_KEYLESS: bool = cfg!(feature = "keyless");
+
 /// Whose signatures are needed, and for which images.
 #[derive(Debug, Default)]
 pub struct Trust {
     keys: Vec<Key>,
+    keyless: Option<Keyless>,
     prefixes: Vec<String>,
 }
 
 impl Trust {
-    /// Reads PEM public keys. `prefixes` are the beginnings of the names that need a signature; none means all names.
+    /// Trusts nobody yet. `prefixes` are the beginnings of the names that need a signature; none means all names.
+    #[must_use]
+    pub fn new(prefixes: Vec<String>) -> Self {
+        Self {
+            prefixes,
+            ..Self::default()
+        }
+    }
+
+    /// Trusts these PEM public keys.
     ///
     /// # Errors
     /// The reason why the keys cannot be used. It does not repeat them.
     #[cold]
-    pub fn new(keys: &str, prefixes: Vec<String>) -> Result<Self, String> {
-        let keys = key::parse(keys)?;
-        Ok(Self { keys, prefixes })
+    pub fn add_keys(&mut self, keys: &str) -> Result<(), String> {
+        self.keys = key::parse(keys)?;
+        Ok(())
     }
 
-    /// Whether there is any key.
+    /// Trusts these workflows of GitHub Actions. `root` replaces the trusted root that is built in.
+    ///
+    /// # Errors
+    /// What was expected instead. A build without [`HAS_KEYLESS`] trusts no workflow.
+    #[cold]
+    pub fn add_identities(
+        &mut self,
+        identities: &[String],
+        root: Option<&str>,
+    ) -> Result<(), String> {
+        self.keyless = Some(Keyless::new(identities, root)?);
+        Ok(())
+    }
+
+    /// Whether there is anybody who may sign.
     #[must_use]
-    pub fn has_keys(&self) -> bool {
-        !self.keys.is_empty()
+    pub fn has_signers(&self) -> bool {
+        !self.keys.is_empty() || self.keyless.is_some()
     }
 
     /// Whether an image of this name needs a signature, unless a label says otherwise.
     #[must_use]
     pub fn concerns(&self, reference: &Reference) -> bool {
-        if !self.has_keys() || self.prefixes.is_empty() {
-            return self.has_keys();
+        if !self.has_signers() || self.prefixes.is_empty() {
+            return self.has_signers();
         }
         // A host means the same in any case.
         let name = reference.to_string().to_ascii_lowercase();
@@ -58,11 +94,22 @@ impl Trust {
         prefixes.any(|prefix| name.starts_with(prefix))
     }
 
-    /// Whether one of the keys signed this payload in cosign's classic layout, and the payload is about `digest`.
+    /// Whether a signer signed this payload in cosign's classic layout, and the payload is about `digest`. The
+    /// annotations hold the signature. A remark tells why a keyless signature is not good; the first one stays.
     #[must_use]
     #[cold]
-    pub fn approves_payload(&self, digest: &Digest, payload: &[u8], signature: &str) -> bool {
-        self.is_signed(payload, signature)
+    pub fn approves_payload(
+        &self,
+        digest: &Digest,
+        payload: &[u8],
+        annotations: &Value,
+        remark: &mut String,
+    ) -> bool {
+        let signature = annotations.get(SIGNATURE).and_then(Value::as_str);
+        let is_signed = self.is_signed(payload, signature.unwrap_or_default())
+            || (self.keyless.as_ref())
+                .is_some_and(|keyless| keyless.signed_payload(payload, annotations, remark));
+        is_signed
             && read(payload).is_some_and(|payload| {
                 let digest_in = text_at(&payload, "critical.image.docker-manifest-digest");
                 let kind = text_at(&payload, "critical.type");
@@ -70,12 +117,28 @@ impl Trust {
             })
     }
 
-    /// Whether one of the keys signed the statement in this sigstore bundle, and the statement approves `digest`. Only
-    /// cosign's own kind of statement approves an image: a provenance tells how it was built. Nothing is returned for
-    /// such another kind.
+    /// Whether a signer signed the statement in this sigstore bundle, and the statement approves `digest`. Nothing is
+    /// returned for a kind of statement that approves no image. A remark is as for a payload.
     #[must_use]
     #[cold]
-    pub fn approves_bundle(&self, digest: &Digest, bundle: &[u8]) -> Option<bool> {
+    pub fn approves_bundle(
+        &self,
+        digest: &Digest,
+        bundle: &[u8],
+        remark: &mut String,
+    ) -> Option<bool> {
+        let by_key = self.has_key_for(digest, bundle);
+        match &self.keyless {
+            Some(keyless) if by_key != Some(true) => {
+                keyless.approves_bundle(digest, bundle, remark).or(by_key)
+            }
+            _ => by_key,
+        }
+    }
+
+    /// Whether one of the keys signed the statement. Only cosign's own kind of statement approves an image for a key: a
+    /// provenance tells how it was built.
+    fn has_key_for(&self, digest: &Digest, bundle: &[u8]) -> Option<bool> {
         let bundle = read(bundle)?;
         let envelope = at(&bundle, "dsseEnvelope");
         let payload = STANDARD.decode(text_at(envelope, "payload")).ok()?;
@@ -129,7 +192,14 @@ mod tests {
     }
 
     fn trust(keys: &str) -> Trust {
-        Trust::new(keys, Vec::new()).expect("keys")
+        let mut trust = Trust::default();
+        trust.add_keys(keys).expect("keys");
+        trust
+    }
+
+    fn approves_payload(trust: &Trust, digest: &Digest, payload: &[u8], signature: &str) -> bool {
+        let annotations = serde_json::json!({ SIGNATURE: signature });
+        trust.approves_payload(digest, payload, &annotations, &mut String::new())
     }
 
     #[test]
@@ -142,11 +212,13 @@ mod tests {
             let digest: Digest = text("digest").parse().expect("a digest");
             let approves = |trust: &Trust| match text("kind") {
                 "legacy" => {
-                    trust.approves_payload(&digest, text("payload").as_bytes(), text("signature"))
+                    let payload = text("payload").as_bytes();
+                    approves_payload(trust, &digest, payload, text("signature"))
                 }
                 _ => {
                     let bundle = vector["bundle"].to_string();
-                    let found = trust.approves_bundle(&digest, bundle.as_bytes());
+                    let found =
+                        trust.approves_bundle(&digest, bundle.as_bytes(), &mut String::new());
                     assert_eq!(found.is_none(), text("name").contains("provenance"));
                     found.unwrap_or(false)
                 }
@@ -156,7 +228,7 @@ mod tests {
             let wanted = vector["want"].as_bool().unwrap_or(true);
             assert_eq!(found, wanted, "{}", text("name"));
             let p521 = vectors["keys"]["p521"].as_str().expect("a key");
-            assert!(Trust::new(p521, Vec::new()).is_err());
+            assert!(Trust::default().add_keys(p521).is_err());
             let foreign = vectors["keys"]["other"].as_str().expect("a key");
             let several = trust(&format!("{foreign}{keys}"));
             if wanted {
@@ -194,7 +266,8 @@ mod tests {
             .to_owned();
         let concerns = |prefixes: &[&str], name: &str| {
             let prefixes = prefixes.iter().map(|one| (*one).to_owned()).collect();
-            let trust = Trust::new(&keys, prefixes).expect("keys");
+            let mut trust = Trust::new(prefixes);
+            trust.add_keys(&keys).expect("keys");
             trust.concerns(&name.parse().expect("valid"))
         };
         for (prefixes, name, expected) in [
@@ -246,8 +319,9 @@ mod tests {
                     digest,
                 )
             });
-            assert_ne!(trust.approves_bundle(digest, input), Some(true));
-            assert!(!trust.approves_payload(digest, input, "MEUCIQ=="));
+            let found = trust.approves_bundle(digest, input, &mut String::new());
+            assert_ne!(found, Some(true));
+            assert!(!approves_payload(trust, digest, input, "MEUCIQ=="));
             let statement: Value = serde_json::from_slice(input).unwrap_or_default();
             let _ = is_about(&statement, digest);
         });

@@ -11,6 +11,7 @@ use super::is_at;
 use super::order::Approved;
 use super::order::Back;
 use super::pull::Pulled;
+use super::verify::Labels;
 use crate::engine::Image;
 use crate::error::Result;
 use crate::journal::Outcomes;
@@ -147,6 +148,7 @@ impl Refresher {
         }
         self.vouch(
             Some(back.containers.clone()),
+            &Labels::new(),
             reference,
             Some(digest.clone()),
         )?;

@@ -8,6 +8,7 @@ use super::Refresher;
 use super::is_at;
 use super::origin::BUILT_HERE;
 use super::pulls::End;
+use super::verify::Labels;
 use crate::credentials::Login;
 use crate::credentials::Refused;
 use crate::engine::Image;
@@ -94,6 +95,7 @@ impl Refresher {
     pub(super) fn pull_for<'o>(
         &self,
         (order, known): (&Order, &HashMap<Reference, Digest>),
+        seen: &Labels,
         target: &'o Target,
         on: &(dyn Fn(&Step) + Sync),
     ) -> Result<Option<Pulled<'o>>> {
@@ -127,7 +129,7 @@ impl Refresher {
                 tagged: None,
             }));
         }
-        let digest = self.vouch(images.containers(), reference, digest)?;
+        let digest = self.vouch(images.containers(), seen, reference, digest)?;
         self.pull_newest(order, target, (digest, before), on)
             .map(Some)
     }
@@ -208,7 +210,12 @@ impl Refresher {
             Ok(image) => Ok((image, Some(digest))),
             Err(error) => match self.registry.digest(reference) {
                 Ok(newer) if newer != digest => {
-                    self.vouch(order.images.containers(), reference, Some(newer.clone()))?;
+                    self.vouch(
+                        order.images.containers(),
+                        &Labels::new(),
+                        reference,
+                        Some(newer.clone()),
+                    )?;
                     Ok((pull(&newer)?, Some(newer)))
                 }
                 _ => Err(error),

@@ -6,6 +6,7 @@
 use super::Order;
 use super::Refresher;
 use super::pull::Pulled;
+use super::verify::Labels;
 use crate::error::Result;
 use crate::journal::Step;
 use crate::reference::Digest;
@@ -46,11 +47,11 @@ impl Refresher {
             *progress.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
             on(step);
         };
-        let next = AtomicUsize::new(0);
+        let (next, seen) = (AtomicUsize::new(0), Labels::new());
         let pull_next = || {
             let place = next.fetch_add(1, Ordering::Relaxed);
             let target = targets.get(place)?;
-            Some((place, self.pull_for(order, target, &on_step)))
+            Some((place, self.pull_for(order, &seen, target, &on_step)))
         };
         if let [_] = targets {
             return take(pull_next().into_iter().collect());

@@ -21,6 +21,7 @@ use crate::registry::Signature;
 use crate::trust::Trust;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -30,6 +31,9 @@ use std::time::Duration;
 const SIGNING: Duration = Duration::from_secs(15 * 60);
 /// How many good images are remembered.
 const MOST_KEPT: usize = 1000;
+
+/// The containers whose labels count, asked for once in a refresh.
+pub(super) type Labels = OnceLock<Result<Vec<Seen>>>;
 
 /// What has to be verified, the images that were, and the number of each outcome.
 #[derive(Debug)]
@@ -122,36 +126,36 @@ impl Refresher {
         if self.verified.knows(&image) {
             return Ok(());
         }
-        let is_good = |signature: Signature| match signature {
-            Signature::Payload(payload, signature) => Some(
-                self.verified
-                    .trust
-                    .approves_payload(digest, payload, signature),
-            ),
-            Signature::Bundle(bundle) => self.verified.trust.approves_bundle(digest, bundle),
+        let (trust, mut remark) = (&self.verified.trust, String::new());
+        let mut is_good = |signature: Signature| match signature {
+            Signature::Payload(payload, annotations) => {
+                Some(trust.approves_payload(digest, payload, annotations, &mut remark))
+            }
+            Signature::Bundle(bundle) => trust.approves_bundle(digest, bundle, &mut remark),
         };
-        let found = self.registry.signatures(reference, digest, &is_good);
+        let found = self.registry.signatures(reference, digest, &mut is_good);
         let outcome = match found {
             Ok((true, _)) => Ok(()),
-            Ok((false, is_bad)) => Err(Error::unverified(&image, is_bad)),
+            Ok((false, is_bad)) => Err(Error::unverified(&image, is_bad, &remark)),
             Err(error) => Err(error),
         };
         self.verified.add(&image, &outcome);
         outcome
     }
 
-    /// The gate before each pull. `named` are the containers that the order names. Returns the digest that may be pulled;
-    /// nothing stands for the tag.
+    /// The gate before each pull. `named` are the containers that the order names, and `seen` those whose labels count,
+    /// once they were asked for. Returns the digest that may be pulled; nothing stands for the tag.
     ///
     /// # Errors
     /// See [`Self::vet`]. Also if the image cannot be pulled by its digest.
     pub(super) fn vouch(
         &self,
         named: Option<Vec<String>>,
+        seen: &Labels,
         reference: &Reference,
         digest: Option<Digest>,
     ) -> Result<Option<Digest>> {
-        if !self.needs_signature_now(named, reference)? {
+        if !self.needs_signature_now(named, seen, reference)? {
             return Ok(digest);
         }
         let digest = match digest {
@@ -174,27 +178,31 @@ impl Refresher {
         reference: &Reference,
         digest: &Digest,
     ) -> Result<()> {
-        match self.needs_signature_now(named, reference)? {
+        match self.needs_signature_now(named, &Labels::new(), reference)? {
             true => self.verify(reference, digest),
             false => Ok(()),
         }
     }
 
-    /// Whether the labels that there are now ask for a signature of an image.
+    /// Whether the labels ask for a signature of an image. They are asked for once.
     fn needs_signature_now(
         &self,
         named: Option<Vec<String>>,
+        seen: &Labels,
         reference: &Reference,
     ) -> Result<bool> {
-        if !self.verified.trust.has_keys() {
+        if !self.verified.trust.has_signers() {
             return Ok(false);
         }
-        let list = self.engine.containers()?;
-        let mut seen = self.selection.seen_among(&list, &self.engine)?;
-        if let Some(names) = named {
-            seen.extend(self.selection.named(&names, &list, &self.engine)?);
-        }
-        Ok(self.needs_signature(reference, &seen))
+        let seen = seen.get_or_init(|| {
+            let list = self.engine.containers()?;
+            let mut seen = self.selection.seen_among(&list, &self.engine)?;
+            if let Some(names) = named {
+                seen.extend(self.selection.named(&names, &list, &self.engine)?);
+            }
+            Ok(seen)
+        });
+        Ok(self.needs_signature(reference, seen.as_ref().map_err(Error::clone)?))
     }
 
     /// Reports an image that was not pulled, because it needs a signature. Returns false for any other error.

@@ -8,6 +8,8 @@ use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
 
+const PROGRAM: &str = "/usr/sbin/haproxy";
+
 /// What is let through: conditions of haproxy's, one for each kind of call.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Allowed(Vec<String>);
@@ -53,23 +55,29 @@ pub(crate) struct Haproxy {
 impl Haproxy {
     /// Before the Engine that listens on this socket.
     pub(crate) fn start(socket: &Path, allowed: &Allowed) -> Self {
+        let rules = |address: &str| {
+            let mut config = format!(
+                "defaults\n  mode http\n  timeout connect 5s\n  timeout client 10m\n  timeout server 10m\n\
+                 frontend engine\n  bind {address}\n  default_backend engine\n"
+            );
+            for condition in &allowed.0 {
+                config.push_str(&format!("  http-request allow if {condition}\n"));
+            }
+            config.push_str("  http-request deny\n");
+            let socket = socket.display();
+            config.push_str(&format!("backend engine\n  server engine unix@{socket}\n"));
+            config
+        };
+        Self::run(rules)
+    }
+
+    /// With a configuration that binds this address.
+    pub(crate) fn run(config: impl FnOnce(&str) -> String) -> Self {
         let folder = Folder::new();
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let address = free.expect("a port for the test").to_string();
-        let mut config = format!(
-            "defaults\n  mode http\n  timeout connect 5s\n  timeout client 10m\n  timeout server 10m\n\
-             frontend engine\n  bind {address}\n  default_backend engine\n"
-        );
-        for condition in &allowed.0 {
-            config.push_str(&format!("  http-request allow if {condition}\n"));
-        }
-        config.push_str("  http-request deny\n");
-        config.push_str(&format!(
-            "backend engine\n  server engine unix@{}\n",
-            socket.display()
-        ));
-        let path = folder.write("haproxy.cfg", config);
-        let process = Command::new("/usr/sbin/haproxy")
+        let path = folder.write("haproxy.cfg", config(&address));
+        let process = Command::new(PROGRAM)
             .args(["-db", "-q", "-f", &path])
             .stdin(Stdio::null())
             .spawn()
@@ -80,6 +88,16 @@ impl Haproxy {
             address,
             _folder: folder,
         }
+    }
+
+    /// Whether there is one on this machine.
+    pub(crate) fn is_here() -> bool {
+        Path::new(PROGRAM).exists()
+    }
+
+    /// `127.0.0.1:port`.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     /// For `DOCKER_HOST`.

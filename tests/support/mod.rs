@@ -6,6 +6,8 @@ pub(crate) mod browser;
 pub(crate) mod crowd;
 pub(crate) mod docker;
 pub(crate) mod engine_proxy;
+#[cfg(feature = "keyless")]
+pub(crate) mod fulcio;
 pub(crate) mod haproxy;
 pub(crate) mod images;
 pub(crate) mod program;

@@ -2,6 +2,7 @@
 
 use crate::support::crowd::Crowd;
 use crate::support::eventually;
+use crate::support::haproxy::Haproxy;
 use crate::support::program::Program;
 use ring::hmac;
 use serde_json::Value;
@@ -30,7 +31,11 @@ fn start(crowd: &Crowd, more: &[(&str, &str)]) -> Program {
 
 /// Sends these bytes, and returns the status and the last line of the answer.
 fn send(program: &Program, request: &[u8]) -> (u16, Value) {
-    let mut stream = TcpStream::connect(program.host()).expect("it listens");
+    send_to(&program.host(), request)
+}
+
+fn send_to(address: &str, request: &[u8]) -> (u16, Value) {
+    let mut stream = TcpStream::connect(address).expect("it listens");
     let limit = Some(Duration::from_secs(20));
     stream.set_read_timeout(limit).expect("a timeout");
     // A refusal may come before the last byte is sent.
@@ -105,6 +110,42 @@ fn a_push_is_followed_although_the_next_round_is_far() {
     let line = "imagewatch_hooks_total{outcome=\"checked\",sender=\"distribution\"} 101";
     assert!(metrics.contains(line), "{metrics}");
     assert!(!program.log().contains(SECRET));
+}
+
+#[test]
+fn a_push_waits_for_its_window_or_its_hold_like_any_other_update() {
+    let crowd = Crowd::new(2, |number| number);
+    // A window that was open an hour ago, and will be tomorrow.
+    let hour = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map(|since| since.as_secs() / 3600 + 22);
+    let hour = hour.expect("later") % 24;
+    let window = format!("{hour:02}:00-{:02}:00", (hour + 1) % 24);
+    crowd.label(0, "imagewatch.window", &window);
+    let program = start(&crowd, &[("TZ", "UTC")]);
+    program.await_line("watching 2 containers, 2 images; none is behind");
+    let (status, answer) = program.ask("POST", "/admin/containers/stack0-app-1/hold?for=1d");
+    assert_eq!(status, 200, "{answer}");
+    crowd.publish([0, 1]);
+    for number in 0..2 {
+        let body = json!({"image": format!("{}/acme/app{number}", crowd.registry())}).to_string();
+        let (status, answer) = post(&program, "/hooks/push", &signed(&body), &body);
+        assert_eq!(
+            (status, answer["checked"].as_array().map(Vec::len)),
+            (202, Some(1))
+        );
+    }
+    let status = eventually("both wait", || {
+        let (_, status) = program.ask("GET", "/admin/status");
+        let references = status["references"].as_array().expect("references");
+        let waits = |one: &Value| one["state"] == "waiting";
+        references.iter().all(waits).then_some(status)
+    });
+    assert!(program.has_said("for its window") && program.has_said("it is held by admin"));
+    assert_eq!(status["held"][0]["container"], "stack0-app-1", "{status}");
+    assert!(status["watcher"]["last_hook"].is_string(), "{status}");
+    assert_eq!(status["watcher"]["rounds"], 1, "only the hook asked");
+    assert_eq!(crowd.created().len(), 0, "{status}");
 }
 
 #[test]
@@ -315,4 +356,62 @@ fn slow_and_repeated_senders_hold_nobody_up() {
         (crowd.asked().heads > heads).then_some(())
     });
     assert_eq!(crowd.asked().heads, heads + 1);
+}
+
+#[test]
+fn the_proxy_of_the_document_passes_the_hooks_and_nothing_else() {
+    if !Haproxy::is_here() {
+        let words = b"left out: the proxy before the hooks, because there is no haproxy here\n";
+        return drop(std::io::stderr().write_all(words));
+    }
+    let document = include_str!("../../../docs/hooks.md");
+    let (_, recipe) = document.split_once("```text\nfrontend").expect("a recipe");
+    let (recipe, _) = recipe.split_once("```").expect("an end");
+    let crowd = Crowd::new(1, |_| 0);
+    let program = start(&crowd, &[]);
+    program.await_line("watching 1 container");
+    let proxy = Haproxy::run(|address| {
+        let tls = ":443 ssl crt /etc/ssl/private/hooks.example.org.pem";
+        let recipe = format!("frontend{recipe}");
+        assert!(recipe.contains(tls) && recipe.contains(" 127.0.0.1:8080\n"));
+        let recipe = recipe.replace(tls, address);
+        recipe.replace("127.0.0.1:8080", &program.host())
+    });
+    let ask = |method: &str, target: &str, headers: &str, body: &str| {
+        let length = body.len();
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        );
+        send_to(proxy.address(), request.as_bytes())
+    };
+    let image = format!("{}/acme/app0", crowd.registry());
+    let body = json!({ "image": image }).to_string();
+    let found = (202, json!({"checked": [format!("{image}:latest")]}));
+    assert_eq!(ask("POST", "/hooks/push", &signed(&body), &body), found);
+    let with_token = format!("/hooks/push?token={SECRET}");
+    assert_eq!(ask("POST", &with_token, "", &body), found);
+    assert_eq!(ask("POST", "/hooks/push", "", &body).0, 401);
+    for (method, target) in [
+        ("GET", "/"),
+        ("GET", "/health"),
+        ("GET", "/metrics"),
+        ("GET", "/admin/status"),
+        ("POST", "/v1/update"),
+        ("POST", "/admin/workspace-images/refresh"),
+        ("GET", "/hooks/push"),
+        ("POST", "/hooks/push/"),
+        ("POST", "/hooks/push/../../v1/update"),
+        ("POST", "/hooks/push%2f..%2f..%2fv1%2fupdate"),
+        ("POST", "//hooks/push"),
+        ("POST", "/v1/update?/hooks/push"),
+        ("POST", "/v1/update#/hooks/push"),
+        ("POST", "http://x/v1/update"),
+    ] {
+        let (status, answer) = ask(method, target, &signed(&body), &body);
+        assert!(
+            [400, 403].contains(&status),
+            "{method} {target}: {status} {answer}"
+        );
+    }
+    assert_eq!(crowd.created().len(), 0);
 }

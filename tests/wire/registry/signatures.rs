@@ -8,6 +8,7 @@ use imagewatch::http::Proxies;
 use imagewatch::reference::Digest;
 use imagewatch::registry::Registry;
 use imagewatch::registry::Signature;
+use imagewatch::trust::SIGNATURE;
 use serde_json::Value;
 use serde_json::json;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ impl Repository {
     fn manifest(&mut self, kind: &str, signature: Option<&str>, blob: &Blob) -> (String, Value) {
         let mut layer = json!({"mediaType": kind, "digest": blob.0, "size": blob.1});
         if let Some(signature) = signature {
-            layer["annotations"] = json!({"dev.cosignproject.cosign/signature": signature});
+            layer["annotations"] = json!({ SIGNATURE: signature });
         }
         let manifest = json!({"schemaVersion": 2, "layers": [layer]});
         (self.files.add(manifest.to_string()), manifest)
@@ -56,6 +57,7 @@ impl Repository {
             let rest = seen.target.strip_prefix("/v2/acme/app/").expect("a path");
             let place = match rest {
                 _ if rest == format!("referrers/{DIGEST}") => "referrers",
+                _ if rest == format!("referrers/{DIGEST}?n=1&last=x") => "second",
                 _ if rest == format!("manifests/{hex}") => "index",
                 _ if rest == format!("manifests/{hex}.sig") => "sig",
                 _ => return self.files.answer(rest),
@@ -70,12 +72,14 @@ impl Repository {
         let registry = Registry::new(Credentials::default(), None, Proxies::default(), Vec::new());
         let reference = format!("{}/acme/app:latest", server.host());
         let digest: Digest = DIGEST.parse().expect("a digest");
-        let judge = |signature: Signature| match signature {
-            Signature::Payload(text, signature) => Some(text == b"good" && signature == "c2ln"),
+        let mut judge = |signature: Signature| match signature {
+            Signature::Payload(text, annotations) => {
+                Some(text == b"good" && annotations[SIGNATURE] == "c2ln")
+            }
             Signature::Bundle(b"other") => None,
             Signature::Bundle(text) => Some(text == b"good"),
         };
-        let found = registry.signatures(&reference.parse().expect("valid"), &digest, &judge);
+        let found = registry.signatures(&reference.parse().expect("valid"), &digest, &mut judge);
         (found.map_err(|error| error.to_string()), server.lines())
     }
 }
@@ -120,6 +124,49 @@ fn a_bundle_is_found_by_referrers_or_by_tag_whatever_type_its_list_says() {
         repository.says(place, Answer::json(200, &index));
         assert_eq!(repository.ask().0, Ok((true, true)), "{place} {kind}");
     }
+}
+
+/// A list with a link to another one.
+fn page(list: &Value, next: &str) -> Answer {
+    let link = format!("<{next}>; rel=\"next\"");
+    Answer::new(200, &[("Link", &link)], list.to_string())
+}
+
+#[test]
+fn a_list_is_read_to_its_last_page() {
+    let next = format!("/v2/acme/app/referrers/{DIGEST}?n=1&last=x");
+    for (link, expected, requests) in [
+        (&*next, Ok((true, true)), 4),
+        // Anything else is no page of this list.
+        ("https://127.0.0.1:9/v2/x", Ok((false, false)), 3),
+        ("", Ok((false, false)), 3),
+    ] {
+        let mut repository = Repository::default();
+        let blob = repository.blob("good");
+        let (digest, _) = repository.manifest(BUNDLE, None, &blob);
+        repository.says("referrers", page(&list(&[]), link));
+        repository.says("second", Answer::json(200, &list(&[(&digest, BUNDLE)])));
+        let (found, lines) = repository.ask();
+        assert_eq!(found, expected, "{link}");
+        assert_eq!(lines.len(), requests, "{lines:?}");
+    }
+    // Pages that never end are not read for ever, and the next place is still asked.
+    let mut repository = Repository::default();
+    let blob = repository.blob("good");
+    let (_, manifest) = repository.manifest(PAYLOAD, Some("c2ln"), &blob);
+    repository.says("sig", Answer::json(200, &manifest));
+    for place in ["referrers", "second"] {
+        repository.says(place, page(&list(&[]), &next));
+    }
+    let (found, lines) = repository.ask();
+    assert_eq!(found, Ok((true, true)));
+    assert_eq!(lines.len(), 8 + 3, "{lines:?}");
+    // A page that is known to be there, and does not come, leaves the question open.
+    let mut repository = Repository::default();
+    repository.says("referrers", page(&list(&[]), &next));
+    repository.says("second", Answer::new(403, &[], ""));
+    let error = repository.ask().0.expect_err("open");
+    assert!(error.contains("403"), "{error}");
 }
 
 #[test]
@@ -270,7 +317,7 @@ fn a_refused_question_does_not_spend_the_login() {
     let reference = reference.parse().expect("valid");
     let digest: Digest = DIGEST.parse().expect("a digest");
     for _ in 0..2 {
-        let found = registry.signatures(&reference, &digest, &|_| Some(true));
+        let found = registry.signatures(&reference, &digest, &mut |_| Some(true));
         assert_eq!(found.ok(), Some((false, false)));
     }
     let asked = asked.lock().expect("no panic");

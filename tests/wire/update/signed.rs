@@ -198,3 +198,106 @@ fn a_missing_signature_is_told_once_after_a_quarter_of_an_hour() {
     assert_eq!(crowd.created().len(), 0);
     drop(program);
 }
+
+#[cfg(not(feature = "keyless"))]
+#[test]
+fn an_identity_is_refused_at_the_start_and_the_other_build_named() {
+    let crowd = crowd(&[]);
+    let name = "https://github.com/acme/app/.github/workflows/publish.yml@refs/heads/main";
+    let key = key();
+    for more in [&[][..], &[("IMAGEWATCH_VERIFY", &*key)]] {
+        let mut vars = vars(&crowd, more);
+        vars.push(("IMAGEWATCH_VERIFY_IDENTITY", name));
+        for command in [&["serve"][..], &["check"], &["refresh"]] {
+            let (code, _, error) = run(command, &vars);
+            assert_eq!(code, Some(2), "{error}");
+            assert!(
+                error.contains("use the image imagewatch:keyless"),
+                "{error}"
+            );
+        }
+    }
+    assert_eq!(crowd.asked().heads, 0);
+}
+
+#[cfg(feature = "keyless")]
+mod keyless {
+    use super::*;
+    use crate::support::fulcio::APPROVAL;
+    use crate::support::fulcio::Fulcio;
+    use crate::support::fulcio::PROVENANCE;
+    use crate::support::fulcio::Signing;
+    use crate::support::fulcio::WORKFLOW;
+    use crate::support::images::sha256;
+
+    const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    const PAYLOAD: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+
+    /// Puts a manifest with one signature at this path, or under its digest into the list of referrers.
+    fn put(crowd: &Crowd, reference: usize, kind: &str, blob: &str, annotations: &Value) {
+        let digest = sha256(blob.as_bytes());
+        crowd.put(reference, &format!("blobs/{digest}"), blob);
+        let layer = json!({"mediaType": kind, "digest": digest, "size": blob.len(), "annotations": annotations});
+        let manifest = json!({"schemaVersion": 2, "layers": [layer]}).to_string();
+        let image = crowd.published(reference);
+        if kind == PAYLOAD {
+            let tag = image.replacen(':', "-", 1);
+            return crowd.put(reference, &format!("manifests/{tag}.sig"), manifest);
+        }
+        let digest = sha256(manifest.as_bytes());
+        crowd.put(reference, &format!("manifests/{digest}"), manifest);
+        let list =
+            json!({"schemaVersion": 2, "manifests": [{"digest": digest, "artifactType": kind}]});
+        crowd.put(reference, &format!("referrers/{image}"), list.to_string());
+    }
+
+    #[test]
+    fn only_what_the_workflow_signed_is_updated_and_the_reason_names_the_signer() {
+        let (fulcio, folder) = (Fulcio::new(), Folder::new());
+        let crowd = Crowd::new(6, |number| number);
+        crowd.publish(0..6);
+        let root = folder.write("trusted_root.json", fulcio.trusted_root().to_string());
+        let (ours, other) = (
+            Signing::default(),
+            Signing {
+                name: "https://github.com/acme/app/.github/workflows/test.yml@refs/heads/main",
+                ..Signing::default()
+            },
+        );
+        let bundle = |reference, signing, kind| {
+            let bundle = fulcio.bundle(signing, kind, &crowd.published(reference));
+            put(&crowd, reference, BUNDLE, &bundle.to_string(), &json!({}));
+        };
+        bundle(0, &ours, APPROVAL);
+        bundle(1, &ours, PROVENANCE);
+        bundle(2, &other, PROVENANCE);
+        bundle(3, &ours, "https://cyclonedx.org/bom");
+        let (payload, annotations) = fulcio.classic(&ours, &crowd.published(4));
+        put(&crowd, 4, PAYLOAD, &payload, &annotations);
+        let stranger = Fulcio::new().bundle(&ours, APPROVAL, &crowd.published(5));
+        put(&crowd, 5, BUNDLE, &stranger.to_string(), &json!({}));
+        let more = [
+            ("IMAGEWATCH_VERIFY_IDENTITY", WORKFLOW),
+            ("IMAGEWATCH_TRUSTED_ROOT", &root),
+        ];
+        let program = Program::start(&vars(&crowd, &more));
+        let (_, report) = program.ask("POST", "/v1/update");
+        let recreated = ["stack0-app-0", "stack0-app-1", "stack0-app-4"];
+        assert_eq!(names(&report, "recreated"), recreated, "{report}");
+        assert_eq!(names(&report, "failed").len(), 3, "{report}");
+        let reasons = report["skipped"].to_string();
+        for words in [
+            &format!("a keyless signature is by {}", other.name)[..],
+            "unsigned: no signature was found",
+            "a keyless signature has a log entry that the trusted root does not know",
+            "or an identity of IMAGEWATCH_VERIFY_IDENTITY",
+        ] {
+            assert!(reasons.contains(words), "{words}: {reasons}");
+        }
+        let (_, _, metrics) = program.ask_text("GET", "/metrics");
+        for line in ["verified\"} 3", "unsigned\"} 1", "badly_signed\"} 2"] {
+            let line = format!("imagewatch_verifications_total{{outcome=\"{line}");
+            assert!(metrics.contains(&line), "{line}: {metrics}");
+        }
+    }
+}
