@@ -5,6 +5,7 @@
 
 mod access;
 mod check;
+mod find;
 mod guard;
 mod hook;
 mod owner;

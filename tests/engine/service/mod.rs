@@ -378,6 +378,8 @@ fn a_process_killed_at_any_of_its_calls_leaves_nothing_to_repair() {
         for action in [Action::HoldBefore, Action::HoldAfter] {
             let mark = format!("v{number}{action:?}");
             let mut program = swarm.watcher(&vars);
+            // What the one before has left is judged, so that the calls to come are those of the next update.
+            program.await_line("web:latest: unchanged");
             let (inlet, outlet) = std::sync::mpsc::channel();
             let before = swarm.between.lines();
             let seen = before.iter().filter(|line| line.contains(call)).count();

@@ -103,7 +103,8 @@ fn forbidden() -> Answer {
 
 fn start(socket: &Path, more: &[(&str, &str)]) -> Program {
     let host = format!("unix://{}", socket.display());
-    let mut vars = vec![("DOCKER_HOST", &*host)];
+    // The built-in runtimes would be one more question.
+    let mut vars = vec![("DOCKER_HOST", &*host), ("IMAGEWATCH_RUNTIMES", "hermes")];
     vars.extend(more);
     Program::start(&vars)
 }
