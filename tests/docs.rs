@@ -8,9 +8,12 @@ mod examples;
 mod links;
 mod manual;
 mod messages;
+mod prose;
 mod reliability;
 mod troubleshooting;
 mod variables;
+mod watchtower;
+mod words;
 
 pub(crate) use engine_calls::listed as listed_calls;
 pub(crate) use engine_calls::proxy_pattern;

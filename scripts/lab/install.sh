@@ -5,7 +5,7 @@
 
 COMMON=(docker-registry busybox-static apache2-utils iptables nftables iproute2
   ca-certificates curl haproxy libfaketime musl-tools prometheus zsh fish mandoc python3-yaml
-  chromium)
+  chromium aspell aspell-en)
 POLICY=/usr/sbin/policy-rc.d
 POLICY_MARK='imagewatch-lab: temporary'
 
