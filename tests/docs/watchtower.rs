@@ -3,6 +3,8 @@
 
 use super::Document;
 use super::mentions;
+use crate::support::Folder;
+use crate::support::tls::Authority;
 use imagewatch::config::Config;
 use imagewatch::config::Problem;
 use std::ffi::OsString;
@@ -181,22 +183,24 @@ const KINDS: [Kind; 20] = [
     },
 ];
 
-/// These do not move, and the guide says why.
-const REFUSED: [Kind; 2] = [
-    Kind {
-        name: "an Engine elsewhere, by TLS",
-        theirs: "--tlsverify DOCKER_TLS_VERIFY DOCKER_CERT_PATH",
-        ours: &[
-            ("DOCKER_HOST", "tcp://box:2376"),
-            ("DOCKER_TLS_VERIFY", "1"),
-        ],
-    },
-    Kind {
-        name: "images that are built on the box",
-        theirs: "--no-pull WATCHTOWER_NO_PULL .no-pull",
-        ours: &[],
-    },
-];
+/// Moves like the others, with the folder of the certificates in `DOCKER_CERT_PATH` besides.
+const TLS: Kind = Kind {
+    name: "an Engine elsewhere, by TLS",
+    theirs: "--tlsverify DOCKER_TLS_VERIFY DOCKER_CERT_PATH",
+    ours: &[
+        ON,
+        ALL,
+        ("DOCKER_HOST", "tcp://box:2376"),
+        ("DOCKER_TLS_VERIFY", "1"),
+    ],
+};
+
+/// Does not move, and the guide says why.
+const REFUSED: Kind = Kind {
+    name: "images that are built on the box",
+    theirs: "--no-pull WATCHTOWER_NO_PULL .no-pull",
+    ours: &[],
+};
 
 fn read(vars: &[(&str, &str)]) -> Result<Vec<String>, Vec<Problem>> {
     let vars = vars
@@ -236,16 +240,35 @@ fn each_kind_moves_by_the_guide_alone() {
 }
 
 #[test]
-fn the_guide_says_why_two_kinds_do_not_move() {
+fn an_engine_elsewhere_moves_with_its_folder_of_certificates() {
+    let guide = Document::of("docs/from-watchtower.md");
+    assert_eq!(missing(&TLS, &guide.text), [""; 0], "{}", TLS.name);
+    let authority = Authority::new();
+    let identity = authority.issue(&["client"]);
+    let (cert, key) = identity.pems();
+    let folder = Folder::new();
+    for (name, contents) in [
+        ("ca.pem", authority.pem()),
+        ("cert.pem", cert),
+        ("key.pem", key),
+    ] {
+        folder.write(name, contents);
+    }
+    let path = folder.path().to_str().expect("UTF-8");
+    let ours = [TLS.ours, &[("DOCKER_CERT_PATH", path)]].concat();
+    let warnings = read(&ours).expect("TLS to the Engine");
+    assert_eq!(warnings, [""; 0]);
+}
+
+#[test]
+fn the_guide_says_why_one_kind_does_not_move() {
     let guide = Document::of("docs/from-watchtower.md");
     let (_, section) = guide
         .text
         .split_once("## No counterpart\n")
         .expect("a section");
     let (rows, _) = section.split_once("\n## ").expect("its end");
-    for kind in &REFUSED {
-        assert_eq!(missing(kind, rows), [""; 0], "{}", kind.name);
-    }
-    let problems = read(REFUSED[0].ours).expect_err("no TLS to the Engine");
-    assert_eq!(problems[0].variable, "DOCKER_TLS_VERIFY");
+    assert_eq!(missing(&REFUSED, rows), [""; 0], "{}", REFUSED.name);
+    // The other kind moves, so no row refuses it.
+    assert!(!mentions(rows, "DOCKER_TLS_VERIFY"));
 }
