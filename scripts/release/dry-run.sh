@@ -160,8 +160,9 @@ inside() {
   trap "kill \$(jobs -p) 2>/dev/null || true; scripts/lab/lab.sh down '$ENGINE'; rm -rf '$WORK'" EXIT
   REGISTRY=127.0.0.1:5000
   IMAGE=$REGISTRY/imagewatch:$VERSION
-  REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=$WORK/registry REGISTRY_HTTP_ADDR=$REGISTRY REGISTRY_LOG_LEVEL=error \
-    docker-registry serve /etc/docker/registry/config.yml >/dev/null 2>&1 &
+  printf 'version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s/registry}}\nhttp: {addr: %s}\n' \
+    "$WORK" "$REGISTRY" >"$WORK/registry.yml"
+  docker-registry serve "$WORK/registry.yml" >/dev/null 2>&1 &
   await curl -fs "http://$REGISTRY/v2/"
   step 'images, their index, and its signature'
   local digest
