@@ -140,9 +140,11 @@ impl Admin {
             let mut of_it = updates.clone();
             of_it.find(|event| event.container.as_deref() == Some(name))
         };
-        let Some((update, old)) =
-            updated(&seen.name).and_then(|update| Some((update, update.old.clone()?)))
-        else {
+        let known = updated(&seen.name).and_then(|update| {
+            let digest = update.old_digest.as_deref();
+            Some((update.old.clone()?, digest.map(str::to_owned)))
+        });
+        let Some((old, digest)) = known.or_else(|| self.kept(&seen, &reference)) else {
             let reason = format!(
                 "{}: no update to the image that it runs is in the history, so its earlier image is not known",
                 seen.name
@@ -165,15 +167,32 @@ impl Admin {
             target: self.target(&reference),
             from: seen.image_id,
             to: old,
-            digest: update
-                .old_digest
-                .as_deref()
-                .and_then(|text| text.parse().ok()),
+            digest: digest.and_then(|text| text.parse().ok()),
             containers,
             by: BY.to_owned(),
             is_service: false,
         };
         Ok(back.order())
+    }
+
+    /// The earlier image that is kept under a tag of its own, and its digest, for a container of whose image the history
+    /// tells nothing. After a roll-back the kept image may be the registry's newest one, which is no way back.
+    fn kept(&self, seen: &Seen, reference: &Reference) -> Option<(String, Option<String>)> {
+        let is_told = self.history.entries().into_iter().any(|entry| {
+            let event = entry.event;
+            event.new.as_ref() == Some(&seen.image_id)
+                && event.container.as_ref() == Some(&seen.name)
+        });
+        if is_told {
+            return None;
+        }
+        let image = self.refresher.tagged_earlier(reference, &seen.image_id)?;
+        let newest = self.registry.digest(reference).ok()?;
+        let is_newest = image
+            .digests_of(reference)
+            .any(|one| one == newest.as_str());
+        let digest = image.digests_of(reference).last().map(str::to_owned);
+        (!is_newest).then(|| (image.id().to_owned(), digest))
     }
 
     #[cold]

@@ -2,6 +2,7 @@
 //! cleanup nor `docker image prune` takes them.
 
 use super::Refresher;
+use crate::engine::Image;
 use crate::error::Result;
 use crate::journal::Outcome;
 use crate::logging::debug;
@@ -41,6 +42,16 @@ impl Refresher {
             }
         }
         ids
+    }
+
+    /// The latest image that has the tag of an earlier one, unless it is `now`. Another process may have done the update,
+    /// or this one does not remember it.
+    #[must_use]
+    #[cold]
+    pub fn tagged_earlier(&self, reference: &Reference, now: &str) -> Option<Image> {
+        let tag = previous(reference, 0)?;
+        let found = self.engine.find_image(&tag.to_string()).ok().flatten();
+        found.filter(|image| image.id() != now)
     }
 
     /// Gives tags to the images that were replaced since the last call, as many as are kept of each reference. The

@@ -8,6 +8,7 @@ use crate::support::engine_proxy::Action;
 use crate::support::engine_proxy::EngineProxy;
 use crate::support::engine_proxy::Place;
 use crate::support::program::Program;
+use crate::support::program::run;
 use serde_json::Value;
 use serde_json::json;
 use std::sync::mpsc::channel;
@@ -94,6 +95,40 @@ fn a_roll_back_by_hand_brings_back_image_and_tag_and_the_newer_image_is_skipped(
         (lab.version("1"), lab.version("2")),
         ("v2".into(), "v2".into())
     );
+}
+
+#[test]
+fn an_update_that_a_command_did_is_rolled_back_and_never_forward() {
+    let Some(lab) = Lab::new() else { return };
+    lab.first_workspace("hermes");
+    let image = format!("{}/acme/{{runtime}}:latest", lab.proxy.host());
+    let host = lab.docker_host();
+    let vars = [
+        ("DOCKER_HOST", &*host),
+        ("IMAGEWATCH_IMAGE", &image),
+        ("IMAGEWATCH_RUNTIMES", "hermes"),
+        ("IMAGEWATCH_PREFIX", &lab.prefix),
+        ("IMAGEWATCH_SELECT", "workspaces"),
+        ("IMAGEWATCH_SETTLE", "1s"),
+    ];
+    lab.publish("hermes", &good("v2"));
+    let (code, _, errors) = run(&["refresh", "hermes"], &vars);
+    assert_eq!(
+        (code, lab.version("1")),
+        (Some(0), "v2".to_owned()),
+        "{errors}"
+    );
+    let mut program = lab.program("hermes", &[]);
+    let (status, report) = post(&lab, &program, "1", "rollback");
+    assert_eq!(status, 200, "{report}");
+    assert_eq!(lab.version("1"), "v1");
+    // Neither this process nor the next one takes the newer image for an earlier one.
+    for _ in 0..2 {
+        let (status, answer) = post(&lab, &program, "1", "rollback");
+        assert_eq!(status, 409, "{answer}");
+        program = lab.program("hermes", &[]);
+    }
+    assert_eq!(lab.version("1"), "v1");
 }
 
 #[test]
