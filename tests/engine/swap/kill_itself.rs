@@ -122,7 +122,7 @@ fn of_server(lines: &[String]) -> usize {
 }
 
 /// Whether each update has this call. Who takes the lock first, once the successor runs, differs: the helper or the new
-/// imagewatch. And a container in a crash loop is renamed as often as Docker 20.10 refuses that.
+/// imagewatch. A container in a crash loop is renamed as often as Docker 20.10 refuses that, and both may remove a helper.
 pub(super) fn is_certain(lines: &[String], line: &str, index: usize) -> bool {
     let mut starts = lines
         .iter()
@@ -135,7 +135,8 @@ pub(super) fn is_certain(lines: &[String], line: &str, index: usize) -> bool {
     let after = starts.next().map_or(lines.len(), |(place, _)| place);
     let is_about_lock = line.contains("imagewatch.claim")
         || line.ends_with("?force=1&v=1") && !line.starts_with(&helper);
-    let is_repeated = line.contains("/rename?") && lines[..index].iter().any(|other| other == line);
+    let is_retried = line.contains("/rename?") || line.starts_with("DELETE ");
+    let is_repeated = is_retried && lines[..index].iter().any(|other| other == line);
     (index <= after || !is_about_lock) && !is_repeated
 }
 
