@@ -92,8 +92,7 @@ impl Vars {
             return;
         };
         if !HAS_KEYLESS {
-            let words = "it to be unset: this build checks signatures by keys only (IMAGEWATCH_VERIFY). \
-                         For identities use the image imagewatch:keyless";
+            let words = "it to be unset: only imagewatch:keyless checks identities, this build IMAGEWATCH_VERIFY";
             return self.problem(IDENTITIES, &given, words);
         }
         let text = match root.as_deref().map(std::fs::read_to_string).transpose() {

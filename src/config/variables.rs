@@ -123,12 +123,12 @@ pub const VARIABLES: &[Variable] = &[
     plain(
         "IMAGEWATCH_VERIFY_IDENTITY",
         "",
-        "only in imagewatch:keyless: workflows of GitHub Actions that may have signed an image instead",
+        "imagewatch:keyless only: workflows of GitHub Actions that may sign too",
     ),
     plain(
         "IMAGEWATCH_TRUSTED_ROOT",
         "",
-        "only in imagewatch:keyless: a trusted_root.json instead of sigstore's",
+        "imagewatch:keyless only: another trusted_root.json",
     ),
     secret("ADMIN_TOKEN", "bearer token of the admin endpoint"),
     secret(

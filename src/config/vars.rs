@@ -584,8 +584,7 @@ mod tests {
     #[test]
     fn a_restriction_that_cannot_be_kept_is_refused() {
         const NAME: &str = "IMAGEWATCH_VERIFY_IDENTITY";
-        let words = "expected it to be unset: this build checks signatures by keys only (IMAGEWATCH_VERIFY). For identities use \
-                     the image imagewatch:keyless";
+        let words = "expected it to be unset: only imagewatch:keyless checks identities, this build IMAGEWATCH_VERIFY";
         for value in [WORKFLOW, "x"] {
             let given = (NAME, value);
             let refused = format!("{NAME}={value:?}: {words}");

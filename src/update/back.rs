@@ -11,7 +11,6 @@ use super::is_at;
 use super::order::Approved;
 use super::order::Back;
 use super::pull::Pulled;
-use super::verify::Labels;
 use crate::engine::Image;
 use crate::error::Result;
 use crate::journal::Outcomes;
@@ -146,12 +145,8 @@ impl Refresher {
         if let Some(image) = self.image_at(reference, &digest)? {
             return Ok(image);
         }
-        self.vouch(
-            Some(back.containers.clone()),
-            &Labels::new(),
-            reference,
-            Some(digest.clone()),
-        )?;
+        let seen = self.labelled(Some(back.containers.clone()));
+        self.vouch(&seen, reference, Some(digest.clone()))?;
         self.pull(reference, Some(&digest), None, on)
     }
 

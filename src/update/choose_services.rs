@@ -212,7 +212,8 @@ impl Refresher {
         // As with containers, what runs already is not checked.
         if services.iter().any(|one| one.image_id != digest.as_str()) {
             let names = order.images.containers();
-            self.vouch_for_services(names, reference, &digest)?;
+            // The nodes of the swarm pull by this digest.
+            self.vet(reference, &digest, &self.labelled(names)?)?;
         }
         Ok(digest)
     }

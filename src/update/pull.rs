@@ -8,7 +8,7 @@ use super::Refresher;
 use super::is_at;
 use super::origin::BUILT_HERE;
 use super::pulls::End;
-use super::verify::Labels;
+use super::select::Seen;
 use crate::credentials::Login;
 use crate::credentials::Refused;
 use crate::engine::Image;
@@ -95,7 +95,7 @@ impl Refresher {
     pub(super) fn pull_for<'o>(
         &self,
         (order, known): (&Order, &HashMap<Reference, Digest>),
-        seen: &Labels,
+        seen: &Result<Vec<Seen>>,
         target: &'o Target,
         on: &(dyn Fn(&Step) + Sync),
     ) -> Result<Option<Pulled<'o>>> {
@@ -129,7 +129,7 @@ impl Refresher {
                 tagged: None,
             }));
         }
-        let digest = self.vouch(images.containers(), seen, reference, digest)?;
+        let digest = self.vouch(seen, reference, digest)?;
         self.pull_newest(order, target, (digest, before), on)
             .map(Some)
     }
@@ -210,12 +210,8 @@ impl Refresher {
             Ok(image) => Ok((image, Some(digest))),
             Err(error) => match self.registry.digest(reference) {
                 Ok(newer) if newer != digest => {
-                    self.vouch(
-                        order.images.containers(),
-                        &Labels::new(),
-                        reference,
-                        Some(newer.clone()),
-                    )?;
+                    let seen = self.labelled(order.images.containers());
+                    self.vouch(&seen, reference, Some(newer.clone()))?;
                     Ok((pull(&newer)?, Some(newer)))
                 }
                 _ => Err(error),

@@ -6,7 +6,6 @@
 use super::Order;
 use super::Refresher;
 use super::pull::Pulled;
-use super::verify::Labels;
 use crate::error::Result;
 use crate::journal::Step;
 use crate::reference::Digest;
@@ -47,7 +46,8 @@ impl Refresher {
             *progress.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
             on(step);
         };
-        let (next, seen) = (AtomicUsize::new(0), Labels::new());
+        let next = AtomicUsize::new(0);
+        let seen = self.labelled(order.0.images.containers());
         let pull_next = || {
             let place = next.fetch_add(1, Ordering::Relaxed);
             let target = targets.get(place)?;

@@ -21,7 +21,6 @@ use crate::registry::Signature;
 use crate::trust::Trust;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -31,9 +30,6 @@ use std::time::Duration;
 const SIGNING: Duration = Duration::from_secs(15 * 60);
 /// How many good images are remembered.
 const MOST_KEPT: usize = 1000;
-
-/// The containers whose labels count, asked for once in a refresh.
-pub(super) type Labels = OnceLock<Result<Vec<Seen>>>;
 
 /// What has to be verified, the images that were, and the number of each outcome.
 #[derive(Debug)]
@@ -143,19 +139,34 @@ impl Refresher {
         outcome
     }
 
-    /// The gate before each pull. `named` are the containers that the order names, and `seen` those whose labels count,
-    /// once they were asked for. Returns the digest that may be pulled; nothing stands for the tag.
+    /// The containers whose labels count for [`Self::vouch`]: those that are selected, and those that the order names. There
+    /// are none as long as nobody may sign.
+    #[cold]
+    pub(super) fn labelled(&self, named: Option<Vec<String>>) -> Result<Vec<Seen>> {
+        if !self.verified.trust.has_signers() {
+            return Ok(Vec::new());
+        }
+        let list = self.engine.containers()?;
+        let mut seen = self.selection.seen_among(&list, &self.engine)?;
+        if let Some(names) = named {
+            seen.extend(self.selection.named(&names, &list, &self.engine)?);
+        }
+        Ok(seen)
+    }
+
+    /// The gate before each pull. `seen` are the containers whose labels count. Returns the digest that may be pulled;
+    /// nothing stands for the tag.
     ///
     /// # Errors
     /// See [`Self::vet`]. Also if the image cannot be pulled by its digest.
     pub(super) fn vouch(
         &self,
-        named: Option<Vec<String>>,
-        seen: &Labels,
+        seen: &Result<Vec<Seen>>,
         reference: &Reference,
         digest: Option<Digest>,
     ) -> Result<Option<Digest>> {
-        if !self.needs_signature_now(named, seen, reference)? {
+        let seen = seen.as_ref().map_err(Error::clone)?;
+        if !self.needs_signature(reference, seen) {
             return Ok(digest);
         }
         let digest = match digest {
@@ -168,41 +179,6 @@ impl Refresher {
             return Err(Error::reference(reference.to_string(), reason));
         }
         Ok(Some(digest))
-    }
-
-    /// The same gate before a write to services. The nodes of the swarm pull by this digest.
-    #[cold]
-    pub(super) fn vouch_for_services(
-        &self,
-        named: Option<Vec<String>>,
-        reference: &Reference,
-        digest: &Digest,
-    ) -> Result<()> {
-        match self.needs_signature_now(named, &Labels::new(), reference)? {
-            true => self.verify(reference, digest),
-            false => Ok(()),
-        }
-    }
-
-    /// Whether the labels ask for a signature of an image. They are asked for once.
-    fn needs_signature_now(
-        &self,
-        named: Option<Vec<String>>,
-        seen: &Labels,
-        reference: &Reference,
-    ) -> Result<bool> {
-        if !self.verified.trust.has_signers() {
-            return Ok(false);
-        }
-        let seen = seen.get_or_init(|| {
-            let list = self.engine.containers()?;
-            let mut seen = self.selection.seen_among(&list, &self.engine)?;
-            if let Some(names) = named {
-                seen.extend(self.selection.named(&names, &list, &self.engine)?);
-            }
-            Ok(seen)
-        });
-        Ok(self.needs_signature(reference, seen.as_ref().map_err(Error::clone)?))
     }
 
     /// Reports an image that was not pulled, because it needs a signature. Returns false for any other error.

@@ -212,7 +212,7 @@ fn an_identity_is_refused_at_the_start_and_the_other_build_named() {
             let (code, _, error) = run(command, &vars);
             assert_eq!(code, Some(2), "{error}");
             assert!(
-                error.contains("use the image imagewatch:keyless"),
+                error.contains("only imagewatch:keyless checks identities"),
                 "{error}"
             );
         }
