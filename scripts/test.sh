@@ -238,6 +238,16 @@ keyless_tests() {
   keyless -- trust:: config::
 }
 
+# Images that a workflow signed, on real engines.
+keyless_engine_tests() {
+  local tests engine
+  tests=$(CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/keyless \
+    cargo test --locked --features keyless --test tests --no-run 2>&1 | sed -n 's/.*Executable .*(\(.*\))$/\1/p')
+  for engine in docker-28.5 podman-5.8; do
+    KEPT=$tests LAB_BINARY=${tests%/deps/*}/imagewatch engine_tests "$engine" engine::update::signed
+  done
+}
+
 # Tests of peers and of engines mostly wait, so there is time for it meanwhile.
 begin_static_build() {
   rustup --quiet target add "$TARGET"
@@ -345,5 +355,6 @@ else
 fi
 static_build
 keyless_tests
+if [[ ${1-} == full ]]; then keyless_engine_tests; fi
 dockerfile
 step 'all is well'

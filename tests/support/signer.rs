@@ -7,6 +7,7 @@ use ring::rand::SystemRandom;
 use ring::signature::ECDSA_P256_SHA256_ASN1_SIGNING;
 use ring::signature::EcdsaKeyPair;
 use ring::signature::KeyPair;
+use serde_json::Value;
 use serde_json::json;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -47,19 +48,14 @@ impl Signer {
 
     /// Signs an image of the registry. An earlier signature in the same layout is replaced.
     pub(crate) fn sign(&self, registry: &Registry, repository: &str, digest: &str, layout: Layout) {
-        let tag = digest.replacen(':', "-", 1);
-        let config = registry.put_blob(repository, b"{}");
-        let config =
-            json!({"mediaType": "application/vnd.oci.empty.v1+json", "digest": config, "size": 2});
-        let (text, kind, annotations) = match layout {
+        let (text, annotations) = match layout {
             Layout::Classic => {
                 let payload = json!({"critical": {"identity": {"docker-reference": repository}, "image":
                     {"docker-manifest-digest": digest}, "type": "cosign container image signature"}, "optional": null});
                 let payload = payload.to_string();
                 let signature = self.signature(payload.as_bytes());
                 let annotations = json!({"dev.cosignproject.cosign/signature": signature});
-                let kind = "application/vnd.dev.cosign.simplesigning.v1+json";
-                (payload, kind, annotations)
+                (payload, annotations)
             }
             Layout::Bundle => {
                 let statement = json!({"_type": "https://in-toto.io/Statement/v1", "predicateType":
@@ -71,26 +67,46 @@ impl Signer {
                 let bundle = json!({"mediaType": BUNDLE, "verificationMaterial": {"publicKey": {"hint": ""}},
                     "dsseEnvelope": {"payload": STANDARD.encode(&payload), "payloadType": STATEMENT,
                         "signatures": [{"sig": self.signature(message.as_bytes())}]}});
-                (bundle.to_string(), BUNDLE, json!({}))
+                (bundle.to_string(), json!({}))
             }
         };
-        let blob = registry.put_blob(repository, text.as_bytes());
-        let layer = json!({"mediaType": kind, "digest": blob, "size": text.len(), "annotations": annotations});
-        let manifest =
-            json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer]});
-        let manifest = manifest.to_string();
-        match layout {
-            Layout::Classic => {
-                registry.put_manifest(repository, &format!("{tag}.sig"), MANIFEST, &manifest);
-            }
-            Layout::Bundle => {
-                let own = super::images::sha256(manifest.as_bytes());
-                registry.put_manifest(repository, &own, MANIFEST, &manifest);
-                let entry = json!({"mediaType": MANIFEST, "digest": own, "size": manifest.len(),
+        put(registry, (repository, digest), layout, &text, &annotations);
+    }
+}
+
+/// Pushes a signature of an image, as cosign does. An earlier one in the same layout is replaced.
+pub(crate) fn put(
+    registry: &Registry,
+    (repository, digest): (&str, &str),
+    layout: Layout,
+    text: &str,
+    annotations: &Value,
+) {
+    let tag = digest.replacen(':', "-", 1);
+    let config = registry.put_blob(repository, b"{}");
+    let config =
+        json!({"mediaType": "application/vnd.oci.empty.v1+json", "digest": config, "size": 2});
+    let kind = match layout {
+        Layout::Classic => "application/vnd.dev.cosign.simplesigning.v1+json",
+        Layout::Bundle => BUNDLE,
+    };
+    let blob = registry.put_blob(repository, text.as_bytes());
+    let layer =
+        json!({"mediaType": kind, "digest": blob, "size": text.len(), "annotations": annotations});
+    let manifest =
+        json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer]});
+    let manifest = manifest.to_string();
+    match layout {
+        Layout::Classic => {
+            registry.put_manifest(repository, &format!("{tag}.sig"), MANIFEST, &manifest);
+        }
+        Layout::Bundle => {
+            let own = super::images::sha256(manifest.as_bytes());
+            registry.put_manifest(repository, &own, MANIFEST, &manifest);
+            let entry = json!({"mediaType": MANIFEST, "digest": own, "size": manifest.len(),
                     "artifactType": "application/vnd.oci.empty.v1+json"});
-                let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]});
-                registry.put_manifest(repository, &tag, INDEX, &index.to_string());
-            }
+            let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]});
+            registry.put_manifest(repository, &tag, INDEX, &index.to_string());
         }
     }
 }

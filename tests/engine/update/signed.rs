@@ -69,6 +69,61 @@ fn only_a_signed_image_is_pulled_and_a_signature_may_come_later() {
     assert!(program.has_said("badly signed"));
 }
 
+#[cfg(feature = "keyless")]
+#[test]
+fn only_an_image_that_the_workflow_signed_is_pulled() {
+    use crate::support::Folder;
+    use crate::support::fulcio::APPROVAL;
+    use crate::support::fulcio::Fulcio;
+    use crate::support::fulcio::PROVENANCE;
+    use crate::support::fulcio::Signing;
+    use crate::support::fulcio::WORKFLOW;
+    use crate::support::signer::put;
+    use serde_json::Value;
+    use serde_json::json;
+
+    let Some(lab) = with_workspace() else { return };
+    let (fulcio, folder) = (Fulcio::new(), Folder::new());
+    let root = folder.write("trusted_root.json", fulcio.trusted_root().to_string());
+    let vars = [
+        ("IMAGEWATCH_VERIFY_IDENTITY", WORKFLOW),
+        ("IMAGEWATCH_TRUSTED_ROOT", &*root),
+    ];
+    let other = Signing {
+        name: "https://github.com/acme/app/.github/workflows/test.yml@refs/heads/main",
+        ..Signing::default()
+    };
+    let program = lab.watcher("hermes", &vars);
+    program.await_line("watching 1 container, 1 image; none is behind");
+    let repository = Lab::repository("hermes");
+    for (version, kind) in [("v2", APPROVAL), ("v3", PROVENANCE), ("v4", "classic")] {
+        let digest = lab.publish("hermes", &good(&lab.name(version)));
+        await_state(&program, "unsigned");
+        let bundle = |signing| fulcio.bundle(signing, PROVENANCE, &digest).to_string();
+        let sign = |layout, text: &str, annotations: &Value| {
+            put(
+                &lab.registry,
+                (&repository, &digest),
+                layout,
+                text,
+                annotations,
+            );
+        };
+        sign(Layout::Bundle, &bundle(&other), &json!({}));
+        await_state(&program, "badly_signed");
+        assert_ne!(lab.version("1"), lab.name(version));
+        if kind == "classic" {
+            let (payload, annotations) = fulcio.classic(&Signing::default(), &digest);
+            sign(Layout::Classic, &payload, &annotations);
+        } else {
+            let good = fulcio.bundle(&Signing::default(), kind, &digest);
+            sign(Layout::Bundle, &good.to_string(), &json!({}));
+        }
+        await_version(&lab, version);
+        await_state(&program, "current");
+    }
+}
+
 #[test]
 fn the_signed_image_is_what_runs_although_its_tag_moves_on() {
     let Some(lab) = Lab::parted() else { return };
