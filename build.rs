@@ -1,7 +1,8 @@
-//! Makes the page small, and tells the linker of a static build where to put code that a quiet round does not run
+//! Packs the page, and tells the linker of a static build where to put code that a quiet round does not run
 //! (`.cargo/rare.ld`), and which of ring's functions stand in for those that `-DOPENSSL_SMALL` leaves out
 //! (`.cargo/config.toml`).
 
+use std::collections::HashMap;
 use std::env::var;
 use std::path::Path;
 
@@ -35,7 +36,8 @@ fn main() {
     println!("cargo:rerun-if-changed={PAGE}");
     let folder = var("OUT_DIR").expect("cargo sets it");
     let page = std::fs::read_to_string(PAGE).expect("the page");
-    std::fs::write(Path::new(&folder).join("page.html"), small(&page)).expect("the small page");
+    let packed = pack(small(&page).as_bytes());
+    std::fs::write(Path::new(&folder).join("page.packed"), packed).expect("the packed page");
     if var("CARGO_CFG_TARGET_ENV").as_deref() == Ok("musl") {
         link_static();
     }
@@ -90,4 +92,64 @@ fn small(page: &str) -> String {
         }
     }
     text
+}
+
+/// A repetition shorter than this is not worth its three bytes.
+const SHORTEST: usize = 4;
+const LONGEST: usize = SHORTEST + 127;
+
+/// Packs a text of less than 64 KiB: `src/admin/page.rs` unpacks it. A byte below 128 says how many plain bytes follow,
+/// less one. Any other byte is a repetition: its length, less [`SHORTEST`], plus 128. The distance back follows in two
+/// bytes, the low one first.
+fn pack(text: &[u8]) -> Vec<u8> {
+    let (mut packed, mut plain) = (Vec::new(), Vec::new());
+    let mut places: HashMap<&[u8], Vec<usize>> = HashMap::new();
+    let mut at = 0;
+    while at < text.len() {
+        let (length, from) = longest(text, at, &places);
+        let later = longest(text, at + 1, &places).0;
+        let taken = match length >= SHORTEST && later <= length {
+            true => {
+                put_plain(&mut plain, &mut packed);
+                packed.push(u8::try_from(length - SHORTEST + 128).expect("at most LONGEST"));
+                let distance = u16::try_from(at - from).expect("a short text");
+                packed.extend(distance.to_le_bytes());
+                length
+            }
+            false => {
+                plain.push(text[at]);
+                1
+            }
+        };
+        for place in at..at + taken {
+            if let Some(key) = text.get(place..place + SHORTEST) {
+                places.entry(key).or_default().push(place);
+            }
+        }
+        at += taken;
+    }
+    put_plain(&mut plain, &mut packed);
+    packed
+}
+
+/// The longest repetition that begins at `at`, and the place where the same text stands before.
+fn longest(text: &[u8], at: usize, places: &HashMap<&[u8], Vec<usize>>) -> (usize, usize) {
+    let key = text.get(at..at + SHORTEST);
+    let found = key.and_then(|key| places.get(key)).into_iter().flatten();
+    let alike = |from: usize| {
+        let pairs = text[from..].iter().zip(&text[at..]).take(LONGEST);
+        pairs.take_while(|(a, b)| a == b).count()
+    };
+    found
+        .map(|&from| (alike(from), from))
+        .max()
+        .unwrap_or((0, 0))
+}
+
+fn put_plain(plain: &mut Vec<u8>, packed: &mut Vec<u8>) {
+    for run in plain.chunks(128) {
+        packed.push(u8::try_from(run.len() - 1).expect("at most 128"));
+        packed.extend(run);
+    }
+    plain.clear();
 }

@@ -29,6 +29,7 @@ use crate::journal::Down;
 use crate::journal::FORMAT;
 use crate::journal::History;
 use crate::journal::Metrics;
+use crate::reference::Digest;
 use crate::reference::Target;
 use crate::registry::Registry;
 use crate::secret::Secret;
@@ -83,8 +84,9 @@ pub struct Admin {
     pub refresher: Arc<Refresher>,
     /// Looks up every followed reference, and returns the JSON that `imagewatch check --json` prints.
     pub check: fn(&Refresher) -> Result<String, String>,
-    /// Works out the plan of the container with this id, and returns its outline as JSON.
-    pub plan: fn(&Refresher, &str) -> Result<String, String>,
+    /// Works out the plan of the container with this id, and returns its outline as JSON. The registry's image with this
+    /// digest counts, if it is here.
+    pub plan: fn(&Refresher, &str, Option<Digest>) -> Result<String, String>,
     /// Locked while a check runs.
     pub checks: Mutex<()>,
     /// The thread that pings the Engine for `/health`.

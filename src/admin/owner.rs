@@ -78,10 +78,21 @@ impl Admin {
 
     #[cold]
     fn planned(&self, name: &str) -> Reply {
-        let plan = match self.find(name) {
-            Ok((seen, _)) => (self.plan)(&self.refresher, &seen.id),
+        let (seen, reference) = match self.find(name) {
+            Ok(found) => found,
             Err(reply) => return reply,
         };
+        if seen.service.is_some() {
+            let error = format!(
+                "{name} is a service, and a plan is only for a container (docker service inspect {name})"
+            );
+            return Reply::error(409, &error);
+        }
+        let reference = reference.to_string();
+        let mut entries = self.board.snapshot().references.into_iter();
+        let entry = entries.find(|entry| entry.reference == reference);
+        let digest = entry.and_then(|entry| entry.registry_digest?.parse().ok());
+        let plan = (self.plan)(&self.refresher, &seen.id, digest);
         plan.map_or_else(
             |error| Reply::error(503, &error),
             |plan| Reply::text("application/json", &plan),

@@ -12,6 +12,7 @@ use crate::journal::History;
 use crate::json;
 use crate::labels::Enabled;
 use crate::labels::Wishes;
+use crate::reference::Digest;
 use crate::reference::Reference;
 use crate::service;
 use crate::swap;
@@ -65,7 +66,7 @@ pub fn plan(config: &Config, name: &str, form: Form) -> Result<String, String> {
             None => Err(not_found(&engine, name, config)),
         };
     };
-    work_out(&engine, &settings, &old, |shown| match form.as_json {
+    work_out(&engine, &settings, &old, None, |shown| match form.as_json {
         true => shown.json(),
         false => shown.text(form.is_full),
     })
@@ -76,7 +77,11 @@ pub fn plan(config: &Config, name: &str, form: Form) -> Result<String, String> {
 /// # Errors
 /// Why there is no plan, on one line.
 #[cold]
-pub(super) fn outline(refresher: &Refresher, id: &str) -> Result<String, String> {
+pub(super) fn outline(
+    refresher: &Refresher,
+    id: &str,
+    digest: Option<Digest>,
+) -> Result<String, String> {
     let settings = Settings {
         acceptance: refresher.acceptance,
         platform: refresher.platform.as_deref(),
@@ -84,7 +89,7 @@ pub(super) fn outline(refresher: &Refresher, id: &str) -> Result<String, String>
     let engine = &refresher.engine;
     let old = engine.find(id).map_err(say)?;
     let old = old.ok_or_else(|| format!("{id} was removed just now (look again)"))?;
-    work_out(engine, &settings, &old, |shown| {
+    work_out(engine, &settings, &old, digest, |shown| {
         json::print(&shown.outline())
     })
 }
@@ -99,6 +104,7 @@ fn work_out(
     engine: &Engine,
     settings: &Settings,
     old: &Container,
+    newest: Option<Digest>,
     show: impl FnOnce(&Shown) -> String,
 ) -> Result<String, String> {
     let image_name = old.image_name();
@@ -106,7 +112,13 @@ fn work_out(
         let name = old.name();
         format!("{name}: made from the image id {image_name}, so there is no tag to follow (recreate it from a tag)")
     })?;
-    let image = engine.image(image_name).map_err(say)?;
+    // After a roll-back the tag means the old image again, and the newest one is here by its digest.
+    let pinned = newest.map(|digest| reference.pinned_to(&digest).to_string());
+    let found = pinned.map(|pinned| engine.find_image(&pinned)).transpose();
+    let image = match found.map_err(say)?.flatten() {
+        Some(image) => image,
+        None => engine.image(image_name).map_err(say)?,
+    };
     let mut all = Vec::new();
     for one in engine.containers().map_err(say)? {
         all.extend(engine.find(one.id()).map_err(say)?);

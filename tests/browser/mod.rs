@@ -125,6 +125,9 @@ fn world_after(token: Option<&str>, pull: Answer, history: Value) -> World {
                 is_pulled.store(true, Ordering::Relaxed);
                 pull.clone()
             }
+            _ if path.contains("/acme/hermes@") && !is_pulled.load(Ordering::Relaxed) => {
+                Answer::json(404, &json!({"message": "no such image"}))
+            }
             _ if path.starts_with("/images/") => {
                 let is_old =
                     path.contains("/acme/hermes:latest") && !is_pulled.load(Ordering::Relaxed);

@@ -108,7 +108,7 @@ pub(super) fn status() -> Value {
                 container("shop-db-1", "shop", db, "a", "01"),
                 with(container("shop-cache-1", "shop", cache, "a", "11"), json!({"waiting": until})),
                 container("shop-web-1", "shop", web, "b", "26"),
-                with(container("prod_front", "prod", front, "b", "27"), json!({"service": true, "state": "3/3", "image_created": null})),
+                with(container("prod_front", "prod", front, "b", "27"), json!({"service": true, "state": "3/3", "image_created": null, "image_digests": null})),
                 with(container("grafana", "", grafana, "b", "24"), json!({"held":
                     {"container": "grafana", "since": "2026-03-01T07:00:00Z", "until": "2026-03-07T21:12:00Z", "by": "admin"}})),
                 with(container("imagewatch", "", own, "b", "26"), json!({"itself": true})),

@@ -324,3 +324,35 @@ fn a_kill_in_a_roll_back_by_hand_loses_nothing() {
         drop(program);
     }
 }
+
+#[test]
+fn a_rejected_image_is_tried_again_only_by_force_and_the_plan_shows_it() {
+    let Some(lab) = Lab::new() else { return };
+    lab.first_workspace("hermes");
+    let bad = good("v2").with("Cmd", json!(["/no/such/command"]));
+    let newest = lab.publish("hermes", &bad);
+    let program = lab.program("hermes", &[]);
+    let (_, report) = program.refresh("");
+    assert_eq!(names(&report, "rolled_back"), [lab.name("1")], "{report}");
+    // The tag means the old image again, and the plan compares with the one that was tried.
+    let path = format!("/admin/containers/{}/plan", lab.name("1"));
+    let (status, plan) = program.ask("GET", &path);
+    assert_eq!(status, 200, "{plan}");
+    assert_ne!(plan["image"]["now"], plan["image"]["then"]);
+    let mut changes = plan["changes"].as_array().expect("a list").iter();
+    let command = changes.find(|change| change["field"] == "Config.Cmd");
+    let then = &command.expect("its change")["then"];
+    assert_eq!(*then, json!(["/no/such/command"]));
+    assert_eq!(
+        (&plan["with"], &plan["skipped"]),
+        (&json!([]), &Value::Null)
+    );
+    let update = format!("update?digest={newest}");
+    let (_, report) = post(&lab, &program, "1", &update);
+    assert!(names(&report, "rolled_back").is_empty(), "{report}");
+    let (_, report) = post(&lab, &program, "1", &format!("{update}&force=true"));
+    assert_eq!(names(&report, "rolled_back"), [lab.name("1")], "{report}");
+    let (_, status) = program.ask("GET", "/admin/status");
+    assert_eq!(status["under_way"], Value::Null);
+    assert_eq!(lab.version("1"), "v1");
+}
