@@ -24,18 +24,20 @@ const SHORTEST: usize = 4;
 /// The Content-Security-Policy (CSP Level 3). The hashes are computed from the document itself, so they
 /// always fit it.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
-    let document = document();
     format!(
         "default-src 'none'; style-src '{}'; script-src '{}'; connect-src 'self'; img-src data:; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        hash(&document, "style"),
-        hash(&document, "script")
+        hash("style"),
+        hash("script")
     )
 });
 
+/// The page, from the first request for it on.
+static DOCUMENT: LazyLock<Vec<u8>> = LazyLock::new(unpack);
+
 /// Unpacks the page. `build.rs` describes the form.
 #[cold]
-fn document() -> Vec<u8> {
+fn unpack() -> Vec<u8> {
     let mut text: Vec<u8> = Vec::with_capacity(SIZE);
     let mut rest = PACKED;
     while let [control, more @ ..] = rest {
@@ -61,7 +63,7 @@ fn document() -> Vec<u8> {
 /// Sends the page. If the client has left, only the debug log says so.
 pub(super) fn respond(request: Request) {
     // Its length is known, so it needs no chunks.
-    let mut response = Response::from_data(document()).with_chunked_threshold(usize::MAX);
+    let mut response = Response::from_data(DOCUMENT.as_slice()).with_chunked_threshold(usize::MAX);
     for (name, value) in [
         ("Content-Type", "text/html; charset=utf-8"),
         ("Cache-Control", "no-cache"),
@@ -81,8 +83,8 @@ pub(super) fn respond(request: Request) {
 
 /// Returns the policy's source for the only element of this name. Without such an element this is the
 /// hash of an empty text, which allows nothing.
-fn hash(document: &[u8], element: &str) -> String {
-    let document = String::from_utf8_lossy(document);
+fn hash(element: &str) -> String {
+    let document = String::from_utf8_lossy(&DOCUMENT);
     let (open, close) = (format!("<{element}>"), format!("</{element}>"));
     let inside = document
         .split_once(&open)
@@ -98,7 +100,7 @@ mod tests {
 
     #[test]
     fn the_page_is_unpacked_as_it_was() {
-        let document = String::from_utf8(document()).expect("UTF-8");
+        let document = String::from_utf8(unpack()).expect("UTF-8");
         let mut kept = document.lines();
         let mut lines = include_str!("page.html").lines().map(str::trim);
         let is_style = |line: &str| line == "<style>";

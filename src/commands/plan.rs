@@ -66,10 +66,16 @@ pub fn plan(config: &Config, name: &str, form: Form) -> Result<String, String> {
             None => Err(not_found(&engine, name, config)),
         };
     };
-    work_out(&engine, &settings, &old, None, |shown| match form.as_json {
-        true => shown.json(),
-        false => shown.text(form.is_full),
-    })
+    work_out(
+        &engine,
+        &settings,
+        &old,
+        None,
+        &|shown| match form.as_json {
+            true => shown.json(),
+            false => shown.text(form.is_full),
+        },
+    )
 }
 
 /// Works out the plan of a container for the API: without the settings of its owner, which may hold secrets.
@@ -89,7 +95,7 @@ pub(super) fn outline(
     let engine = &refresher.engine;
     let old = engine.find(id).map_err(say)?;
     let old = old.ok_or_else(|| format!("{id} was removed just now (look again)"))?;
-    work_out(engine, &settings, &old, digest, |shown| {
+    work_out(engine, &settings, &old, digest, &|shown| {
         json::print(&shown.outline())
     })
 }
@@ -105,7 +111,7 @@ fn work_out(
     settings: &Settings,
     old: &Container,
     newest: Option<Digest>,
-    show: impl FnOnce(&Shown) -> String,
+    show: &dyn Fn(&Shown) -> String,
 ) -> Result<String, String> {
     let image_name = old.image_name();
     let reference: Reference = image_name.parse().map_err(|_| {
