@@ -27,6 +27,8 @@ const CROWD: usize = 400;
 const THREADS: usize = 12;
 /// From its start until it listens, the quickest of some: on a quiet machine it is a few milliseconds.
 const START: Duration = Duration::from_millis(100);
+/// The whole catalogue, which is watched by name only.
+const RUNTIMES: &str = "claude-code,langgraph,crewai,autogen,deepagents,hermes,gemini-cli,openclaw";
 /// Rounds before the memory is looked at.
 const ROUNDS: usize = 20;
 
@@ -85,6 +87,7 @@ fn twenty_rounds_of_eight_images_over_tls_stay_small() {
             ("IMAGE_AUTO_REFRESH", "true"),
             ("IMAGEWATCH_INTERVAL", "1s"),
             ("IMAGEWATCH_IMAGE", &image),
+            ("IMAGEWATCH_RUNTIMES", RUNTIMES),
             ("SSL_CERT_FILE", &ca),
         ],
     );
