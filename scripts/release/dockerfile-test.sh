@@ -64,6 +64,7 @@ check() {
   docker logs "$id" 2>&1 | sed 's/^/  /'
   [[ $state == healthy ]] || { echo "$image: $state" >&2; return 1; }
   # It knows its own container for certain, so that a helper could replace it.
+  docker exec "$id" imagewatch -V >/dev/null
   plan=$(docker exec "$id" "$program" plan "$id")
   [[ -n $plan && $plan != *'this is imagewatch itself'* ]] || { echo "$image: $plan" >&2; return 1; }
   # As process 1 it has to see to SIGTERM itself.

@@ -139,15 +139,15 @@ follow_readme() {
     -e "IMAGEWATCH_VERIFY=$(<"$WORK/public.pem")" -e "IMAGEWATCH_VERIFY_FOR=$REGISTRY/imagewatch" "$IMAGE" >/dev/null
   await health_is healthy
   docker run -d --name web --label imagewatch.enable=true "$REGISTRY/web:1" >/dev/null
-  docker exec imagewatch /imagewatch check
-  docker exec imagewatch /imagewatch plan web | head -n 5
-  await docker exec imagewatch /imagewatch check
+  docker exec imagewatch imagewatch check
+  docker exec imagewatch imagewatch plan web | head -n 5
+  await docker exec imagewatch imagewatch check
   push_web 1.1.0
-  docker exec imagewatch /imagewatch refresh web
+  docker exec imagewatch imagewatch refresh web
   await web_runs 1.1.0
-  docker exec imagewatch /imagewatch rollback web
+  docker exec imagewatch imagewatch rollback web
   await web_runs 1.0.0
-  docker exec imagewatch /imagewatch refresh --json --force imagewatch | tee "$WORK/own"
+  docker exec imagewatch imagewatch refresh --json --force imagewatch | tee "$WORK/own"
   if grep -q 'signed' "$WORK/own"; then return 1; fi
   docker logs imagewatch 2>&1 | grep -v 'signal' | tail -n 20
 }
