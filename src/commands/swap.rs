@@ -256,7 +256,22 @@ impl Work<'_> {
                 Stage::GivenUp
             }
         };
-        self.helper.note(self.engine, stage)
+        self.helper.note(self.engine, stage)?;
+        if stage == Stage::Rejected {
+            self.await_report();
+        }
+        Ok(())
+    }
+
+    /// Waits until the old imagewatch has registered the rejection. Until then this container is the only record of it,
+    /// and a prune takes what does not run.
+    fn await_report(&self) {
+        let begun = Instant::now();
+        let is_reported =
+            || matches!(Helper::own(self.engine), Ok(Some(own)) if own.stage == Stage::Reported);
+        while begun.elapsed() < FAREWELL && !self.shutdown.is_closed() && !is_reported() {
+            std::thread::sleep(PAUSE);
+        }
     }
 
     /// Waits for the new imagewatch to remove this container, and removes it if that does not happen.

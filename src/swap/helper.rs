@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `on-failure`; on Podman `always`, because nothing else is started after a boot there | the swap is to be done |
 //! | `unless-stopped` | the image did not come up, and the old container is being put back |
-//! | `no` | the image did not come up, and the old container is back |
+//! | `no` | the image did not come up, and the old container is back. The helper runs until that is reported |
 //! | `on-failure`, at most twice | the same, and imagewatch has reported it. The helper stays as the record of that |
 //! | `on-failure`, at most once | the swap was not done, for another reason |
 //!

@@ -238,7 +238,9 @@ impl Refresher {
         own.lost = if helper.is_up() { 0 } else { own.lost + 1 };
         let has_ended = match helper.stage {
             Stage::AtWork | Stage::PuttingBack => own.lost > LOOKS,
-            Stage::Rejected | Stage::Reported | Stage::GivenUp => !helper.is_up(),
+            // The helper waits to be told that its rejection was registered.
+            Stage::Rejected | Stage::Reported => true,
+            Stage::GivenUp => !helper.is_up(),
         };
         if !has_ended {
             under_way(true);
