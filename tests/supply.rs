@@ -303,8 +303,8 @@ fn the_list_of_components_is_what_is_compiled() {
         return drop(std::io::stderr().write_all(words));
     }
     for (features, first) in [(NONE, 0), (KEYLESS, 3)] {
-        let text = components(features);
-        assert!(text == components(features), "not the same twice");
+        let text = printed("sbom.sh", features);
+        assert!(text == printed("sbom.sh", features), "not the same twice");
         let bom: Value = serde_json::from_slice(&text).expect("JSON");
         let of_table = |places: &[usize]| {
             let rows = places.iter().flat_map(|place| rows(TABLES[*place].0));
@@ -315,10 +315,10 @@ fn the_list_of_components_is_what_is_compiled() {
     }
 }
 
-/// The list of components of a build with these features.
-fn components(features: &str) -> Vec<u8> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/release/sbom.sh");
-    let output = Command::new(script)
+/// What a script of the release prints about a build with these features.
+fn printed(script: &str, features: &str) -> Vec<u8> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/release");
+    let output = Command::new(format!("{folder}/{script}"))
         .env("CARGO_NET_OFFLINE", "true")
         .env("FEATURES", features)
         .output()
@@ -378,15 +378,7 @@ fn each_package_in_the_binary_brings_its_licence() {
         return;
     }
     for (features, first) in [(NONE, 0), (KEYLESS, 3)] {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/release/licences.sh");
-        let output = Command::new(script)
-            .env("CARGO_NET_OFFLINE", "true")
-            .env("FEATURES", features)
-            .output()
-            .expect("it runs");
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{complaint}");
-        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        let text = String::from_utf8(printed("licences.sh", features)).expect("UTF-8");
         for place in [0, first] {
             for (name, [licence, ..]) in rows(TABLES[place].0) {
                 let heading = format!("\n== {name} ({licence})\n");

@@ -59,8 +59,10 @@ impl Catalogue {
         let Some(pattern) = &self.pattern else {
             return self.runtimes.clone();
         };
+        // Nobody waits for the lock while the Engine is asked.
+        let found = engine.images_like(pattern);
         let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
-        match engine.images_like(pattern) {
+        match found {
             Ok(found) => {
                 let tags = found.iter().flat_map(Image::tags);
                 *images = tags.filter_map(|tag| tag.parse().ok()).collect();
